@@ -1,0 +1,321 @@
+package hostfs
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Host is the running host, or a directory that holds a saved machine. It
+// implements [fs.ReadFileFS], [fs.ReadDirFS] and [fs.ReadLinkFS]. Use [Live] or
+// [OpenDir] to get one. It may be used by many goroutines at once.
+//
+// ReadFile costs one open, one or two reads and one close, ReadDir an open, its
+// reads and a close, ReadLink one readlink: nothing is looked at twice.
+type Host struct {
+	root int    // directory that names are opened below, or AT_FDCWD
+	pre  string // "/" for the running host, "" below a directory
+	path string // how errors begin
+	how  uint64 // openat2 resolve flags; 0 for the running host
+
+	// Reading an attribute rarely needs more than a page; one buffer per call
+	// would be garbage at once, so they are kept.
+	buffers sync.Pool
+}
+
+func (h *Host) buffer() *[4096]byte {
+	if b, ok := h.buffers.Get().(*[4096]byte); ok {
+		return b
+	}
+	return new([4096]byte)
+}
+
+// Live returns the running host. It also implements [FS]: WriteFile changes the
+// machine. Reading and writing may block as long as the kernel's attribute does.
+func Live() *LiveHost { return &LiveHost{Host{root: unix.AT_FDCWD, pre: "/", path: "/"}} }
+
+// LiveHost is the running host, which can be changed.
+type LiveHost struct{ Host }
+
+// WriteFile writes data to the existing file name with one write(2). It neither
+// creates nor truncates: a file that is not there is [fs.ErrNotExist]. A short
+// write is [io.ErrShortWrite]. All errors are [*fs.PathError].
+func (h *LiveHost) WriteFile(name string, data []byte) error {
+	if !fs.ValidPath(name) {
+		return &fs.PathError{Op: "write", Path: name, Err: fs.ErrInvalid}
+	}
+	fail := func(err error) error { return &fs.PathError{Op: "write", Path: h.path + name, Err: err} }
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(h.pre+name, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return fail(err)
+	}
+	// No retry: the kernel parses one write as one value, and a second one would
+	// be a second command.
+	n, err := unix.Write(fd, data)
+	if cerr := unix.Close(fd); err == nil {
+		err = cerr
+	}
+	if err == nil && n != len(data) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// Close does nothing; it lets the running host stand where a saved machine may.
+func (h *LiveHost) Close() error { return nil }
+
+// OpenDir returns the machine saved below the directory dir. Absolute links and
+// links with .. stay inside dir, as after a chroot. Close it when done.
+func OpenDir(dir string) (*Dir, error) {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	path := strings.TrimSuffix(dir, "/") + "/"
+	return &Dir{Host: Host{root: fd, path: path, how: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}}, nil
+}
+
+// A Dir is a machine saved in a directory.
+type Dir struct {
+	Host
+	once sync.Once
+}
+
+// Close lets go of the directory.
+func (d *Dir) Close() (err error) {
+	d.once.Do(func() { err = unix.Close(d.root) })
+	return err
+}
+
+func ignoringEINTR(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+func (h *Host) fail(op, name string, err error) error {
+	return &fs.PathError{Op: op, Path: h.path + name, Err: err}
+}
+
+func (h *Host) open(op, name string, flags int) (int, error) {
+	if !fs.ValidPath(name) {
+		return -1, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	fd, err := ignoringEINTR(func() (int, error) {
+		if h.how == 0 {
+			return unix.Open(h.pre+name, flags|unix.O_CLOEXEC, 0)
+		}
+		return unix.Openat2(h.root, name, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: h.how})
+	})
+	if err != nil {
+		if h.how != 0 && errors.Is(err, unix.ENOSYS) {
+			err = errors.Join(err, errors.New("reading a saved machine from a directory needs openat2(2), Linux 5.6; pack it into a tar archive"))
+		}
+		return -1, h.fail(op, name, err)
+	}
+	return fd, nil
+}
+
+// readFlags keeps a saved machine's pipe or device node from blocking us; on the
+// running host no name we are asked for is one.
+const readFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+
+// ReadFile returns the content of name, at most [MaxFile] bytes: a larger file is
+// [ErrTooLarge].
+func (h *Host) ReadFile(name string) ([]byte, error) {
+	fd, err := h.open("open", name, readFlags)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	buf := h.buffer()
+	defer h.buffers.Put(buf)
+	n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf[:]) })
+	if err != nil {
+		return nil, h.fail("read", name, err)
+	}
+	data := append(make([]byte, 0, n), buf[:n]...)
+	// An attribute arrives whole. A short read that ends a line ends a sysfs file,
+	// and asking for the end would cost as much as the file; files of /proc are read
+	// in pieces, so there the end is asked for.
+	if n < len(buf) && n > 0 && buf[n-1] == '\n' && strings.HasPrefix(name, "sys/") {
+		return data, nil
+	}
+	for n > 0 {
+		data = slices.Grow(data, max(len(data), len(buf)))
+		n, err = ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
+		if err != nil {
+			return nil, h.fail("read", name, err)
+		}
+		if data = data[:len(data)+n]; len(data) > MaxFile {
+			return nil, h.fail("read", name, ErrTooLarge)
+		}
+	}
+	return data, nil
+}
+
+// ReadLink returns what the link name points to.
+func (h *Host) ReadLink(name string) (string, error) {
+	if !fs.ValidPath(name) {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
+	}
+	buf := h.buffer()
+	defer h.buffers.Put(buf)
+	dir, path := h.root, h.pre+name
+	if h.how != 0 {
+		fd, err := h.open("readlink", name, unix.O_PATH|unix.O_NOFOLLOW)
+		if err != nil {
+			return "", err
+		}
+		defer unix.Close(fd)
+		dir, path = fd, ""
+	}
+	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(dir, path, buf[:]) })
+	if err != nil {
+		if h.how != 0 && err == unix.ENOENT {
+			err = unix.EINVAL // the empty path of a file that is no link
+		}
+		return "", h.fail("readlink", name, err)
+	}
+	return string(buf[:n]), nil
+}
+
+// Lstat describes name itself, also when it is a link.
+func (h *Host) Lstat(name string) (fs.FileInfo, error) {
+	fd, err := h.open("lstat", name, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return nil, err
+	}
+	return h.stat(fd, name)
+}
+
+// Stat describes what name is or points to.
+func (h *Host) Stat(name string) (fs.FileInfo, error) {
+	fd, err := h.open("stat", name, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	return h.stat(fd, name)
+}
+
+func (h *Host) stat(fd int, name string) (fs.FileInfo, error) {
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, h.fail("stat", name, err)
+	}
+	return info{
+		name: name[strings.LastIndexByte(name, '/')+1:],
+		size: st.Size,
+		mode: fileMode(st.Mode),
+		time: time.Unix(st.Mtim.Unix()),
+	}, nil
+}
+
+func fileMode(m uint32) fs.FileMode {
+	mode := fs.FileMode(m & 0o777)
+	switch m & unix.S_IFMT {
+	case unix.S_IFDIR:
+		mode |= fs.ModeDir
+	case unix.S_IFLNK:
+		mode |= fs.ModeSymlink
+	case unix.S_IFBLK:
+		mode |= fs.ModeDevice
+	case unix.S_IFCHR:
+		mode |= fs.ModeDevice | fs.ModeCharDevice
+	case unix.S_IFIFO:
+		mode |= fs.ModeNamedPipe
+	case unix.S_IFSOCK:
+		mode |= fs.ModeSocket
+	}
+	return mode
+}
+
+// ReadDir lists the directory name, sorted. The entries know their type; their
+// Info costs a system call.
+func (h *Host) ReadDir(name string) ([]fs.DirEntry, error) {
+	fd, err := h.open("open", name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var entries []fs.DirEntry
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Getdents(fd, buf) })
+		if err != nil {
+			return nil, h.fail("readdir", name, err)
+		}
+		if n <= 0 {
+			break
+		}
+		entries = h.appendEntries(entries, name, buf[:n])
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}
+
+// appendEntries reads struct linux_dirent64: inode and offset of 8 bytes each,
+// record length of 2, type of 1, then the name up to a NUL.
+func (h *Host) appendEntries(entries []fs.DirEntry, dir string, b []byte) []fs.DirEntry {
+	const nameAt = 19
+	for len(b) > nameAt {
+		size := int(binary.NativeEndian.Uint16(b[16:]))
+		if size <= nameAt || size > len(b) {
+			break
+		}
+		name := string(b[nameAt:size])
+		if i := strings.IndexByte(name, 0); i >= 0 {
+			name = name[:i]
+		}
+		if name != "." && name != ".." {
+			full := name
+			if dir != "." {
+				full = dir + "/" + name
+			}
+			// A type of DT_UNKNOWN is 0 and becomes a regular file's mode; the file
+			// systems we read all state the type.
+			entries = append(entries, dirEntry{h, full, name, fileMode(uint32(b[18]) << 12).Type()})
+		}
+		b = b[size:]
+	}
+	return entries
+}
+
+type dirEntry struct {
+	h          *Host
+	path, name string
+	mode       fs.FileMode
+}
+
+func (e dirEntry) Name() string               { return e.name }
+func (e dirEntry) IsDir() bool                { return e.mode.IsDir() }
+func (e dirEntry) Type() fs.FileMode          { return e.mode }
+func (e dirEntry) Info() (fs.FileInfo, error) { return e.h.Lstat(e.path) }
+
+type info struct {
+	name string
+	size int64
+	mode fs.FileMode
+	time time.Time
+}
+
+func (i info) Name() string       { return i.name }
+func (i info) Size() int64        { return i.size }
+func (i info) Mode() fs.FileMode  { return i.mode }
+func (i info) ModTime() time.Time { return i.time }
+func (i info) IsDir() bool        { return i.mode.IsDir() }
+func (i info) Sys() any           { return nil }

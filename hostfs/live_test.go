@@ -1,0 +1,145 @@
+package hostfs_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/fstest"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/project-independence/indy/hostfs"
+)
+
+func TestDirStaysInside(t *testing.T) {
+	outside := t.TempDir()
+	secret := filepath.Join(outside, "secret")
+	write(t, secret, "secret\n")
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "sys/class/x/name"), "inside\n")
+	write(t, filepath.Join(dir, secret), "copy\n") // the same path below dir
+	for link, target := range map[string]string{
+		"abs": secret, "rel": "../../../../../../../../../../.." + secret, "ok": "sys/class/x", "self": "/proc/self/root" + secret,
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := hostfs.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for name, want := range map[string]string{"abs": "copy\n", "rel": "copy\n", "ok/name": "inside\n"} {
+		if b, err := d.ReadFile(name); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v; want %q", name, b, err, want)
+		}
+	}
+	if b, err := d.ReadFile("self"); err == nil {
+		t.Errorf("a link through /proc left the directory: %q", b)
+	}
+	if _, err := d.ReadFile("../" + filepath.Base(outside) + "/secret"); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("a name with ..: %v", err)
+	}
+	if got, err := d.ReadLink("ok"); err != nil || got != "sys/class/x" {
+		t.Errorf("ReadLink: %q, %v", got, err)
+	}
+	if _, err := d.ReadLink("sys"); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("ReadLink of a directory: %v, want EINVAL", err)
+	}
+	if _, err := d.ReadFile("nothing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+func TestDirIsAFileSystem(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "sys/class/x/name"), "inside\n")
+	if err := os.Symlink("x", filepath.Join(dir, "sys/class/y")); err != nil {
+		t.Fatal(err)
+	}
+	d, err := hostfs.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := fstest.TestFS(d, "sys/class/x/name", "sys/class/y"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDirBounds(t *testing.T) {
+	dir := t.TempDir()
+	big := filepath.Join(dir, "big")
+	write(t, big, "")
+	if err := os.Truncate(big, hostfs.MaxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	pages := bytes.Repeat([]byte("0123456789abcde\n"), 1024) // ends pages with newlines
+	write(t, filepath.Join(dir, "sys/pages"), string(pages))
+	d, err := hostfs.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.ReadFile("big"); !errors.Is(err, hostfs.ErrTooLarge) {
+		t.Errorf("a file over the bound: %v", err)
+	}
+	if b, err := d.ReadFile("sys/pages"); err != nil || !bytes.Equal(b, pages) {
+		t.Errorf("a file of four pages: %d bytes, %v", len(b), err)
+	}
+}
+
+func TestLive(t *testing.T) {
+	live := hostfs.Live()
+	if s, err := hostfs.ReadString(live, "proc/sys/kernel/ostype"); err != nil || s != "Linux" {
+		t.Errorf("ostype: %q, %v", s, err)
+	}
+	entries, err := live.ReadDir("proc/sys")
+	if err != nil || len(entries) == 0 || !entries[0].IsDir() {
+		t.Errorf("ReadDir: %v, %v", entries, err)
+	}
+	file := filepath.Join(t.TempDir(), "attribute")
+	name := file[1:]
+	err = live.WriteFile(name, []byte("1"))
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("writing a file that is not there: %v", err)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("WriteFile created a file")
+	}
+	write(t, file, "12345")
+	if err := live.WriteFile(name, []byte("ab")); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(file); string(b) != "ab345" {
+		t.Errorf("WriteFile truncated: %q", b)
+	}
+	var pe *fs.PathError
+	if err := live.WriteFile("../x", nil); !errors.As(err, &pe) || !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("a name with ..: %v", err)
+	}
+}
+
+func write(t *testing.T, name, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func BenchmarkReadAttribute(b *testing.B) {
+	live := hostfs.Live()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := live.ReadFile("sys/kernel/uevent_seqnum"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
