@@ -1,0 +1,114 @@
+package usb
+
+import (
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/project-independence/indy/hostfs"
+)
+
+// The functions of this file each read one attribute below
+// /sys/bus/usb/devices/PATH. Their errors are *[OpError]; one that is
+// [fs.ErrNotExist] means that this kernel, device or saved machine does not state
+// it, which is "unknown" and never "no".
+
+func attribute(fsys fs.FS, p PortPath, name string) (string, error) {
+	s, err := hostfs.ReadString(fsys, devices+"/"+p.String()+"/"+name)
+	if err != nil {
+		return "", opError("read "+name+" of", p, err)
+	}
+	return s, nil
+}
+
+func oddValue(p PortPath, name, value string) error {
+	return opError("read "+name+" of", p, fmt.Errorf("unexpected value %q", short(value)))
+}
+
+// Speed returns the speed at which the device runs in Mbit/s as the kernel writes
+// it: 1.5, 12, 480, 5000, 10000, 20000 or unknown (speed).
+func Speed(fsys fs.FS, p PortPath) (string, error) {
+	s, err := attribute(fsys, p, "speed")
+	if err != nil || s == "unknown" {
+		return s, err
+	}
+	if _, err := strconv.ParseUint(strings.Replace(s, ".", "", 1), 10, 32); err != nil {
+		return "", oddValue(p, "speed", s)
+	}
+	return s, nil
+}
+
+// ProductName returns what the device says it is called (product). The text is
+// untrusted: it comes from the device and is cut to one bounded line of printable
+// characters. Like all texts of a device it waits while the kernel resets it.
+func ProductName(fsys fs.FS, p PortPath) (string, error) { return deviceText(fsys, p, "product") }
+
+// ManufacturerName returns what the device says who made it (manufacturer); as
+// untrusted as ProductName.
+func ManufacturerName(fsys fs.FS, p PortPath) (string, error) {
+	return deviceText(fsys, p, "manufacturer")
+}
+
+// Serial returns the serial number that the device states (serial); as untrusted
+// as ProductName. Devices may have none, and several may have the same.
+func Serial(fsys fs.FS, p PortPath) (string, error) { return deviceText(fsys, p, "serial") }
+
+// Removable returns whether the firmware says that a user can unplug the device
+// (removable): removable, fixed for one that is built in, or unknown.
+func Removable(fsys fs.FS, p PortPath) (string, error) {
+	s, err := attribute(fsys, p, "removable")
+	switch {
+	case err != nil:
+		return "", err
+	case s != "removable" && s != "fixed" && s != "unknown":
+		return "", oddValue(p, "removable", s)
+	}
+	return s, nil
+}
+
+// Authorized reports whether the kernel may use the device (authorized). One that
+// is not authorised has no interfaces.
+func Authorized(fsys fs.FS, p PortPath) (bool, error) {
+	s, err := attribute(fsys, p, "authorized")
+	switch {
+	case err != nil:
+		return false, err
+	case s != "0" && s != "1":
+		return false, oddValue(p, "authorized", s)
+	}
+	return s == "1", nil
+}
+
+func deviceText(fsys fs.FS, p PortPath, name string) (string, error) {
+	s, err := attribute(fsys, p, name)
+	return clean(s), err
+}
+
+// maxText is the most that a string descriptor holds, in characters.
+const maxText = 126
+
+// clean makes one bounded line of s: what is not printable, such as escape codes
+// and marks that turn the direction of writing, becomes a space, and runs of
+// spaces become one.
+func clean(s string) string {
+	var b strings.Builder
+	n, gap := 0, false
+	for _, r := range s {
+		if !unicode.IsPrint(r) || r == ' ' || r == unicode.ReplacementChar {
+			gap = n > 0
+			continue
+		}
+		if gap {
+			b.WriteByte(' ')
+			n++
+		}
+		if n >= maxText {
+			break
+		}
+		b.WriteRune(r)
+		n, gap = n+1, false
+	}
+	return strings.TrimSuffix(b.String(), " ")
+}

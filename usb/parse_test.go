@@ -1,0 +1,85 @@
+package usb
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/project-independence/indy/pci"
+)
+
+func TestParseModalias(t *testing.T) {
+	m, ok := parseModalias("usb:v046DpC52Bd1211dc00dsc01dp02ic03isc01ip01in0A")
+	want := modalias{pci.NewID(0x46d), pci.NewID(0xc52b), pci.NewID(0x1211), NewClass(0, 1, 2), NewClass(3, 1, 1)}
+	if !ok || m != want {
+		t.Errorf("%+v, %v", m, ok)
+	}
+	for _, s := range []string{
+		"", "usb:", "usb:v046DpC52Bd1211dc00dsc01dp02ic03isc01ip01", "pci:v046DpC52Bd1211dc00dsc01dp02ic03isc01ip01in00",
+		"usb:v046GpC52Bd1211dc00dsc01dp02ic03isc01ip01in00", "usb:v+46DpC52Bd1211dc00dsc01dp02ic03isc01ip01in00",
+		"usb:v....p....d....dc..dsc..dp..ic..isc..ip..in..",
+	} {
+		if m, ok := parseModalias(s); ok {
+			t.Errorf("%q parsed as %+v", s, m)
+		}
+	}
+}
+
+func TestParseInterface(t *testing.T) {
+	for in, want := range map[string]string{"1-4:1.0": "1-4", "1-4.2:2.31": "1-4.2", "1-0:1.0": "invalid port path"} {
+		if p, _, ok := parseInterface(in); !ok || p.String() != want {
+			t.Errorf("%q: %v, %v", in, p, ok)
+		}
+	}
+	for _, in := range []string{"1-4", "1-4:", "1-4:1", "1-4:1.", "1-4:.1", "1-4:1.0.0", "0-0:1.0", ":1.0", "usb1:1.0", "1-4:1.-1", "1-4:1.256"} {
+		if p, n, ok := parseInterface(in); ok {
+			t.Errorf("%q parsed as %v, %d", in, p, n)
+		}
+	}
+}
+
+func TestClean(t *testing.T) {
+	for in, want := range map[string]string{
+		"Webcam C930e":                       "Webcam C930e",
+		"  two\n lines\r\nand\ttabs ":        "two lines and tabs",
+		"\x1b[2J\x1b]0;title\acleared":       "[2J ]0;title cleared",
+		"gp\u202edesrever\u2066\u200b":       "gp desrever",
+		"no\u00a0break, Gerät, 摄像头":          "no break, Gerät, 摄像头",
+		"bad\xff\xfe bytes\x00":              "bad bytes",
+		"\x00\x01":                           "",
+		strings.Repeat("x", 4096):            strings.Repeat("x", maxText),
+		strings.Repeat("ab ", 4096):          strings.TrimSpace(strings.Repeat("ab ", maxText/3)),
+		strings.Repeat("\u0301\u202e ", 999): strings.Repeat("\u0301 ", maxText/2-1) + "\u0301",
+	} {
+		if got := clean(in); got != want {
+			t.Errorf("%.80q became %.80q, want %.80q", in, got, want)
+		}
+	}
+}
+
+func FuzzUevent(f *testing.F) {
+	f.Add("MAJOR=189\nDEVTYPE=usb_device\nDRIVER=usb\nPRODUCT=46d/c52b/1211\nTYPE=0/0/0\nBUSNUM=001\nDEVNUM=004\n")
+	f.Add("DEVTYPE=usb_interface\nDRIVER=usbhid\nPRODUCT=46d/c52b/1211\nTYPE=0/0/0\nINTERFACE=3/1/1\nMODALIAS=usb:v046DpC52Bd1211dc00dsc00dp00ic03isc01ip01in00\n")
+	f.Add("PRODUCT=1d6b//\nTYPE=9/0\nBUSNUM=0\nDEVNUM=-1\nINTERFACE=256/0/0\n=\nDRIVER=\n\x00")
+	f.Add("usb:v046DpC52Bd1211dc00dsc00dp00ic03isc01ip01in00")
+	f.Fuzz(func(t *testing.T, s string) {
+		d := Device{Path: PortPath{1<<56 | 4<<48}, Bus: 1}
+		errs := d.parseUevent(s)
+		for _, err := range errs {
+			if !utf8.ValidString(err.Error()) || len(err.Error()) > 400 {
+				t.Errorf("an error of %d bytes: %q", len(err.Error()), err)
+			}
+		}
+		if d.Number < 0 || d.Bus != 1 || d.Vendor.Known() != d.Product.Known() {
+			t.Errorf("%q gave %+v", s, d)
+		}
+		var i Interface
+		if err := i.parseUevent(s); err == nil && strings.Contains(s, "\nINTERFACE=3/1/1\n") && !i.Class.Known() {
+			t.Errorf("%q gave %+v", s, i)
+		}
+		parseModalias(s)
+		if c := clean(s); !utf8.ValidString(c) || utf8.RuneCountInString(c) > maxText || strings.ContainsAny(c, "\n\x1b") {
+			t.Errorf("%q cleaned to %q", s, c)
+		}
+	})
+}
