@@ -1,0 +1,4 @@
+package ioctl
+
+// Again is again, for the external tests.
+var Again = again
