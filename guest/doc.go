@@ -1,0 +1,11 @@
+// Package guest describes a guest as data: processors, memory, firmware, disks and
+// the PCI functions it is given.
+//
+// A [Guest] knows addresses and file names and nothing of the host they are found
+// on: it opens nothing and asks nothing. [Guest.Validate] says whether it is a
+// guest at all. Package qemu, below this one, runs it.
+//
+// The format of a disk is always given and never guessed from what the disk
+// holds: whoever writes the disk from inside a guest could otherwise make the
+// host take it for something else at the next start.
+package guest
