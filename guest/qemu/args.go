@@ -1,0 +1,173 @@
+package qemu
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/project-independence/indy/guest"
+)
+
+// A Layout is what Args has to know besides the guest: under which numbers QEMU
+// finds the descriptors it inherits, and how it is to run. Descriptors are at
+// least 3.
+type Layout struct {
+	Accelerator Accelerator // KVM or TCG
+
+	QMP    int // a connected stream socket
+	Serial int // a connected stream socket
+
+	// Disks has one entry for each of the guest's disks.
+	Disks []DiskFile
+
+	// Code and Variables are the files of the UEFI firmware, given with guest.UEFI.
+	Code, Variables int
+
+	// KVM is /dev/kvm, opened; 0 leaves it to QEMU. QEMU knows this from 9.0 on.
+	KVM int
+
+	// NoReboot ends QEMU when the guest resets its machine.
+	NoReboot bool
+}
+
+// A DiskFile is an open disk.
+type DiskFile struct {
+	FD     int
+	Device bool // a block device, not a regular file
+}
+
+// Args returns the arguments of QEMU that make it run g, the program's name not
+// among them. It is a pure function: nothing is opened or asked. QEMU waits for
+// the command cont on QMP before the guest's first instruction.
+//
+// On QMP the guest's disks are the devices disk0, disk1 and so on over the block
+// nodes node0, node1; its assigned functions are the devices device0, device1.
+func Args(g guest.Guest, l Layout) ([]string, error) {
+	if err := g.Validate(); err != nil {
+		return nil, err
+	}
+	if err := l.validate(g); err != nil {
+		return nil, fmt.Errorf("guest %s: %w", g.Name, err)
+	}
+	cpus := strconv.Itoa(max(g.CPUs, 1))
+	var b builder
+	b.add("-nodefaults")
+	b.add("-no-user-config")
+	b.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+	b.add("-name", option("", "guest", g.Name))
+	b.add("-S")
+	b.add("-display", "none")
+	if l.NoReboot {
+		b.add("-no-reboot")
+	}
+	b.firmware(g, l)
+	b.accelerator(l)
+	b.add("-smp", option("", "cpus", cpus, "sockets", "1", "cores", cpus, "threads", "1"))
+	b.add("-m", option("", "size", strconv.FormatInt(g.Memory>>20, 10)+"M"))
+	b.add("-boot", option("", "strict", "on"))
+	b.socket("qmp", l.QMP)
+	b.add("-mon", option("", "chardev", "qmp", "mode", "control"))
+	b.socket("serial0", l.Serial)
+	b.json("-device", value{"driver": "isa-serial", "id": "serial0", "chardev": "serial0"})
+	for i, d := range g.Disks {
+		b.disk(i, d, l.Disks[i])
+	}
+	b.devices(g.Devices)
+	return b.args, b.err
+}
+
+func (l Layout) validate(g guest.Guest) error {
+	if l.Accelerator != KVM && l.Accelerator != TCG {
+		return fmt.Errorf("the accelerator is %v, neither kvm nor tcg", l.Accelerator)
+	}
+	if len(l.Disks) != len(g.Disks) {
+		return fmt.Errorf("%d descriptors for %d disks", len(l.Disks), len(g.Disks))
+	}
+	fds := []int{l.QMP, l.Serial}
+	for _, d := range l.Disks {
+		fds = append(fds, d.FD)
+	}
+	if g.Firmware == guest.UEFI {
+		fds = append(fds, l.Code, l.Variables)
+	}
+	if l.KVM != 0 {
+		fds = append(fds, l.KVM)
+	}
+	seen := make(map[int]bool, len(fds))
+	for _, fd := range fds {
+		if fd < 3 || seen[fd] {
+			return fmt.Errorf("descriptor %d is standard input or output, or used twice", fd)
+		}
+		seen[fd] = true
+	}
+	return nil
+}
+
+// A value is a JSON object.
+type value map[string]any
+
+// A builder collects arguments.
+type builder struct {
+	args     []string
+	err      error
+	bootable int // how many devices have a place in the boot order
+	ports    int // how many root ports there are
+	sata     int // how many ports of the SATA controller are taken
+}
+
+func (b *builder) add(args ...string) { b.args = append(b.args, args...) }
+
+func (b *builder) json(name string, v value) {
+	text, err := json.Marshal(v)
+	b.err = errors.Join(b.err, err)
+	b.add(name, string(text))
+}
+
+// bootindex returns the next place in the boot order.
+func (b *builder) bootindex() int {
+	b.bootable++
+	return b.bootable
+}
+
+func (b *builder) socket(id string, fd int) {
+	b.add("-chardev", option("socket", "id", id, "fd", strconv.Itoa(fd)))
+}
+
+// inherit makes the descriptor known to QEMU and returns the name that opens it.
+// The text says to a person who lists the process what it is.
+func (b *builder) inherit(fd int, text string) string {
+	n := strconv.Itoa(fd)
+	b.add("-add-fd", option("", "fd", n, "set", n, "opaque", text))
+	return "/dev/fdset/" + n
+}
+
+func (b *builder) firmware(g guest.Guest, l Layout) {
+	if g.Firmware != guest.UEFI {
+		b.add("-machine", option("q35", "dump-guest-core", "off"))
+		return
+	}
+	for _, f := range []struct {
+		node     string
+		fd       int
+		readOnly bool
+	}{{"code", l.Code, true}, {"variables", l.Variables, false}} {
+		b.json("-blockdev", value{
+			"driver": "file", "node-name": f.node + "-file", "filename": b.inherit(f.fd, "uefi "+f.node),
+			"read-only": f.readOnly, "locking": "on",
+		})
+		b.json("-blockdev", value{"driver": "raw", "node-name": f.node, "file": f.node + "-file", "read-only": f.readOnly})
+	}
+	b.add("-machine", option("q35", "dump-guest-core", "off", "pflash0", "code", "pflash1", "variables"))
+}
+
+func (b *builder) accelerator(l Layout) {
+	switch {
+	case l.Accelerator == TCG:
+		b.add("-accel", "tcg", "-cpu", "max")
+	case l.KVM != 0:
+		b.add("-accel", option("kvm", "device", b.inherit(l.KVM, "kvm")), "-cpu", "host")
+	default:
+		b.add("-accel", "kvm", "-cpu", "host")
+	}
+}

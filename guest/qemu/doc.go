@@ -1,0 +1,21 @@
+// Package qemu runs a [guest.Guest] under QEMU, in the foreground of the program
+// that starts it: no daemon, no libvirt, and QEMU ends when the program does.
+//
+// [Start] opens what the guest needs, starts QEMU without rights of its own, and
+// returns when the guest's processors run; [VM.Stop] ends it, whatever state it is
+// in. [Probe] says whether KVM can be used, by running a guest on it. [Args] is
+// the command line as a pure function.
+//
+// # Confinement
+//
+// QEMU never runs as root. It has no capabilities, no environment, no terminal and
+// QEMU's own system call filter. Disks, UEFI firmware, QMP and the serial console
+// are descriptors that were opened before it was started, so beyond what
+// everybody may read it needs the devices in /dev/vfio alone; see [Options.User].
+//
+// # Arguments
+//
+// What QEMU takes as JSON is given as JSON. The options that have no such form are
+// written in one place, which doubles commas. Formats of disks are given and never
+// probed, and no file that an image refers to is opened.
+package qemu

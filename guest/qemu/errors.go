@@ -1,0 +1,66 @@
+package qemu
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// An OpError is an operation on a guest that failed.
+type OpError struct {
+	Op    string // "start" or "run"
+	Guest string
+	Err   error // such as *fs.PathError, *ExitError, *qmp.OpError or a context's error
+}
+
+// Error names the operation, the guest and the reason.
+func (e *OpError) Error() string { return e.Op + " guest " + e.Guest + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *OpError) Unwrap() error { return e.Err }
+
+// An ExitError is a QEMU that ended other than by a guest powering off or by
+// being asked to.
+type ExitError struct {
+	// State is how the process ended.
+	State *os.ProcessState
+
+	// Cause is why it was ended from here, nil if it ended by itself.
+	Cause error
+
+	// Stderr is the last that QEMU wrote to standard error, at most 16 KiB, with
+	// the names of files in place of descriptors.
+	Stderr string
+}
+
+// Error gives the exit status or signal and the first of what QEMU had to say.
+func (e *ExitError) Error() string {
+	text := "QEMU ended: " + e.State.String()
+	if e.Cause != nil {
+		text = e.Cause.Error() + "; QEMU was ended: " + e.State.String()
+	}
+	if s := summary(e.Stderr); s != "" {
+		text += ": " + s
+	}
+	return text
+}
+
+// Unwrap returns Cause.
+func (e *ExitError) Unwrap() error { return e.Cause }
+
+// summary returns the first lines of QEMU's standard error that are more than
+// warnings, and of the dump that KVM makes of a processor the line with the reason.
+func summary(stderr string) string {
+	var lines []string
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), program+": ")
+		switch {
+		case line == "" || strings.Contains(line, "warning: ") || strings.HasPrefix(line, "extra data["):
+		case line == "emulation failure":
+			return strings.Join(append(lines, line), "; ")
+		case strings.Contains(line, "Suberror") || len(lines) < 3:
+			lines = append(lines, fmt.Sprintf("%.400s", line))
+		}
+	}
+	return strings.Join(lines, "; ")
+}

@@ -1,0 +1,166 @@
+package qemu
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process is a QEMU that was started.
+type process struct {
+	cmd    *exec.Cmd
+	stderr *tail
+	done   chan struct{} // closed when it has ended and is reaped
+	state  *os.ProcessState
+	err    error // of waiting, when there is no state
+
+	mu    sync.Mutex
+	cause error // why it was killed from here
+}
+
+// launch starts binary. Linux sends the parent-death signal when the thread that
+// started a process ends, not when the parent does, so one goroutine keeps its
+// thread from the start of the process until it has been reaped.
+func launch(binary string, args []string, files []*os.File, cred *syscall.Credential, memlock uint64) (*process, error) {
+	p := &process{stderr: new(tail), done: make(chan struct{})}
+	p.cmd = exec.Command(binary, args...)
+	p.cmd.Env = []string{}
+	p.cmd.Dir = "/"
+	p.cmd.Stderr = p.stderr
+	p.cmd.ExtraFiles = files
+	p.cmd.SysProcAttr = attributes(cred)
+	p.cmd.WaitDelay = time.Second
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread has given up too much to be used again
+		err := confine()
+		if err == nil {
+			err = p.start(memlock)
+		}
+		started <- err
+		if err != nil {
+			return
+		}
+		err = p.cmd.Wait()
+		if p.state = p.cmd.ProcessState; p.state == nil {
+			p.err = err
+		}
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// confine takes from this thread, and so from the processes it starts, every way
+// to more rights than the user has that they run as. The thread keeps what it
+// needs to become that user.
+func confine() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	for c := uintptr(0); c < 64; c++ { // the kernel refuses the first one it does not know
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+			break // or all of them, to one who is not root and has none to lose
+		}
+	}
+	return nil
+}
+
+// start starts the process with at least memlock bytes that it may lock, which
+// VFIO does with all memory of the guest before the guest's first instruction. A
+// limit that has to be raised is raised for the child alone: the kernel holds it
+// at its first instruction as it does for a debugger.
+func (p *process) start(memlock uint64) error {
+	var own unix.Rlimit
+	if memlock > 0 {
+		if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &own); err != nil {
+			return os.NewSyscallError("getrlimit", err)
+		}
+	}
+	if own.Cur >= memlock {
+		return p.cmd.Start()
+	}
+	p.cmd.SysProcAttr.Ptrace = true
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	if err := raiseMemlock(p.cmd.Process.Pid, memlock, own); err != nil {
+		p.cmd.Process.Kill()
+		return errors.Join(err, ignoreExit(p.cmd.Wait()))
+	}
+	return nil
+}
+
+// raiseMemlock raises the limit of the child that is held at its start, and lets
+// it go.
+func raiseMemlock(pid int, memlock uint64, own unix.Rlimit) error {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(pid, &status, 0, nil)
+		if err == nil {
+			break
+		}
+		if err != unix.EINTR {
+			return os.NewSyscallError("wait4", err)
+		}
+	}
+	if !status.Stopped() {
+		return errors.New("QEMU ended before its first instruction")
+	}
+	limit := unix.Rlimit{Cur: memlock, Max: max(memlock, own.Max)}
+	if err := unix.Prlimit(pid, unix.RLIMIT_MEMLOCK, &limit, nil); err != nil {
+		return fmt.Errorf("devices need %d MiB of locked memory and %d MiB are allowed (%w); raise the limit: ulimit -l, LimitMEMLOCK= or limits.conf",
+			memlock>>20, own.Max>>20, os.NewSyscallError("prlimit", err))
+	}
+	return os.NewSyscallError("ptrace", unix.PtraceDetach(pid))
+}
+
+func ignoreExit(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+// kill ends the process for the reason cause. It does not wait. The first reason
+// counts.
+func (p *process) kill(cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.done:
+		return
+	default:
+	}
+	if p.cause == nil {
+		p.cause = cause
+	}
+	p.cmd.Process.Kill()
+}
+
+// result returns nil for a process that ended well. It must have ended.
+func (p *process) result(clean func(string) string) error {
+	p.mu.Lock()
+	cause := p.cause
+	p.mu.Unlock()
+	if p.state == nil {
+		return errors.Join(p.err, cause)
+	}
+	if p.state.Success() { // it was quicker than whoever wanted to kill it
+		return nil
+	}
+	return &ExitError{State: p.state, Cause: cause, Stderr: clean(p.stderr.String())}
+}

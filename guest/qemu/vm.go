@@ -1,0 +1,291 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/guest/qmp"
+)
+
+// Options are how a guest is run. The zero value is good for a guest that nobody
+// looks at.
+type Options struct {
+	// Binary is QEMU; empty is what Find finds.
+	Binary string
+
+	// User is whom QEMU runs as when root starts it; zero is DefaultUser. Nobody
+	// else can choose. QEMU opens /dev/vfio/vfio and the /dev/vfio/N of each assigned
+	// device by itself: this user must have been given the right to. Disks and
+	// /dev/kvm are opened by the caller of Start with the caller's rights.
+	User User
+
+	// Accelerator is what runs the processors; Auto probes first.
+	Accelerator Accelerator
+
+	// Serial receives what the guest writes to its first serial port; nil discards
+	// it. One goroutine writes to it, in order; while a Write takes, the guest's port
+	// waits, and at the end of the guest Done does, for at most five seconds. After an
+	// error of Write the rest is discarded.
+	Serial io.Writer
+
+	// SerialInput is what the guest reads from its first serial port; nil is
+	// nothing. A Read that waits when the guest ends is left to end by itself.
+	SerialInput io.Reader
+
+	// PowerdownTimeout is how long Stop lets the guest shut itself down; 0 is ten
+	// seconds, below 0 is not at all.
+	PowerdownTimeout time.Duration
+
+	// NoReboot ends the run when the guest resets its machine.
+	NoReboot bool
+
+	// Logger is told what happens; nil is slog.DiscardHandler.
+	Logger *slog.Logger
+}
+
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Logger
+}
+
+// A VM is a guest that was started. Its methods may be called from several
+// goroutines at once.
+type VM struct {
+	name        string
+	accelerator Accelerator
+	powerdown   time.Duration
+	log         *slog.Logger
+	proc        *process
+	qmp         *qmp.Conn
+	serial      *serial
+	names       map[int]string
+	stop        sync.Once
+	done        chan struct{}
+	err         error // set before done is closed
+}
+
+// Start runs g and returns when its processors run. What can be known before is
+// checked before QEMU is started: the guest itself, its disks, the firmware. The
+// context bounds the start alone; the guest then runs until it powers itself off,
+// Stop is called, or this process ends. The error is an *OpError; with an error
+// nothing is left behind.
+func Start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
+	vm, err := start(ctx, g, o)
+	if err != nil {
+		return nil, &OpError{"start", g.Name, err}
+	}
+	return vm, nil
+}
+
+func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
+	if err := g.Validate(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var h inheritance
+	defer h.close()
+	l := Layout{Accelerator: o.Accelerator, NoReboot: o.NoReboot}
+	var err error
+	if l.Disks, err = openDisks(&h, g); err != nil {
+		return nil, err
+	}
+	if g.Firmware == guest.UEFI {
+		if l.Code, l.Variables, err = openFirmware(&h, g); err != nil {
+			return nil, err
+		}
+	}
+	if l.Accelerator == Auto {
+		accelerator, reason, err := Probe(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		o.logger().Info("accelerator chosen", "guest", g.Name, "accelerator", accelerator, "reason", reason)
+		l.Accelerator = accelerator
+	}
+	return run(ctx, g, o, l, &h)
+}
+
+// run starts g on the files in h, which l describes and which it adds its own to.
+func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance) (*VM, error) {
+	var err error
+	if o.Binary, err = resolve(o.Binary); err != nil {
+		return nil, err
+	}
+	cred, err := credential(o.User)
+	if err != nil {
+		return nil, err
+	}
+	if l.Accelerator == KVM {
+		if l.KVM, err = openKVM(h, cred); err != nil {
+			return nil, err
+		}
+	}
+	control, far, err := socketpair("qmp")
+	if err != nil {
+		return nil, err
+	}
+	l.QMP = h.add(far, "qmp")
+	console, far, err := socketpair("serial")
+	if err != nil {
+		control.Close()
+		return nil, err
+	}
+	l.Serial = h.add(far, "serial")
+	abandon := func(err error) (*VM, error) {
+		control.Close()
+		console.Close()
+		return nil, err
+	}
+	args, err := Args(g, l)
+	if err != nil {
+		return abandon(err)
+	}
+	var memlock uint64
+	if len(g.Devices) > 0 {
+		memlock = uint64(g.Memory) + 1<<30
+	}
+	vm := &VM{
+		name: g.Name, accelerator: l.Accelerator, powerdown: o.PowerdownTimeout,
+		log: o.logger().With("guest", g.Name), names: h.names, done: make(chan struct{}),
+	}
+	if vm.proc, err = launch(o.Binary, args, h.files, cred, memlock); err != nil {
+		return abandon(err)
+	}
+	h.close() // QEMU has its own now; where it ends, so must the sockets
+	vm.log.Debug("QEMU started", "pid", vm.PID())
+	vm.serial = pump(console, o.Serial, o.SerialInput)
+	vm.qmp, err = qmp.New(ctx, control)
+	if err == nil {
+		err = checkVersion(vm.qmp.Version())
+	}
+	var events *qmp.Subscription
+	if err == nil {
+		events = vm.qmp.Subscribe("STOP", "GUEST_PANICKED")
+		err = vm.qmp.Call(ctx, "cont", nil, nil)
+	}
+	if err != nil {
+		return nil, vm.abort(ctx, err)
+	}
+	go vm.watch(events)
+	go vm.reap()
+	return vm, nil
+}
+
+// abort ends a QEMU that did not get as far as running, for the reason err, or for
+// the better one that it gives itself.
+func (v *VM) abort(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	} else if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // it is ending by itself
+		select {
+		case <-v.proc.done:
+		case <-time.After(time.Second):
+		}
+	}
+	v.proc.kill(err)
+	v.cleanUp()
+	if v.proc.cause == nil {
+		if exit := v.proc.result(v.clean); exit != nil {
+			return exit
+		}
+	}
+	if text := summary(v.clean(v.proc.stderr.String())); text != "" {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return err
+}
+
+// cleanUp waits for the process and ends what serves it.
+func (v *VM) cleanUp() {
+	<-v.proc.done
+	if v.qmp != nil {
+		v.qmp.Close()
+	}
+	v.serial.close()
+}
+
+// reap waits for QEMU to end, by whatever cause, and says so.
+func (v *VM) reap() {
+	v.cleanUp()
+	if err := v.proc.result(v.clean); err != nil {
+		v.err = &OpError{"run", v.name, err}
+	}
+	v.log.Debug("QEMU ended", "err", v.err)
+	close(v.done)
+}
+
+// watch ends a guest that QEMU has stopped for good. A guest that KVM cannot go on
+// with is only paused by QEMU, and would stay so for ever.
+func (v *VM) watch(events *qmp.Subscription) {
+	for e := range events.C() {
+		v.log.Debug("event", "name", e.Name, "data", string(e.Data))
+		if e.Name == "GUEST_PANICKED" {
+			v.log.Warn("the guest's system has crashed")
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+		var state struct {
+			Status string `json:"status"`
+		}
+		err := v.qmp.Call(ctx, "query-status", nil, &state)
+		cancel()
+		if err == nil && state.Status == "internal-error" {
+			v.proc.kill(fmt.Errorf("%v cannot go on with the guest", v.accelerator))
+		}
+	}
+}
+
+// clean writes the names of files in the place of QEMU's names of descriptors.
+func (v *VM) clean(text string) string {
+	for fd := 3 + len(v.names); fd >= 3; fd-- { // 12 before 1
+		if name, ok := v.names[fd]; ok {
+			text = strings.ReplaceAll(text, "/dev/fdset/"+strconv.Itoa(fd), name)
+		}
+	}
+	return text
+}
+
+// Name returns the guest's name.
+func (v *VM) Name() string { return v.name }
+
+// PID returns the process id of QEMU, which is valid until Done.
+func (v *VM) PID() int { return v.proc.cmd.Process.Pid }
+
+// Accelerator returns KVM or TCG, whichever runs the guest.
+func (v *VM) Accelerator() Accelerator { return v.accelerator }
+
+// QMP returns the connection to QEMU. It belongs to the VM and ends with it.
+func (v *VM) QMP() *qmp.Conn { return v.qmp }
+
+// Done is closed when QEMU has ended and nothing of it is left.
+func (v *VM) Done() <-chan struct{} { return v.done }
+
+// Wait waits for Done and returns Err.
+func (v *VM) Wait() error {
+	<-v.done
+	return v.err
+}
+
+// Err returns nil while the guest runs, and after it powered itself off or was
+// stopped. Otherwise it is an *OpError, mostly of an *ExitError with the exit status
+// or signal and what QEMU last wrote.
+func (v *VM) Err() error {
+	select {
+	case <-v.done:
+		return v.err
+	default:
+		return nil
+	}
+}
