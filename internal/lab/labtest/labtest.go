@@ -1,0 +1,158 @@
+// Package labtest lets tests of other packages run in the emulated laptop.
+//
+// A package that wants its tests to meet a real kernel has one test that calls
+// [RunTest] with the names of others, and those others begin with [Inside].
+package labtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/project-independence/indy/internal/lab"
+)
+
+// insideVariable is set to 1 for what runs inside.
+const insideVariable = "INDY_LAB_INSIDE"
+
+// Limit is how long one boot with its command may take in a test.
+const Limit = 10 * time.Minute
+
+// Open returns the lab in the directory named by INDY_LAB, or in .lab at the root of
+// the repository. When parts of it are missing the test is skipped, saying which;
+// with CI=true it fails instead. With -short it is skipped.
+func Open(t testing.TB) *lab.Lab {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots an emulated laptop; not with -short")
+	}
+	dir := os.Getenv("INDY_LAB")
+	if dir == "" {
+		dir = filepath.Join(Root(t), ".lab")
+	}
+	l, err := lab.Open(dir)
+	switch {
+	case err == nil:
+		return l
+	case errors.Is(err, errors.ErrUnsupported) && os.Getenv("CI") != "true":
+		t.Skip(err)
+	default:
+		t.Fatal(err)
+	}
+	return nil
+}
+
+// Root returns the root of the repository.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			t.Fatal("no go.mod above the working directory")
+		}
+		dir = up
+	}
+}
+
+// BuildIndy builds the command indy as it is released, statically linked, into a
+// temporary directory, and returns its path.
+func BuildIndy(t testing.TB) string {
+	t.Helper()
+	indy := filepath.Join(t.TempDir(), "indy")
+	build(t, "build", "-trimpath", "-o", indy, "./cmd/indy")
+	return indy
+}
+
+// BuildTest compiles the tests of a package of this module, named as ./pci or by its
+// import path, statically linked, into a temporary directory, and returns the path of
+// the program.
+func BuildTest(t testing.TB, pkg string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "inside.test")
+	build(t, "test", "-c", "-o", program, pkg)
+	if _, err := os.Stat(program); err != nil {
+		t.Fatalf("%s has no tests: %v", pkg, err)
+	}
+	return program
+}
+
+func build(t testing.TB, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = Root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// RunTest compiles the tests of pkg, boots an emulated laptop and runs those that
+// match the regular expression run inside it as root, in the package's directory. It
+// fails if one of them fails, and if none passes. Their output is logged.
+func RunTest(t testing.TB, pkg, run string) {
+	t.Helper()
+	l := Open(t)
+	program := BuildTest(t, pkg)
+	ctx, cancel := context.WithTimeout(t.Context(), Limit)
+	defer cancel()
+	var out bytes.Buffer
+	status, err := l.Run(ctx, lab.Machine{
+		Args:   []string{program, "-test.v", "-test.count=1", "-test.run", run},
+		Env:    []string{insideVariable + "=1"},
+		Dir:    packageDir(t, pkg),
+		Stdout: &out,
+	})
+	t.Logf("inside the emulated laptop:\n%s", &out)
+	if err == nil {
+		err = judge(status, out.Bytes())
+	}
+	if err != nil {
+		t.Fatalf("%s, tests %q: %v", pkg, run, err)
+	}
+}
+
+// judge decides over a test program that ended with status and printed out. One that
+// ran nothing, or skipped all, ends with 0 too.
+func judge(status int, out []byte) error {
+	switch {
+	case status != 0:
+		return fmt.Errorf("failed inside, exit status %d", status)
+	case !regexp.MustCompile(`(?m)^--- PASS: `).Match(out):
+		return errors.New("none passed inside")
+	}
+	return nil
+}
+
+func packageDir(t testing.TB, pkg string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.Dir}}", pkg)
+	cmd.Dir = Root(t)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v", pkg, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// Inside skips a test that does not run in the emulated laptop by [RunTest].
+func Inside(t testing.TB) {
+	t.Helper()
+	if os.Getenv(insideVariable) != "1" {
+		t.Skip("runs only inside the emulated laptop")
+	}
+}

@@ -1,0 +1,209 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// OutDir is where [Machine.Out] is found inside.
+const OutDir = "/run/indy-lab/out"
+
+// A Topology is which IOMMU the laptop has.
+type Topology int
+
+const (
+	// IntelIOMMU is VT-d with interrupt remapping, enabled by the kernel.
+	IntelIOMMU Topology = iota
+	// NoIOMMU has none, as a laptop where the firmware keeps it off.
+	NoIOMMU
+)
+
+// String returns the topology's name.
+func (t Topology) String() string {
+	switch t {
+	case IntelIOMMU:
+		return "intel"
+	case NoIOMMU:
+		return "none"
+	}
+	return "Topology(" + strconv.Itoa(int(t)) + ")"
+}
+
+// A Machine is one emulated laptop and the command to run in it. Only Args is
+// needed.
+type Machine struct {
+	// Args is the command and its arguments. The command's path is absolute, on
+	// this machine, without "="; it runs as root.
+	Args []string
+	// Env is added to the command's environment, as K=V. The rest of it is PATH,
+	// HOME, PWD, TERM and LANG; nothing else comes from this process.
+	Env []string
+	// Dir is the command's working directory: absolute, on this machine. It is /
+	// if empty.
+	Dir string
+	// NVMe is the raw image behind the NVMe 0000:02:00.0; what is written to the
+	// disk stays in it. If empty, the disk has 64 MiB of zeroes for this once.
+	NVMe string
+	// Memory is the laptop's, as a number with K, M, G; 4G if empty.
+	Memory string
+	// Topology is which IOMMU there is.
+	Topology Topology
+	// Out is a directory on this machine that the command may write to. Inside
+	// it is [OutDir].
+	Out string
+	// Heard is a file that receives what the sound card 0000:00:1b.0 plays, as
+	// WAV. If empty, it plays to nobody.
+	Heard string
+	// Extra are more arguments for QEMU, after all others.
+	Extra []string
+	// Stdout receives the output of the command, both stdout and stderr, byte by
+	// byte and while it runs. Nil discards it. Stdout and Console are written to
+	// at the same time.
+	Stdout io.Writer
+	// Console receives what the kernel and the first process say. Nil discards
+	// it; its end is part of errors all the same.
+	Console io.Writer
+
+	sector []byte // what the temporary disk starts with
+}
+
+// Descriptors that QEMU inherits, by number.
+const (
+	fdConsole = 3 + iota
+	fdOutput
+	fdStatus
+	fdInitramfs
+	fdNVMe
+)
+
+func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+func (m *Machine) check() error {
+	switch {
+	case len(m.Args) == 0:
+		return errors.New("no command")
+	case !filepath.IsAbs(m.Args[0]) || strings.Contains(m.Args[0], "="):
+		return fmt.Errorf("command %q: not an absolute path, or one with =", m.Args[0])
+	case m.Dir != "" && !filepath.IsAbs(m.Dir):
+		return fmt.Errorf("working directory %q: not an absolute path", m.Dir)
+	case m.Topology != IntelIOMMU && m.Topology != NoIOMMU:
+		return fmt.Errorf("unknown topology %v", m.Topology)
+	case m.Memory != "" && !regexp.MustCompile(`^[0-9]+[KMG]?$`).MatchString(m.Memory):
+		return fmt.Errorf("memory %q: not a number with K, M or G", m.Memory)
+	}
+	for _, s := range m.Args {
+		if strings.Contains(s, "\x00") {
+			return fmt.Errorf("argument %q holds a zero byte", s)
+		}
+	}
+	for _, s := range m.Env {
+		if k, _, ok := strings.Cut(s, "="); !ok || k == "" || strings.Contains(s, "\x00") {
+			return fmt.Errorf("environment %q: not K=V", s)
+		}
+	}
+	return nil
+}
+
+// object is one device, disk or sound backend, as QEMU takes it in JSON: no value
+// can end one and begin another.
+type object map[string]any
+
+func (o object) String() string {
+	b, err := json.Marshal(o)
+	if err != nil {
+		panic(err) // maps of strings, numbers and booleans always marshal
+	}
+	return string(b)
+}
+
+// escape is for the few values that QEMU takes in no other form than k=v,k=v.
+func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }
+
+// arguments returns what QEMU is started with.
+func (l *Lab) arguments(m *Machine) []string {
+	memory := m.Memory
+	if memory == "" {
+		memory = "4G"
+	}
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "q35,kernel-irqchip=split,accel=tcg", "-cpu", "max", "-smp", "1", "-m", memory,
+		"-kernel", l.kernel, "-initrd", fdPath(fdInitramfs),
+		"-append", "console=ttyS0 quiet intel_iommu=on panic=-1 mitigations=off",
+	}
+	for i, fd := range []int{fdConsole, fdOutput, fdStatus} {
+		args = append(args, "-chardev", fmt.Sprintf("file,id=serial%d,path=%s", i, fdPath(fd)))
+	}
+	args = append(args,
+		"-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap")
+	if m.Out != "" {
+		args = append(args,
+			"-fsdev", "local,id=out,path="+escape(m.Out)+",security_model=none,multidevs=remap")
+	}
+	disk := object{"driver": "raw", "node-name": "disk", "file": object{"driver": "file", "filename": fdPath(fdNVMe)}}
+	if m.NVMe != "" {
+		disk["file"] = object{"driver": "file", "filename": m.NVMe}
+	}
+	heard := object{"driver": "none", "id": "heard"}
+	if m.Heard != "" {
+		heard = object{"driver": "wav", "id": "heard", "path": m.Heard}
+	}
+	args = append(args,
+		"-blockdev", disk.String(),
+		"-netdev", object{"type": "user", "id": "net", "restrict": true}.String(),
+		"-audiodev", heard.String(),
+		"-audiodev", object{"driver": "none", "id": "silent"}.String())
+	for _, d := range m.devices() {
+		args = append(args, "-device", d.String())
+	}
+	return append(args, m.Extra...)
+}
+
+// devices returns the laptop's devices. Their places are fixed, so that addresses
+// and groups do not depend on which of the optional ones there are.
+func (m *Machine) devices() []object {
+	var list []object
+	add := func(o ...object) { list = append(list, o...) }
+	if m.Topology == IntelIOMMU {
+		add(object{"driver": "intel-iommu", "intremap": "on", "caching-mode": true, "aw-bits": 48})
+	}
+	for i, irq := range []int{4, 3, 5} {
+		add(object{"driver": "isa-serial", "index": i, "irq": irq, "chardev": "serial" + strconv.Itoa(i)})
+	}
+	// Two functions of one device share a group, so that group numbers stay too.
+	add(object{
+		"driver": "virtio-9p-pci", "bus": "pcie.0", "addr": "01.0", "multifunction": true,
+		"fsdev": "root", "mount_tag": "root",
+	})
+	if m.Out != "" {
+		add(object{"driver": "virtio-9p-pci", "bus": "pcie.0", "addr": "01.1", "fsdev": "out", "mount_tag": "out"})
+	}
+	for i := 1; i <= 4; i++ {
+		add(object{
+			"driver": "pcie-root-port", "id": "port" + strconv.Itoa(i), "bus": "pcie.0",
+			"addr": fmt.Sprintf("%02x.0", i+1), "chassis": i, "slot": i,
+		})
+	}
+	add(
+		object{"driver": "e1000e", "bus": "port1", "netdev": "net"},
+		object{"driver": "nvme", "bus": "port2", "drive": "disk", "serial": "LAB1"},
+		object{"driver": "pcie-pci-bridge", "id": "bridge", "bus": "port3"},
+		object{"driver": "e1000", "bus": "bridge", "addr": "01.0"},
+		object{"driver": "ich9-intel-hda", "id": "sound1", "bus": "bridge", "addr": "02.0"},
+		object{"driver": "hda-duplex", "bus": "sound1.0", "audiodev": "silent"},
+		object{"driver": "igb", "bus": "port4"},
+		object{"driver": "virtio-gpu-pci", "bus": "pcie.0", "addr": "10.0"},
+		object{"driver": "qemu-xhci", "id": "xhci", "bus": "pcie.0", "addr": "14.0"},
+		object{"driver": "usb-kbd", "bus": "xhci.0"},
+		object{"driver": "usb-tablet", "bus": "xhci.0"},
+		object{"driver": "intel-hda", "id": "sound0", "bus": "pcie.0", "addr": "1b.0"},
+		object{"driver": "hda-duplex", "bus": "sound0.0", "audiodev": "heard"},
+	)
+	return list
+}

@@ -1,0 +1,174 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// values returns what follows each option in a command line.
+func values(args []string, option string) []string {
+	var all []string
+	for i, a := range args[:len(args)-1] {
+		if a == option {
+			all = append(all, args[i+1])
+		}
+	}
+	return all
+}
+
+func TestArguments(t *testing.T) {
+	l := &Lab{kernel: "/l/vmlinuz-6"}
+	plain := l.arguments(&Machine{})
+	full := l.arguments(&Machine{
+		NVMe: "/a,b/\"disk\",readonly=on", Out: "/o,path=/etc", Heard: "/h.wav", Memory: "2G",
+		Topology: NoIOMMU, Extra: []string{"-name", "x"},
+	})
+	device := func(args []string, driver string) (found []map[string]any) {
+		t.Helper()
+		for _, v := range values(args, "-device") {
+			var d map[string]any
+			if err := json.Unmarshal([]byte(v), &d); err != nil {
+				t.Fatalf("%s: %v", v, err)
+			}
+			if d["driver"] == driver {
+				found = append(found, d)
+			}
+		}
+		return found
+	}
+	if n := len(device(plain, "intel-iommu")); n != 1 {
+		t.Errorf("%d Intel IOMMUs", n)
+	}
+	if n := len(device(full, "intel-iommu")); n != 0 {
+		t.Errorf("%d Intel IOMMUs where there should be none", n)
+	}
+	if n := len(device(full, "virtio-9p-pci")); n != 2 {
+		t.Errorf("%d shares, wanted the root and Out", n)
+	}
+	var disk struct {
+		File struct{ Driver, Filename string }
+	}
+	if err := json.Unmarshal([]byte(values(full, "-blockdev")[0]), &disk); err != nil ||
+		disk.File.Filename != "/a,b/\"disk\",readonly=on" {
+		t.Errorf("the disk is %+v, %v", disk, err)
+	}
+	if v := values(full, "-fsdev"); len(v) != 2 || !strings.Contains(v[0], "readonly=on") ||
+		!strings.HasPrefix(v[1], "local,id=out,path=/o,,path=/etc,security_model=") {
+		t.Errorf("the shares are %q", v)
+	}
+	if v := values(full, "-m"); !slices.Equal(v, []string{"2G"}) {
+		t.Errorf("memory %q", v)
+	}
+	if v := values(full, "-netdev"); len(v) != 1 || !strings.Contains(v[0], `"restrict":true`) {
+		t.Errorf("the network is %q", v)
+	}
+	if !slices.Equal(full[len(full)-2:], []string{"-name", "x"}) {
+		t.Errorf("Extra does not come last: %q", full[len(full)-2:])
+	}
+}
+
+func TestCheck(t *testing.T) {
+	good := Machine{Args: []string{"/bin/true"}}
+	if err := good.check(); err != nil {
+		t.Error(err)
+	}
+	for name, bad := range map[string]Machine{
+		"no command":  {},
+		"relative":    {Args: []string{"true"}},
+		"equals":      {Args: []string{"/a=b"}},
+		"zero":        {Args: []string{"/bin/true", "\x00"}},
+		"environment": {Args: []string{"/bin/true"}, Env: []string{"X"}},
+		"directory":   {Args: []string{"/bin/true"}, Dir: "x"},
+		"memory":      {Args: []string{"/bin/true"}, Memory: "4G,slots=2"},
+		"topology":    {Args: []string{"/bin/true"}, Topology: 99},
+	} {
+		if status, err := (&Lab{}).Run(t.Context(), bad); err == nil || status != -1 {
+			t.Errorf("%s: status %d, no error", name, status)
+		}
+	}
+}
+
+func TestShellQuote(t *testing.T) {
+	for _, want := range []string{"", "a b", "'", "''x'", "$(id)`id`\\", "a\nb", "\xff\x81\x88"} {
+		got, err := exec.Command("/bin/sh", "-c", "printf %s "+shellQuote(want)).Output()
+		if err != nil || string(got) != want {
+			t.Errorf("%q became %q, %v", want, got, err)
+		}
+	}
+}
+
+func TestWriteCommand(t *testing.T) {
+	l := &Lab{modules: "/it's/modules"}
+	var b bytes.Buffer
+	if err := l.writeCommand(&b, &Machine{Args: []string{"/bin/x", "it's"}, Out: "/out"}); err != nil {
+		t.Fatal(err)
+	}
+	if b.Len()%4 != 0 {
+		t.Errorf("%d bytes: what follows would not be aligned", b.Len())
+	}
+	all := entries(t, &b)
+	if !strings.HasSuffix(all["lab/run"], ` '/bin/x' 'it'\''s'`+"\n") {
+		t.Errorf("lab/run is %q", all["lab/run"])
+	}
+	if want := "lab_modules='/it'\\''s/modules'\nlab_out=yes\n"; !strings.HasSuffix(all["lab/settings"], want) {
+		t.Errorf("lab/settings is %q", all["lab/settings"])
+	}
+}
+
+func TestParseVerdict(t *testing.T) {
+	for in, want := range map[string]int{
+		"status 0\n": 0, "status 255\n": 255, "status 7\nstatus 0\n": 7,
+		"": -1, "status 0": -1, "status 256\n": -1, "status -1\n": -1, "error no disk\nstatus 0\n": -1, "x\nstatus 0\n": -1,
+	} {
+		if got, err := parseVerdict(in); got != want || (err == nil) != (want >= 0) {
+			t.Errorf("%q: %d, %v; wanted %d", in, got, err, want)
+		}
+	}
+}
+
+func TestTail(t *testing.T) {
+	w := &tail{max: 10}
+	for range 100 {
+		if n, err := w.Write([]byte("0123456789abc")); n != 13 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if s := w.String(); len(s) > 20 || !strings.HasSuffix(s, "3456789abc") {
+		t.Errorf("the tail is %q", s)
+	}
+}
+
+// TestRunFails runs programs that are no QEMU: Run says why, and leaves nothing.
+func TestRunFails(t *testing.T) {
+	l := fakeLab(t)
+	descriptors := func() int {
+		all, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	l.qemu = filepath.Join(l.dir, "qemu")
+	m := Machine{Args: []string{"/bin/true"}}
+	before := descriptors()
+	if _, err := l.Run(t.Context(), m); err == nil {
+		t.Error("no error without QEMU")
+	}
+	script := "#!/bin/sh\necho no such device >&2\necho Kernel panic >&3\nexit 1\n"
+	if err := os.WriteFile(l.qemu, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, err := l.Run(t.Context(), m)
+	if err == nil || !strings.Contains(err.Error(), "no such device") || !strings.Contains(err.Error(), "Kernel panic") {
+		t.Errorf("error %v does not quote QEMU and the console", err)
+	}
+	if after := descriptors(); after != before {
+		t.Errorf("%d open files, there were %d", after, before)
+	}
+}
