@@ -1,10 +1,12 @@
 package hostfs
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -20,21 +22,24 @@ import (
 // ReadFile costs one open, one or two reads and one close, ReadDir an open, its
 // reads and a close, ReadLink one readlink: nothing is looked at twice.
 type Host struct {
-	root int    // directory that names are opened below, or AT_FDCWD
-	pre  string // "/" for the running host, "" below a directory
-	path string // how errors begin
-	how  uint64 // openat2 resolve flags; 0 for the running host
+	root  int    // directory that names are opened below, or AT_FDCWD
+	pre   string // "/" for the running host, "" below a directory
+	path  string // how errors begin
+	how   uint64 // openat2 resolve flags; 0 for the running host
+	sysfs bool   // all names are below /sys
 
-	// Reading an attribute rarely needs more than a page; one buffer per call
-	// would be garbage at once, so they are kept.
+	// One buffer per call would be garbage at once, so they are kept.
 	buffers sync.Pool
 }
 
-func (h *Host) buffer() *[4096]byte {
-	if b, ok := h.buffers.Get().(*[4096]byte); ok {
+// A buffer holds any attribute, and many entries of a directory.
+type buffer = [32 << 10]byte
+
+func (h *Host) buffer() *buffer {
+	if b, ok := h.buffers.Get().(*buffer); ok {
 		return b
 	}
-	return new([4096]byte)
+	return new(buffer)
 }
 
 // Live returns the running host. It also implements [FS]: WriteFile changes the
@@ -74,6 +79,20 @@ func (h *LiveHost) WriteFile(name string, data []byte) error {
 // Close does nothing; it lets the running host stand where a saved machine may.
 func (h *LiveHost) Close() error { return nil }
 
+// Near prepares for reading many files in the directory dir: read PREFIX+NAME from
+// near in place of DIR/NAME from fsys, and call done at the end. On the running host
+// dir is kept open meanwhile, so that the kernel need not walk to it for each file;
+// elsewhere near is fsys.
+func Near(fsys fs.FS, dir string) (near fs.FS, prefix string, done func()) {
+	if h, ok := fsys.(*LiveHost); ok {
+		if fd, err := h.open("open", dir, unix.O_PATH|unix.O_DIRECTORY); err == nil {
+			sysfs := strings.HasPrefix(dir, "sys/")
+			return &Host{root: fd, path: h.path + dir + "/", sysfs: sysfs}, "", func() { _ = unix.Close(fd) }
+		}
+	}
+	return fsys, dir + "/", func() {}
+}
+
 // OpenDir returns the machine saved below the directory dir. Absolute links and
 // links with .. stay inside dir, as after a chroot. Close it when done.
 func OpenDir(dir string) (*Dir, error) {
@@ -81,8 +100,7 @@ func OpenDir(dir string) (*Dir, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	path := strings.TrimSuffix(dir, "/") + "/"
-	return &Dir{Host: Host{root: fd, path: path, how: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}}, nil
+	return &Dir{Host: Host{root: fd, path: strings.TrimSuffix(dir, "/") + "/", how: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}}, nil
 }
 
 // A Dir is a machine saved in a directory.
@@ -116,7 +134,7 @@ func (h *Host) open(op, name string, flags int) (int, error) {
 	}
 	fd, err := ignoringEINTR(func() (int, error) {
 		if h.how == 0 {
-			return unix.Open(h.pre+name, flags|unix.O_CLOEXEC, 0)
+			return unix.Openat(h.root, h.pre+name, flags|unix.O_CLOEXEC, 0)
 		}
 		return unix.Openat2(h.root, name, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: h.how})
 	})
@@ -151,11 +169,17 @@ func (h *Host) ReadFile(name string) ([]byte, error) {
 	// An attribute arrives whole. A short read that ends a line ends a sysfs file,
 	// and asking for the end would cost as much as the file; files of /proc are read
 	// in pieces, so there the end is asked for.
-	if n < len(buf) && n > 0 && buf[n-1] == '\n' && strings.HasPrefix(name, "sys/") {
+	if n < len(buf) && n > 0 && buf[n-1] == '\n' && (h.sysfs || strings.HasPrefix(name, "sys/")) {
 		return data, nil
 	}
+	var st unix.Stat_t
+	if n == len(buf) && unix.Fstat(fd, &st) == nil && st.Size <= MaxFile {
+		data = slices.Grow(data, max(int(st.Size)-n, 0)+1) // room to see the end, too
+	}
 	for n > 0 {
-		data = slices.Grow(data, max(len(data), len(buf)))
+		if len(data) == cap(data) {
+			data = slices.Grow(data, len(buf)) // at least doubles what is there
+		}
 		n, err = ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
 		if err != nil {
 			return nil, h.fail("read", name, err)
@@ -174,16 +198,16 @@ func (h *Host) ReadLink(name string) (string, error) {
 	}
 	buf := h.buffer()
 	defer h.buffers.Put(buf)
-	dir, path := h.root, h.pre+name
+	dir, rest := h.root, h.pre+name
 	if h.how != 0 {
 		fd, err := h.open("readlink", name, unix.O_PATH|unix.O_NOFOLLOW)
 		if err != nil {
 			return "", err
 		}
 		defer unix.Close(fd)
-		dir, path = fd, ""
+		dir, rest = fd, ""
 	}
-	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(dir, path, buf[:]) })
+	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(dir, rest, buf[:]) })
 	if err != nil {
 		if h.how != 0 && err == unix.ENOENT {
 			err = unix.EINVAL // the empty path of a file that is no link
@@ -252,43 +276,41 @@ func (h *Host) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	var entries []fs.DirEntry
-	buf := make([]byte, 32<<10)
+	var found []dirEntry
+	buf := h.buffer()
+	defer h.buffers.Put(buf)
 	for {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Getdents(fd, buf) })
+		n, err := ignoringEINTR(func() (int, error) { return unix.Getdents(fd, buf[:]) })
 		if err != nil {
 			return nil, h.fail("readdir", name, err)
 		}
 		if n <= 0 {
 			break
 		}
-		entries = h.appendEntries(entries, name, buf[:n])
+		found = h.appendEntries(found, name, buf[:n])
 	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	slices.SortFunc(found, func(a, b dirEntry) int { return strings.Compare(a.name, b.name) })
+	entries := make([]fs.DirEntry, len(found))
+	for i := range found {
+		entries[i] = &found[i]
+	}
 	return entries, nil
 }
 
 // appendEntries reads struct linux_dirent64: inode and offset of 8 bytes each,
 // record length of 2, type of 1, then the name up to a NUL.
-func (h *Host) appendEntries(entries []fs.DirEntry, dir string, b []byte) []fs.DirEntry {
+func (h *Host) appendEntries(entries []dirEntry, dir string, b []byte) []dirEntry {
 	const nameAt = 19
 	for len(b) > nameAt {
 		size := int(binary.NativeEndian.Uint16(b[16:]))
 		if size <= nameAt || size > len(b) {
 			break
 		}
-		name := string(b[nameAt:size])
-		if i := strings.IndexByte(name, 0); i >= 0 {
-			name = name[:i]
-		}
-		if name != "." && name != ".." {
-			full := name
-			if dir != "." {
-				full = dir + "/" + name
-			}
+		name, _, _ := bytes.Cut(b[nameAt:size], []byte{0})
+		if s := string(name); s != "." && s != ".." {
 			// A type of DT_UNKNOWN is 0 and becomes a regular file's mode; the file
 			// systems we read all state the type.
-			entries = append(entries, dirEntry{h, full, name, fileMode(uint32(b[18]) << 12).Type()})
+			entries = append(entries, dirEntry{h, dir, s, fileMode(uint32(b[18]) << 12).Type()})
 		}
 		b = b[size:]
 	}
@@ -296,15 +318,15 @@ func (h *Host) appendEntries(entries []fs.DirEntry, dir string, b []byte) []fs.D
 }
 
 type dirEntry struct {
-	h          *Host
-	path, name string
-	mode       fs.FileMode
+	h         *Host
+	dir, name string
+	mode      fs.FileMode
 }
 
-func (e dirEntry) Name() string               { return e.name }
-func (e dirEntry) IsDir() bool                { return e.mode.IsDir() }
-func (e dirEntry) Type() fs.FileMode          { return e.mode }
-func (e dirEntry) Info() (fs.FileInfo, error) { return e.h.Lstat(e.path) }
+func (e *dirEntry) Name() string               { return e.name }
+func (e *dirEntry) IsDir() bool                { return e.mode.IsDir() }
+func (e *dirEntry) Type() fs.FileMode          { return e.mode }
+func (e *dirEntry) Info() (fs.FileInfo, error) { return e.h.Lstat(path.Join(e.dir, e.name)) }
 
 type info struct {
 	name string

@@ -1,0 +1,266 @@
+package hostfs
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// CaptureOptions says what [Capture] takes and what it hides. The zero value takes
+// what the reading commands need and hides what names a person or one machine.
+type CaptureOptions struct {
+	// Config also takes the configuration space of every function. Reading it may
+	// wake a sleeping device; without root it is 64 bytes.
+	Config bool
+	// Raw keeps serial numbers, MAC addresses, UUIDs and host names as they are.
+	Raw bool
+	// Salt keys the replacements: the same salt gives the same ones in every
+	// capture. Empty means a random one that is thrown away.
+	Salt []byte
+}
+
+// Comment says, for the beginning of the saved machine, what a capture with these
+// options holds and hides.
+func (o CaptureOptions) Comment() string {
+	if o.Raw {
+		return "Nothing is hidden: serial numbers, MAC addresses, UUIDs and host names are the machine's own.\n"
+	}
+	return `Replaced: serial numbers, MAC addresses, UUIDs, machine and disk identifiers,
+host names, names of persons in paths, IPv6 addresses. What was equal is equal still.
+Left out: where the kernel lies in memory.
+Kept: models, addresses on buses, drivers, groups, mount points, IPv4 routes.
+`
+}
+
+// Capture copies from fsys what the reading commands and the simulated kernel need
+// of a machine: no more than [MaxSaved] bytes and [MaxEntries] entries, attributes
+// that neither wake nor wait for a device, device nodes and attributes that can
+// only be written as empty files. Unless opts.Raw is set, what names a person or
+// this one machine is replaced; see [CaptureOptions.Comment].
+//
+// Like a directory listing it gives what could be read, with an error joined from
+// what could not. What is not there is no error. Over a bound the tree is nil and
+// the error is [ErrTooLarge].
+func Capture(fsys fs.FS, opts CaptureOptions) (*Tree, error) {
+	c := &capturer{fsys: fsys, b: newBuilder()}
+	for _, r := range captureRules {
+		c.rule(r)
+	}
+	if opts.Config {
+		c.rule(captureRule{dir: "sys/bus/pci/devices/*", names: "config"})
+	}
+	if c.bound != nil {
+		return nil, c.bound
+	}
+	if !opts.Raw {
+		salt := slices.Clone(opts.Salt)
+		if len(salt) == 0 {
+			salt = make([]byte, 32)
+			_, _ = rand.Read(salt) // never fails
+		}
+		b, err := newScrubber(salt, &c.b.root).scrub()
+		if err != nil {
+			return nil, err
+		}
+		c.b = b
+	}
+	return c.b.tree(), errors.Join(c.errs...)
+}
+
+type capturer struct {
+	fsys  fs.FS
+	b     *builder
+	errs  []error
+	bound error // set when a bound was passed: nothing more is read
+}
+
+func (c *capturer) rule(r captureRule) {
+	names := strings.Fields(r.names)
+	first, rest, _ := strings.Cut(r.dir, "/")
+	switch {
+	case first == "proc":
+		// Links there are the reader's own (proc/self); the names are what counts.
+		for _, name := range names {
+			c.file(r.dir + "/" + name)
+		}
+	case rest == "":
+		c.names(first, names)
+	default:
+		c.expand(first, strings.Split(rest, "/"), names)
+	}
+}
+
+// expand finds the directories below dir that match elems and takes names in each.
+// dir is a path without links.
+func (c *capturer) expand(dir string, elems, names []string) {
+	if len(elems) == 0 {
+		c.names(dir, names)
+		return
+	}
+	for _, base := range c.match(dir, elems[0]) {
+		if at, ok := c.enter(dir, base); ok {
+			c.expand(at, elems[1:], names)
+		}
+	}
+}
+
+// match lists what in dir matches pattern; a pattern without wildcards is not
+// looked for.
+func (c *capturer) match(dir, pattern string) []string {
+	if !strings.ContainsAny(pattern, "*[") {
+		return []string{pattern}
+	}
+	entries, err := fs.ReadDir(c.fsys, dir)
+	c.note(err)
+	var found []string
+	for _, e := range entries {
+		if ok, _ := path.Match(pattern, e.Name()); ok {
+			found = append(found, e.Name())
+		}
+	}
+	return found
+}
+
+// enter takes the directory base in dir, or the link and the directory it points
+// to, and returns that directory's path.
+func (c *capturer) enter(dir, base string) (string, bool) {
+	if c.bound != nil {
+		return "", false
+	}
+	name := dir + "/" + base
+	for range maxLinks {
+		st, err := fs.Lstat(c.fsys, name)
+		if err != nil {
+			c.note(err)
+			return "", false
+		}
+		switch {
+		case st.IsDir():
+			c.add(name, &node{children: map[string]*node{}})
+			return name, true
+		case st.Mode()&fs.ModeSymlink == 0:
+			return "", false
+		}
+		target := c.link(name)
+		if target == "" {
+			return "", false
+		}
+		if !strings.HasPrefix(target, "/") {
+			target = path.Join("/", path.Dir(name), target)
+		}
+		if name = strings.TrimPrefix(path.Clean(target), "/"); !fs.ValidPath(name) {
+			return "", false
+		}
+	}
+	return "", false
+}
+
+// names takes what names match in dir, which is a path without links.
+func (c *capturer) names(dir string, names []string) {
+	for _, pattern := range names {
+		pattern, isDir := strings.CutSuffix(pattern, "/")
+		elems := strings.Split(pattern, "/")
+		c.below(dir, elems, isDir)
+	}
+}
+
+func (c *capturer) below(dir string, elems []string, isDir bool) {
+	for _, base := range c.match(dir, elems[0]) {
+		name := dir + "/" + base
+		switch {
+		case c.bound != nil:
+			return
+		case len(elems) > 1:
+			if st, err := fs.Lstat(c.fsys, name); err == nil && st.IsDir() {
+				c.below(name, elems[1:], isDir)
+			} else {
+				c.note(err)
+			}
+		case isDir:
+			if st, err := fs.Lstat(c.fsys, name); err == nil && st.IsDir() {
+				c.add(name, &node{children: map[string]*node{}})
+			}
+		default:
+			c.take(name)
+		}
+	}
+}
+
+// take takes name itself: a link as a link, an attribute with what it says.
+func (c *capturer) take(name string) {
+	st, err := fs.Lstat(c.fsys, name)
+	switch {
+	case err != nil:
+		c.note(err)
+	case st.Mode()&fs.ModeSymlink != 0:
+		c.link(name)
+	case st.IsDir():
+		c.add(name, &node{children: map[string]*node{}})
+	case !st.Mode().IsRegular(), st.Mode().Perm()&0o444 == 0:
+		c.add(name, &node{})
+	default:
+		c.file(name)
+	}
+}
+
+func (c *capturer) link(name string) string {
+	target, err := fs.ReadLink(c.fsys, name)
+	if err != nil {
+		c.note(err)
+		return ""
+	}
+	c.add(name, &node{target: target})
+	return target
+}
+
+func (c *capturer) file(name string) {
+	data, err := fs.ReadFile(c.fsys, name)
+	if err != nil {
+		c.note(err)
+		return
+	}
+	c.add(name, &node{data: data})
+}
+
+// add places n unless an earlier rule did.
+func (c *capturer) add(name string, n *node) {
+	if c.bound != nil || c.b.has(name) {
+		return
+	}
+	err := c.b.reserve(name, int64(len(n.data)))
+	if err == nil {
+		err = c.b.add(name, n)
+	}
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		c.bound = fmt.Errorf("capture: %w", err)
+	case err != nil:
+		c.errs = append(c.errs, fmt.Errorf("capture: %w", err))
+	}
+}
+
+// note keeps an error unless it says that something is not there or has no value
+// now, as the speed of an interface that is down.
+func (c *capturer) note(err error) {
+	for _, harmless := range []error{fs.ErrNotExist, syscall.ENOTDIR, syscall.EINVAL, syscall.ENODEV, syscall.ENXIO, syscall.ENODATA, syscall.EOPNOTSUPP} {
+		if err == nil || errors.Is(err, harmless) {
+			return
+		}
+	}
+	c.errs = append(c.errs, err)
+}
+
+func (b *builder) has(name string) bool {
+	n := &b.root
+	for elem := range strings.SplitSeq(name, "/") {
+		if n = n.children[elem]; n == nil {
+			return false
+		}
+	}
+	return true
+}
