@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/internal/lab"
 )
 
@@ -36,7 +37,7 @@ func Open(t testing.TB) *lab.Lab {
 	}
 	dir := os.Getenv("INDY_LAB")
 	if dir == "" {
-		dir = filepath.Join(Root(t), ".lab")
+		dir = filepath.Join(hosttest.Root(t), ".lab")
 	}
 	l, err := lab.Open(dir)
 	switch {
@@ -48,25 +49,6 @@ func Open(t testing.TB) *lab.Lab {
 		t.Fatal(err)
 	}
 	return nil
-}
-
-// Root returns the root of the repository.
-func Root(t testing.TB) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			t.Fatal("no go.mod above the working directory")
-		}
-		dir = up
-	}
 }
 
 // BuildIndy builds the command indy as it is released, statically linked, into a
@@ -94,7 +76,7 @@ func BuildTest(t testing.TB, pkg string) string {
 func build(t testing.TB, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir = Root(t)
+	cmd.Dir = hosttest.Root(t)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -102,24 +84,27 @@ func build(t testing.TB, args ...string) {
 }
 
 // RunTest compiles the tests of pkg, boots an emulated laptop and runs those that
-// match the regular expression run inside it as root, in the package's directory. It
-// fails if one of them fails, and if none passes. Their output is logged.
-func RunTest(t testing.TB, pkg, run string) {
+// match the regular expression run inside it as root, in the package's directory and
+// with env, as K=V, in their environment. What they write to [lab.OutDir] is found in
+// the directory out, if that is not empty. It fails if one of them fails, and if none
+// passes. Their output is logged.
+func RunTest(t testing.TB, pkg, run, out string, env ...string) {
 	t.Helper()
 	l := Open(t)
 	program := BuildTest(t, pkg)
 	ctx, cancel := context.WithTimeout(t.Context(), Limit)
 	defer cancel()
-	var out bytes.Buffer
+	var said bytes.Buffer
 	status, err := l.Run(ctx, lab.Machine{
 		Args:   []string{program, "-test.v", "-test.count=1", "-test.run", run},
-		Env:    []string{insideVariable + "=1"},
+		Env:    append([]string{insideVariable + "=1"}, env...),
 		Dir:    packageDir(t, pkg),
-		Stdout: &out,
+		Out:    out,
+		Stdout: &said,
 	})
-	t.Logf("inside the emulated laptop:\n%s", &out)
+	t.Logf("inside the emulated laptop:\n%s", &said)
 	if err == nil {
-		err = judge(status, out.Bytes())
+		err = judge(status, said.Bytes())
 	}
 	if err != nil {
 		t.Fatalf("%s, tests %q: %v", pkg, run, err)
@@ -141,7 +126,7 @@ func judge(status int, out []byte) error {
 func packageDir(t testing.TB, pkg string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.Dir}}", pkg)
-	cmd.Dir = Root(t)
+	cmd.Dir = hosttest.Root(t)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list %s: %v", pkg, err)

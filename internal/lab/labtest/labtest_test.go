@@ -6,7 +6,7 @@ import (
 )
 
 func TestRunTest(t *testing.T) {
-	RunTest(t, "./internal/lab/labtest", "^TestGroupsInside$")
+	RunTest(t, "./internal/lab/labtest", "^TestGroupsInside$", "")
 }
 
 func TestGroupsInside(t *testing.T) {
