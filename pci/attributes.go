@@ -63,7 +63,10 @@ func ResetMethods(fsys fs.FS, a Address) ([]string, error) {
 // (boot_vga). The kernel states it for VGA controllers (class 0300) alone.
 func BootVGA(fsys fs.FS, a Address) (bool, error) {
 	s, err := attribute(fsys, a, "boot_vga")
-	return s == "1", err
+	if err == nil && s != "0" && s != "1" {
+		err = opError("read boot_vga of", a, fmt.Errorf("%q is neither 0 nor 1", short(s)))
+	}
+	return err == nil && s == "1", err
 }
 
 // Revision returns the revision id (revision).
@@ -83,6 +86,12 @@ func Revision(fsys fs.FS, a Address) (uint8, error) {
 // resuming, error or unsupported (power/runtime_status). Reading it wakes nothing.
 func RuntimeStatus(fsys fs.FS, a Address) (string, error) {
 	return attribute(fsys, a, "power/runtime_status")
+}
+
+// RuntimeControl returns whether the kernel may suspend the function while it is idle:
+// auto, or on for never (power/control).
+func RuntimeControl(fsys fs.FS, a Address) (string, error) {
+	return attribute(fsys, a, "power/control")
 }
 
 // PowerState returns the PCI power state: D0, D1, D2, D3hot, D3cold or unknown

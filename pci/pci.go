@@ -77,6 +77,8 @@ func Functions(fsys fs.FS) ([]Function, error) {
 	if err != nil {
 		return nil, opError("list PCI functions", Address{}, err)
 	}
+	near, prefix, done := hostfs.Near(fsys, devices)
+	defer done()
 	functions := make([]Function, 0, len(entries))
 	var errs []error
 	for _, e := range entries {
@@ -85,7 +87,7 @@ func Functions(fsys fs.FS) ([]Function, error) {
 			errs = append(errs, opError("list PCI functions", Address{}, err))
 			continue
 		}
-		f, err := ReadFunction(fsys, a)
+		f, err := readFunction(near, prefix, a)
 		if err != nil {
 			errs = append(errs, err)
 			if errors.Is(err, errGone) {
@@ -103,8 +105,12 @@ var errGone = errors.New("no such function; it may have been unplugged meanwhile
 // ReadFunction reads one function. The error is an *[OpError]; the function
 // returned with it holds what could be read.
 func ReadFunction(fsys fs.FS, a Address) (Function, error) {
+	return readFunction(fsys, devices+"/", a)
+}
+
+func readFunction(fsys fs.FS, prefix string, a Address) (Function, error) {
 	f := Function{Address: a}
-	dir := devices + "/" + a.String()
+	dir := prefix + a.String()
 	errs := f.readIDs(fsys, dir)
 	group, err := hostfs.ReadLinkBase(fsys, dir+"/iommu_group")
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -23,8 +24,27 @@ func TestLive(t *testing.T) {
 	if err := vfio.Available(); err != nil {
 		t.Fatal(err)
 	}
+	before := openFiles(t)
 	t.Run("NVMe", liveNVMe)
 	t.Run("shared group", liveSharedGroup)
+	if after := openFiles(t); after != before {
+		t.Errorf("%d VFIO files are open after the test, %d before", after, before)
+	}
+}
+
+// openFiles counts the files of VFIO this process has open.
+func openFiles(t *testing.T) (n int) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if target, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.Contains(target, "vfio") {
+			n++
+		}
+	}
+	return n
 }
 
 func sysfs(address string) string { return "/sys/bus/pci/devices/" + address }

@@ -17,8 +17,8 @@ type block struct {
 // endKey is above every key.
 const endKey = otherKey + 1
 
-// block finds the line with a key at the top. What it returns is good until the
-// next call.
+// block finds a line with a key at the top, nil without one. What it returns is good
+// until the next call.
 //
 // Some blocks are a quarter of the file, and where such a one ends shows only from
 // reading it; so what is learnt on the way to one key serves those after it, and no
@@ -78,7 +78,7 @@ func (l *list) find(key uint64) (int, bool) {
 // learn remembers a block that begins at a line before that of number i.
 func (l *list) learn(i int, key uint64, line, gap int) {
 	b := block{key: key, line: line, gap: gap, lo: l.after(line, len(l.data))}
-	if l.blocks[i].key == key { // the same key again: the first one counts
+	if l.blocks[i].key == key { // the same key again, as in the sections after the classes
 		l.blocks[i] = b
 		return
 	}

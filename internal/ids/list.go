@@ -10,8 +10,8 @@ type list struct {
 	blocks  []block // by key; the last one stands for the end
 }
 
-// An order says whether the keys of a section ascend, so that what bisecting does
-// not find is not there.
+// An order says whether the keys of a section ascend, each above the one before, so
+// that what bisecting does not find is not there.
 type order uint8
 
 const (
@@ -98,20 +98,20 @@ func (l *list) scan(f form, lo, hi int, key uint64, o *order) (line int, ok bool
 	if *o == ascends {
 		return 0, false
 	}
-	last, state := uint64(0), ascends
+	last, state := int64(-1), ascends
 	for {
 		at, k, any := l.next(f, lo, hi)
 		if !any {
 			*o = state
 			return line, ok
 		}
-		if k < last {
+		if int64(k) < last || int64(k) == last && k != otherKey {
 			state = mixed
 		}
 		if k == key && !ok {
 			line, ok = at, true
 		}
-		last = k
+		last = int64(k)
 		lo = l.after(at, hi)
 	}
 }

@@ -155,6 +155,18 @@ func TestOutOfOrder(t *testing.T) {
 	}
 }
 
+func TestSameKeyTwice(t *testing.T) {
+	lines := func(v uint16, name string) string { return strings.Repeat(id(v).String()+"  "+name+"\n", 200) }
+	f := New([]byte(lines(1, "one") + lines(5, "five") + "0007  seven\n" + lines(9, "nine") + strings.Repeat("X 1  y\n", 200)))
+	for range 2 {
+		for v, want := range map[uint16]string{1: "one", 2: "", 5: "five", 7: "seven", 8: "", 9: "nine", 0xffff: ""} {
+			if got, ok := f.Vendor(id(v)); got != want || ok != (want != "") {
+				t.Errorf("Vendor(%d) = %q, %v; want %q", v, got, ok, want)
+			}
+		}
+	}
+}
+
 func TestNamesAreCleanAndBounded(t *testing.T) {
 	f := New([]byte("0001  \ta\x00\x1b[2Jb\u202e\u0085\xff\u00e9 \r\n0002  " + strings.Repeat("x", 1<<20) + "\n0003  \x01\x02\n0004\n"))
 	if got, ok := f.Vendor(id(1)); got != "a[2Jb\u00e9" || !ok {
