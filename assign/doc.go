@@ -1,0 +1,11 @@
+// Package assign hands PCI functions to guests and takes them back.
+//
+// [Read] gathers the facts, [NewPlan] decides every write with its undo and the
+// value found before, without touching anything, and [Store.Assign] carries the plan
+// out: it looks again before each write, reads back after it, and undoes everything
+// in reverse when something is not as it should be. What is in a guest's hands is a
+// [Lease], kept until [Store.Release] has given the functions back.
+//
+// Functions are bound to vfio-pci by their driver_override, each by its exact
+// address, and always by whole IOMMU groups. Bridges are left alone.
+package assign

@@ -1,0 +1,166 @@
+package assign_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/internal/sim"
+	"github.com/project-independence/indy/iommu"
+)
+
+func TestLease(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	store := &assign.Store{Dir: filepath.Join(t.TempDir(), "run", "leases")}
+	h := &assign.Host{FS: k}
+	if leases, err := store.List(); len(leases) != 0 || err != nil {
+		t.Fatalf("an empty store: %v, %v", leases, err)
+	}
+	l, err := store.Assign(t.Context(), h, mustPlan(t, k, "0000:04:01.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.State != assign.Assigned || l.Guest != "test" || len(l.Devices) != 2 {
+		t.Errorf("lease: %+v", l)
+	}
+	held, err := store.Holding(address(t, "0000:04:02.0"))
+	if err != nil || held.Devices[0] != l.Devices[0] {
+		t.Errorf("holding: %+v, %v", held, err)
+	}
+	_, err = store.Assign(t.Context(), h, l.Plan)
+	var owner *assign.HeldError
+	if !errors.As(err, &owner) || !errors.Is(err, assign.ErrRefused) || !strings.Contains(err.Error(), `"test"`) {
+		t.Errorf("a second owner: %v", err)
+	}
+	if _, err := store.Release(t.Context(), h, address(t, "0000:04:02.0")); err != nil {
+		t.Fatal(err)
+	}
+	if got := drivers(t, k)["0000:04:02.0"]; got != "snd_hda_intel" {
+		t.Errorf("after the release: %q", got)
+	}
+	if _, err := store.Release(t.Context(), h, address(t, "0000:04:02.0")); !errors.Is(err, assign.ErrNotHeld) {
+		t.Errorf("a second release: %v", err)
+	}
+}
+
+// A kernel that has started anew has forgotten what was bound: the lease goes, and
+// nothing is written.
+func TestLeaseOfAnotherBoot(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	store := &assign.Store{Dir: t.TempDir()}
+	h := &assign.Host{FS: k}
+	l, err := store.Assign(t.Context(), h, mustPlan(t, k, "0000:02:00.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := emulated(t, sim.Options{}).Tree()
+	put(next, "proc/sys/kernel/random/boot_id", "another\n")
+	again, err := sim.New(next, sim.Options{VFIO: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.BootID == "" {
+		name := filepath.Join(store.Dir, "0000:02:00.0.json")
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = []byte(strings.Replace(string(b), `"boot_id": ""`, `"boot_id": "one"`, 1))
+		if err := os.WriteFile(name, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := store.Release(t.Context(), &assign.Host{FS: again}, l.Devices[0]); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(again.Writes()); n != 0 {
+		t.Errorf("%d writes on the new kernel", n)
+	}
+	if leases, _ := store.List(); len(leases) != 0 {
+		t.Errorf("left: %v", leases)
+	}
+}
+
+func TestDamagedLease(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	store := &assign.Store{Dir: t.TempDir()}
+	h := &assign.Host{FS: k}
+	if _, err := store.Assign(t.Context(), h, mustPlan(t, k, "0000:02:00.0")); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "{", "null", "{}", `{"devices":["0000:05:00.0"],"plan":{}}`, `{"devices":["nonsense"]}`} {
+		if err := os.WriteFile(filepath.Join(store.Dir, "0000:01:00.0.json"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		leases, err := store.List()
+		if len(leases) != 1 || err == nil || !strings.Contains(err.Error(), "0000:01:00.0.json") {
+			t.Errorf("%q: %d leases, %v", text, len(leases), err)
+		}
+		if _, err := store.Assign(t.Context(), h, mustPlan(t, k, "0000:05:00.0")); err == nil {
+			t.Errorf("%q: assigned without knowing who holds what", text)
+		}
+	}
+}
+
+// Of many that want one group, one gets it, and the others are told who has it.
+func TestRace(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	dir := t.TempDir()
+	p := mustPlan(t, k, "0000:02:00.0")
+	var wg sync.WaitGroup
+	results := make(chan error, 16)
+	for range cap(results) {
+		wg.Go(func() {
+			store := &assign.Store{Dir: dir}
+			_, err := store.Assign(t.Context(), &assign.Host{FS: k}, p)
+			results <- err
+		})
+	}
+	wg.Wait()
+	close(results)
+	won := 0
+	for err := range results {
+		var held *assign.HeldError
+		switch {
+		case err == nil:
+			won++
+		case !errors.As(err, &held):
+			t.Errorf("%v, want a *HeldError", err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d got it", won)
+	}
+}
+
+func TestLockIsWaitedForAsLongAsAsked(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	store := &assign.Store{Dir: t.TempDir()}
+	p := mustPlan(t, k, "0000:02:00.0")
+	inside, leave := make(chan struct{}), make(chan struct{})
+	done := make(chan error)
+	go func() {
+		h := &assign.Host{FS: k, Viable: func(iommu.GroupID) error { close(inside); <-leave; return nil }}
+		_, err := store.Assign(context.Background(), h, p)
+		done <- err
+	}()
+	<-inside
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := store.Release(ctx, &assign.Host{FS: k}, p.Devices[0]); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while another process assigns: %v", err)
+	}
+	close(leave)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := store.Release(t.Context(), &assign.Host{FS: k}, p.Devices[0]); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}

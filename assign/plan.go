@@ -1,0 +1,220 @@
+package assign
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
+)
+
+// VFIODriver is the driver that holds a function for a guest.
+const VFIODriver = "vfio-pci"
+
+// A Request says which functions a guest wants.
+type Request struct {
+	Guest      string        // name of the guest, may be empty
+	Devices    []pci.Address // at least one
+	Companions bool          // take along the other functions of their groups
+	Allow      []laptop.Code // refusals overridden by name
+}
+
+// A Plan is every write that hands functions over, decided before anything is
+// touched. It is a value: it can be printed, stored and carried out later.
+type Plan struct {
+	Guest    string           `json:"guest"`
+	Devices  []pci.Address    `json:"devices"` // all functions that change hands
+	Groups   []iommu.GroupID  `json:"groups"`
+	Steps    []Step           `json:"steps"`
+	Findings []laptop.Finding `json:"findings"` // warnings, and refusals that were overridden
+}
+
+// A Step is one write with what must hold before it, and the writes that take it
+// back, in their order. A step without undo is taken back by that of another.
+type Step struct {
+	Device pci.Address `json:"device"`
+	Prior  Check       `json:"prior"`
+	Do     Write       `json:"do"`
+	Undo   []Write     `json:"undo"`
+}
+
+// A Write is one value for one file, and what holds once the kernel has acted on
+// it. A write whose outcome holds already need not be made.
+type Write struct {
+	File  string `json:"file"` // below the root, without the leading slash
+	Value string `json:"value"`
+	After Check  `json:"after"`
+}
+
+// A Check is a statement about a function: that its driver, its driver override or
+// its runtime power control is the named one, or with Not that it is any other. None
+// is the empty name.
+type Check struct {
+	What string `json:"what"` // driver, driver_override or power/control
+	Is   string `json:"is"`
+	Not  bool   `json:"not,omitempty"`
+}
+
+const (
+	driver   = "driver"
+	override = "driver_override"
+	control  = "power/control"
+)
+
+// String says what the check demands, as `driver is nvme`.
+func (c Check) String() string {
+	is := c.Is
+	if is == "" {
+		is = "none"
+	}
+	if c.Not {
+		return c.What + " is not " + is
+	}
+	return c.What + " is " + is
+}
+
+func (c Check) holds(value string) bool { return (value == c.Is) != c.Not }
+
+// NewPlan decides how to carry out a request on the machine the facts describe. It
+// touches nothing. The error is a *[RefusedError] when the request is unsafe or
+// cannot work, with all the reasons.
+func NewPlan(f *Facts, r Request) (*Plan, error) {
+	if len(r.Devices) == 0 {
+		return nil, fmt.Errorf("plan: no device named")
+	}
+	p := &Plan{Guest: r.Guest, Steps: []Step{}}
+	var refused []laptop.Finding
+	for _, a := range r.Devices {
+		refused = append(refused, p.include(f, r, a)...)
+	}
+	if len(refused) > 0 {
+		return nil, &RefusedError{Devices: r.Devices, Findings: distinct(refused)}
+	}
+	slices.SortFunc(p.Devices, pci.Address.Compare)
+	slices.SortFunc(p.Groups, iommu.GroupID.Compare)
+	p.Findings = distinct(p.Findings)
+	for _, a := range p.Devices {
+		p.Steps = append(p.Steps, steps(a, f.functions[a])...)
+	}
+	return p, nil
+}
+
+// include adds the group of function a to the plan, once, and returns what speaks
+// against it.
+func (p *Plan) include(f *Facts, r Request, a pci.Address) []laptop.Finding {
+	d := f.laptop.Function(a)
+	if d == nil {
+		return []laptop.Finding{{
+			Code: laptop.NoGroup, Severity: laptop.Block, Device: "pci:" + a.String(), Detail: "no such function in this machine",
+			Evidence: "/sys/bus/pci/devices/" + a.String(), Remedy: "indy devices lists what there is",
+		}}
+	}
+	var refused []laptop.Finding
+	weigh := func(finding laptop.Finding) {
+		if finding.Severity == laptop.Block || finding.Severity == laptop.Gap {
+			if !finding.Code.Overridable() || !slices.Contains(r.Allow, finding.Code) {
+				refused = append(refused, finding)
+				return
+			}
+			finding.Detail = "overridden by --allow " + string(finding.Code) + ": " + finding.Detail
+			finding.Severity = laptop.Warning
+		}
+		if finding.Severity == laptop.Warning {
+			p.Findings = append(p.Findings, finding)
+		}
+	}
+	for _, finding := range d.Findings {
+		weigh(finding)
+	}
+	g := f.laptop.Group(d.PCI.Group)
+	if g == nil || slices.Contains(p.Groups, g.ID) {
+		return refused
+	}
+	p.Groups = append(p.Groups, g.ID)
+	for _, finding := range f.groupFindings(g) {
+		weigh(finding)
+	}
+	var left []string
+	for _, member := range g.Devices {
+		state := f.functions[member]
+		if state.stays {
+			continue
+		}
+		if !r.Companions && !slices.Contains(r.Devices, member) {
+			left = append(left, member.String())
+			continue
+		}
+		p.Devices = append(p.Devices, member)
+		for _, finding := range state.findings(member) {
+			weigh(finding)
+		}
+	}
+	if len(left) > 0 {
+		weigh(laptop.Finding{
+			Code: laptop.Companions, Severity: laptop.Block, Device: d.ID(),
+			Detail: fmt.Sprintf("IOMMU group %s changes hands as one, and %s would stay behind", g.ID, strings.Join(left, ", ")),
+			// The guest could reach what stays behind, and VFIO refuses such a group.
+			Evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/devices",
+			Remedy:   "add --with-companions to hand over the whole group",
+		})
+	}
+	return refused
+}
+
+// steps moves one function to vfio-pci. The override comes first, so that no other
+// driver can take the function in between.
+func steps(a pci.Address, s function) []Step {
+	if s.driver == VFIODriver {
+		return nil // held before us: not ours to bind, and not ours to give back
+	}
+	const devices, drivers = "sys/bus/pci/devices/", "sys/bus/pci/drivers/"
+	addr := a.String()
+	overrideFile := devices + addr + "/driver_override"
+	prior := s.override
+	if prior == "" {
+		prior = "\n" // sysfs drops an empty write; a line without text clears it
+	}
+	tie := Step{
+		Device: a,
+		Prior:  Check{What: override, Is: s.override},
+		Do:     Write{overrideFile, VFIODriver, Check{What: override, Is: VFIODriver}},
+		Undo:   []Write{{overrideFile, prior, Check{What: override, Is: s.override}}},
+	}
+	var all []Step
+	if s.driver != "" {
+		// The function goes back to the very driver it came from, which drivers_probe
+		// does not promise. It can only once the override is gone, hence here.
+		tie.Undo = append(tie.Undo, Write{drivers + s.driver + "/bind", addr, Check{What: driver, Is: s.driver}})
+		all = append(all, tie, Step{
+			Device: a,
+			Prior:  Check{What: driver, Is: s.driver},
+			Do:     Write{drivers + s.driver + "/unbind", addr, Check{What: driver}},
+			Undo:   []Write{},
+		})
+	} else {
+		all = append(all, tie)
+	}
+	if s.control != "" {
+		// vfio-pci sets auto while it has a function and leaves on behind, which would
+		// cost a notebook the function's power saving for good.
+		all[0].Undo = append(all[0].Undo, Write{devices + addr + "/" + control, s.control, Check{What: control, Is: s.control}})
+	}
+	return append(all, Step{
+		Device: a,
+		Prior:  Check{What: driver},
+		Do:     Write{"sys/bus/pci/drivers_probe", addr, Check{What: driver, Is: VFIODriver}},
+		Undo:   []Write{{drivers + VFIODriver + "/unbind", addr, Check{What: driver, Is: VFIODriver, Not: true}}},
+	})
+}
+
+func distinct(findings []laptop.Finding) []laptop.Finding {
+	kept := []laptop.Finding{}
+	for _, f := range findings {
+		if !slices.Contains(kept, f) {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
