@@ -1,0 +1,221 @@
+package laptop
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
+)
+
+// A block is one block device: a disk, a partition, or one that the host makes of
+// others, with what carries it.
+type block struct {
+	name      string
+	parent    string        // of a partition the name of its disk
+	virtual   bool          // under /sys/devices/virtual
+	functions []pci.Address // every PCI function in its path
+	port      usb.PortPath  // the USB device that carries it, if one does
+}
+
+// node returns the device node, in whose name / stands where sysfs has !.
+func (b *block) node() string { return "dev/" + strings.ReplaceAll(b.name, "!", "/") }
+
+// blocks are the block devices of a machine.
+type blocks struct {
+	fsys   fs.FS
+	dir    string // with one link for each
+	list   []block
+	byName map[string]*block
+	mapped map[string]string // kernel's names by those of device mapper, nil before the first question
+}
+
+// readBlocks lists the block devices from the links in /sys/class/block, or in
+// /sys/block, which has disks alone, where a saved machine has only that.
+func readBlocks(fsys fs.FS) (*blocks, error) {
+	b := &blocks{fsys: fsys, dir: "sys/class/block", byName: map[string]*block{}}
+	entries, err := fs.ReadDir(fsys, b.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		b.dir = "sys/block"
+		entries, err = fs.ReadDir(fsys, b.dir)
+	}
+	if err != nil {
+		return b, unlessMissing(fmt.Errorf("list block devices: %w", err), 0)
+	}
+	var errs []error
+	for _, e := range entries {
+		target, err := fs.ReadLink(fsys, b.dir+"/"+e.Name())
+		if err != nil {
+			errs = append(errs, fmt.Errorf("block device %s: %w", e.Name(), err))
+			continue
+		}
+		b.add(e.Name(), target)
+		if b.dir == "sys/block" {
+			inside, _ := fs.ReadDir(fsys, b.dir+"/"+e.Name())
+			for _, part := range inside {
+				if strings.HasPrefix(part.Name(), e.Name()) {
+					b.add(part.Name(), target+"/"+part.Name())
+				}
+			}
+		}
+	}
+	for i := range b.list {
+		b.byName[b.list[i].name] = &b.list[i]
+	}
+	return b, errors.Join(errs...)
+}
+
+func (b *blocks) add(name, target string) {
+	d := block{
+		name: name, parent: path.Base(path.Dir(target)),
+		functions: pci.InPath(target), virtual: strings.Contains(target, "/virtual/"),
+	}
+	d.port, _ = usb.InPath(target)
+	if _, rest, ok := strings.Cut(target, "/nvme-subsystem/"); ok {
+		d.functions = subsystemFunctions(b.fsys, rest)
+	}
+	b.list = append(b.list, d)
+}
+
+// subsystemFunctions returns the functions behind an NVMe disk with several paths:
+// it sits under /sys/devices/virtual/nvme-subsystem/NAME, which links to the
+// controllers.
+func subsystemFunctions(fsys fs.FS, rest string) []pci.Address {
+	name, _, _ := strings.Cut(rest, "/")
+	dir := "sys/class/nvme-subsystem/" + name
+	entries, err := fs.ReadDir(fsys, dir)
+	if err != nil {
+		return nil
+	}
+	var functions []pci.Address
+	for _, e := range entries {
+		if target, err := fs.ReadLink(fsys, dir+"/"+e.Name()); err == nil && strings.HasPrefix(e.Name(), "nvme") {
+			functions = append(functions, pci.InPath(target)...)
+		}
+	}
+	return functions
+}
+
+// disksInUse adds to h what the host has mounted or swaps to, and says whether
+// that is known: it is not when a mount table is missing or a device in it cannot
+// be followed to the disks below.
+func (h *hostUses) disksInUse(b *blocks) error {
+	mounts, known, err := readMounts(b.fsys)
+	h.disksKnown = known && err == nil
+	// One disk is often mounted at many places, by bind mounts and snapshots.
+	var names []string
+	places := map[string][]string{}
+	for _, m := range mounts {
+		name, known := b.below(m)
+		if !known {
+			h.disksKnown = false
+		}
+		if name == "" {
+			continue
+		}
+		if places[name] == nil {
+			names = append(names, name)
+		}
+		if !slices.Contains(places[name][:min(3, len(places[name]))], m.what) {
+			places[name] = append(places[name], m.what)
+		}
+	}
+	for _, name := range names {
+		what := strings.Join(places[name][:min(3, len(places[name]))], ", ")
+		if more := len(places[name]) - 3; more > 0 {
+			what += fmt.Sprintf(" and %d more", more)
+		}
+		if !h.follow(b, name, what+" on "+name, map[string]bool{}) {
+			h.disksKnown = false
+		}
+	}
+	return err
+}
+
+// below returns the block device of a mount, empty when it has none, and whether
+// that is known.
+func (b *blocks) below(m mount) (name string, known bool) {
+	if m.device != "" && !strings.HasPrefix(m.device, "0:") {
+		if base, err := hostfs.ReadLinkBase(b.fsys, "sys/dev/block/"+m.device); err == nil {
+			return base, true
+		}
+	}
+	source, ok := strings.CutPrefix(m.source, "/dev/")
+	switch {
+	case m.kind == "zfs":
+		return "", false // nothing in sysfs tells the disks of a pool
+	case !ok, source == "fuse":
+		return "", true
+	}
+	if mapped, ok := strings.CutPrefix(source, "mapper/"); ok {
+		name = b.byMapperName(mapped)
+		return name, name != ""
+	}
+	name = strings.ReplaceAll(source, "/", "!")
+	if b.byName[name] == nil {
+		return "", false
+	}
+	return name, true
+}
+
+func (b *blocks) byMapperName(mapped string) string {
+	if b.mapped == nil {
+		b.mapped = map[string]string{}
+		for _, d := range b.list {
+			if !strings.HasPrefix(d.name, "dm-") {
+				continue
+			}
+			if s, err := hostfs.ReadString(b.fsys, b.dir+"/"+d.name+"/dm/name"); err == nil {
+				b.mapped[s] = d.name
+			}
+		}
+	}
+	return b.mapped[mapped]
+}
+
+// follow walks from a block device down to the disks it is made of (slaves, as of
+// device mapper and MD) and adds them as used. It reports whether each was found.
+func (h *hostUses) follow(b *blocks, name, what string, seen map[string]bool) bool {
+	d := b.byName[name]
+	switch {
+	case seen[name]:
+		return true
+	case d == nil, h.tooFar(len(seen)):
+		return false
+	}
+	seen[name] = true
+	if len(d.functions) > 0 || d.port.IsValid() {
+		h.uses = append(h.uses, Use{Code: HostDisk, What: what, Functions: d.functions, Port: d.port, Node: name})
+		return true
+	}
+	slaves, err := fs.ReadDir(b.fsys, b.dir+"/"+name+"/slaves")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	found := true
+	for _, s := range slaves {
+		found = h.follow(b, s.Name(), what+" on "+s.Name(), seen) && found
+	}
+	switch {
+	case len(slaves) > 0 || !d.virtual:
+		return found
+	case b.byName[d.parent] != nil: // a partition, as md0p1
+		return h.follow(b, d.parent, what+" on "+d.parent, seen)
+	case strings.HasPrefix(name, "loop"):
+		// A file is on a file system that is mounted itself, a device is not.
+		backing, err := hostfs.ReadString(b.fsys, b.dir+"/"+name+"/loop/backing_file")
+		if err != nil {
+			return false
+		}
+		below, known := b.below(mount{source: backing})
+		return known && (below == "" || h.follow(b, below, what+" on "+below, seen))
+	}
+	// What else the kernel makes of disks has slaves: without them the saved machine
+	// does not say what is below.
+	return strings.HasPrefix(name, "zram") || strings.HasPrefix(name, "ram") || strings.HasPrefix(name, "nbd")
+}

@@ -1,0 +1,147 @@
+package laptop
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/project-independence/indy/gpu"
+	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
+)
+
+const lookAgain = "look at the running machine, or capture it again as root"
+
+// needs tells what the host loses with a device.
+type needs struct {
+	hostUses
+	functions map[pci.Address][]Use  // what depends on a PCI function
+	ports     map[usb.PortPath][]Use // and on a USB device
+	behind    map[pci.Address][]Role // what the devices of a USB controller play
+	bootKnown bool                   // some display says that the firmware started on it
+}
+
+func newNeeds(l *Laptop, host hostUses) *needs {
+	n := &needs{
+		hostUses: host, functions: map[pci.Address][]Use{}, ports: map[usb.PortPath][]Use{}, behind: map[pci.Address][]Role{},
+	}
+	for _, u := range host.uses {
+		for i, a := range u.Functions {
+			if !slices.Contains(u.Functions[:i], a) {
+				n.functions[a] = append(n.functions[a], u)
+			}
+		}
+		if u.Port.IsValid() {
+			n.ports[u.Port] = append(n.ports[u.Port], u)
+		}
+	}
+	for i := range l.Devices {
+		d := &l.Devices[i]
+		if d.USB != nil && d.USB.Controller.IsValid() {
+			n.behind[d.USB.Controller] = append(n.behind[d.USB.Controller], d.Roles...)
+		}
+		n.bootKnown = n.bootKnown || d.Display != nil && d.Display.BootVGA == gpu.Yes
+	}
+	return n
+}
+
+// of returns what speaks against handing over the device itself.
+func (n *needs) of(d *Device) []Finding {
+	var findings []Finding
+	add := func(f Finding) {
+		f.Device = d.ID()
+		findings = append(findings, f)
+	}
+	var uses []Use
+	if d.USB != nil {
+		uses = n.ports[d.USB.Path]
+	} else {
+		uses = n.functions[d.PCI.Address]
+	}
+	for _, u := range uses {
+		f := Finding{Code: u.Code, Severity: Block}
+		switch u.Code {
+		case HostDisk:
+			f.Detail = fmt.Sprintf("%s carries a disk the host is using: %s", d.Where(), u.What)
+			f.Evidence = "/proc/self/mountinfo, /sys/class/block/" + u.Node
+			f.Remedy = "unmount it, or start the host from another disk"
+		case DefaultRoute:
+			f.Detail = fmt.Sprintf("%s carries the host's %s", d.Where(), u.What)
+			f.Evidence = "/proc/net/route, /sys/class/net/" + u.Node
+			f.Remedy = "give the host another way to the network first"
+		}
+		add(f)
+	}
+	if d.PCI != nil && !d.PCI.Class.Known() {
+		add(Finding{
+			Code: Partial, Severity: Gap, Detail: "what " + d.Where() + " is could not be read",
+			Evidence: evidence(d.PCI.Address, "class"), Remedy: lookAgain,
+		})
+	}
+	if !n.disksKnown && n.plays(d, Storage) {
+		add(Finding{
+			Code: HostDiskUnknown, Severity: Gap, Detail: "whether the host uses a disk of " + d.Where() + " is not known",
+			Evidence: "/proc/self/mountinfo", Remedy: lookAgain,
+		})
+	}
+	if !n.routesKnown && n.plays(d, Ethernet, WLAN, WWAN, Modem) {
+		add(Finding{
+			Code: RouteUnknown, Severity: Gap, Detail: "whether " + d.Where() + " carries the default route is not known",
+			Evidence: "/proc/net/route", Remedy: lookAgain,
+		})
+	}
+	if d.Display != nil {
+		if f, ok := n.screen(d); ok {
+			add(f)
+		}
+	}
+	return findings
+}
+
+// plays reports whether the device, or one behind it if it is a USB controller,
+// plays one of the roles.
+func (n *needs) plays(d *Device, roles ...Role) bool {
+	all := d.Roles
+	if d.PCI != nil {
+		all = slices.Concat(all, n.behind[d.PCI.Address])
+	}
+	return slices.ContainsFunc(all, func(r Role) bool { return slices.Contains(roles, r) })
+}
+
+// screen says whether the host's screen goes dark without a display function. The
+// kernel states boot_vga for class 0300 alone, but on many notebooks the panel is
+// wired to a function of class 0380; one of class 0302 has no screen of its own
+// unless a panel says so.
+func (n *needs) screen(d *Device) (Finding, bool) {
+	f := Finding{
+		Code: BootDisplay, Severity: Block, Evidence: evidence(d.PCI.Address, "boot_vga"),
+		Remedy: "make another GPU the primary one in the firmware, or share the GPU instead",
+	}
+	sub := d.PCI.Class.Sub()
+	panel, wired := panelOf(d.Display)
+	switch {
+	case d.Display.BootVGA == gpu.Yes:
+		f.Detail = "the firmware started on this display, and the host's screen would go dark"
+	case wired && panel.Status == gpu.Connected:
+		f.Detail = "the built-in panel " + panel.Name + " is wired to this display, and the host's screen would go dark"
+		f.Evidence = "/sys/class/drm"
+	case d.Display.BootVGA == gpu.No:
+		return f, false
+	case sub == 0x0300, !n.bootKnown && (wired || sub == 0x0380):
+		f.Code, f.Severity, f.Remedy = BootUnknown, Gap, lookAgain
+		f.Detail = "whether the firmware started on this display is not known"
+	default:
+		return f, false
+	}
+	return f, true
+}
+
+// panelOf returns the built-in panel on one of the display's connectors, one that
+// is found there before one that may be.
+func panelOf(d *gpu.Display) (panel gpu.Connector, found bool) {
+	for _, c := range d.Connectors {
+		if c.Panel && c.Status != gpu.Disconnected && (!found || c.Status == gpu.Connected) {
+			panel, found = c, true
+		}
+	}
+	return panel, found
+}

@@ -1,0 +1,234 @@
+package laptop
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+	"unicode"
+
+	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/pci"
+)
+
+// judge gives each device its verdict. What speaks against a function speaks
+// against its whole group, because the group changes hands as one.
+func (l *Laptop) judge(fsys fs.FS, host hostUses) {
+	needs := newNeeds(l, host)
+	own := make([][]Finding, len(l.Devices))
+	byAddress := make(map[pci.Address][]Finding, len(l.Devices))
+	for i := range l.Devices {
+		d := &l.Devices[i]
+		own[i] = needs.of(d)
+		if d.PCI != nil && !StaysWithHost(*d.PCI) {
+			byAddress[d.PCI.Address] = own[i]
+		}
+	}
+	groups := make(map[iommu.GroupID]*judged, len(l.Groups))
+	for i := range l.Groups {
+		groups[l.Groups[i].ID] = l.judgeGroup(fsys, &l.Groups[i], byAddress)
+	}
+	for i := range l.Devices {
+		d := &l.Devices[i]
+		switch {
+		case d.USB != nil:
+			d.Findings = append(own[i], l.usbAlone(d))
+		case d.PCI.IsBridge() || isHostBridge(*d.PCI):
+			d.Findings = []Finding{{
+				Code: Bridge, Severity: Block, Device: d.ID(),
+				Detail:   "a bridge stays with the host; the devices behind it go without it",
+				Evidence: evidence(d.PCI.Address, "class"),
+			}}
+		case groups[d.PCI.Group] != nil:
+			d.Findings = groups[d.PCI.Group].findingsOf(d, own[i])
+		default:
+			d.Findings = append([]Finding{l.noGroup(d)}, own[i]...)
+		}
+		for j := range d.Findings {
+			f := &d.Findings[j]
+			f.Detail, f.Evidence = oneLine(f.Detail), oneLine(f.Evidence)
+		}
+		d.Verdict = verdict(d.Findings)
+	}
+}
+
+// verdict is the gravest thing the findings say.
+func verdict(findings []Finding) Verdict {
+	v := Assignable
+	for _, f := range findings {
+		switch {
+		case f.Severity == Block:
+			return Refused
+		case f.Severity == Gap:
+			v = Undecided
+		case f.Code == Companions && v == Assignable:
+			v = WithCompanions
+		}
+	}
+	return v
+}
+
+// A judged is what one group means for each endpoint in it.
+type judged struct {
+	endpoints []pci.Address
+	group     []Finding // about the group as a whole; each endpoint puts in its id
+	members   []Finding // about the endpoints
+	evidence  string
+	id        iommu.GroupID
+}
+
+// maxMemberFindings is how many findings about the members of a group each of them
+// repeats. Above it only those of a new code are, so that no reason is lost and a
+// group of thousands stays readable.
+const maxMemberFindings = 64
+
+func (l *Laptop) judgeGroup(fsys fs.FS, g *iommu.Group, own map[pci.Address][]Finding) *judged {
+	j := &judged{
+		endpoints: l.Endpoints(g), id: g.ID,
+		evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/devices",
+	}
+	add := func(f Finding) { j.group = append(j.group, f) }
+	if l.mayBeNoIOMMU(g) && iommu.IsNoIOMMU(fsys, g.ID) {
+		add(Finding{
+			Code: NoIOMMUMode, Severity: Block, Evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/name",
+			Detail: "group " + g.ID.String() + " is VFIO's no-IOMMU mode: nothing keeps the device out of the host's memory",
+			Remedy: "enable the IOMMU in the firmware and unload vfio's enable_unsafe_noiommu_mode",
+		})
+	}
+	if l.IOMMU.InterruptRemapping == iommu.No {
+		add(Finding{
+			Code: NoRemapping, Severity: Block, Evidence: "/proc/interrupts",
+			Detail: "interrupts are not remapped: a device could send the host any interrupt it likes",
+			Remedy: "enable x2APIC or interrupt remapping in the firmware, and take intremap=off from the kernel command line",
+		})
+	}
+	if !g.Known {
+		add(Finding{
+			Code: GroupUnknown, Severity: Gap, Evidence: j.evidence,
+			Detail: "not all members of group " + g.ID.String() + " are known",
+			Remedy: lookAgain,
+		})
+	}
+	if len(g.Others) > 0 {
+		add(Finding{
+			Code: GroupOthers, Severity: Gap, Evidence: j.evidence,
+			Detail: "group " + g.ID.String() + " has members on no PCI bus: " + some(g.Others, len(g.Others)),
+		})
+	}
+	seen := map[Code]bool{}
+	for _, a := range j.endpoints {
+		for _, f := range own[a] {
+			if len(j.members) < maxMemberFindings || !seen[f.Code] {
+				j.members = append(j.members, f)
+				seen[f.Code] = true
+			}
+		}
+	}
+	return j
+}
+
+// mayBeNoIOMMU is false where there is no need to look: VFIO makes such a group
+// for a function that it drives and that has no other.
+func (l *Laptop) mayBeNoIOMMU(g *iommu.Group) bool {
+	if len(l.IOMMU.Units) == 0 {
+		return true
+	}
+	for _, a := range g.Devices {
+		if d := l.Function(a); d != nil && strings.Contains(d.PCI.Driver, "vfio") {
+			return true
+		}
+	}
+	return false
+}
+
+// findingsOf returns what the group means for its endpoint d: what is about d
+// itself comes before what is about the others.
+func (j *judged) findingsOf(d *Device, own []Finding) []Finding {
+	var findings []Finding
+	for _, f := range j.group {
+		f.Device = d.ID()
+		findings = append(findings, f)
+	}
+	findings = append(findings, own...)
+	for _, f := range j.members {
+		if f.Device != d.ID() {
+			findings = append(findings, f)
+		}
+	}
+	if len(j.endpoints) < 2 {
+		return findings
+	}
+	var companions []string
+	for _, a := range j.endpoints {
+		if a != d.PCI.Address {
+			companions = append(companions, a.String())
+		}
+		if len(companions) == maxNamed {
+			break
+		}
+	}
+	return append(findings, Finding{
+		Code: Companions, Severity: Info, Device: d.ID(), Evidence: j.evidence,
+		Detail: fmt.Sprintf("group %s changes hands as one, with %s", j.id, some(companions, len(j.endpoints)-1)),
+		Remedy: "add --with-companions to hand over the whole group",
+	})
+}
+
+func (l *Laptop) noGroup(d *Device) Finding {
+	if l.IOMMU.Enabled {
+		return Finding{
+			Code: NoGroup, Severity: Block, Device: d.ID(),
+			Detail:   "the function is in no IOMMU group: no IOMMU stands between it and the host's memory",
+			Evidence: evidence(d.PCI.Address, "iommu_group"),
+		}
+	}
+	return Finding{
+		Code: NoIOMMU, Severity: Block, Device: d.ID(),
+		Detail:   "the kernel made no IOMMU groups: a guest's device could read and write all of the host's memory",
+		Evidence: "/sys/kernel/iommu_groups",
+		Remedy:   "enable VT-d (Intel) or AMD-Vi/IOMMU (AMD) in the firmware; on Intel also boot with intel_iommu=on",
+	}
+}
+
+func (l *Laptop) usbAlone(d *Device) Finding {
+	f := Finding{
+		Code: USBAlone, Severity: Gap, Device: d.ID(), Evidence: "/sys/bus/usb/devices/" + d.USB.Path.String(),
+		Detail: "handing over one USB device is not supported yet",
+	}
+	if c := d.USB.Controller; c.IsValid() {
+		f.Detail += "; it goes where its controller " + c.String() + " goes"
+		f.Remedy = "see indy why " + c.String()
+	}
+	return f
+}
+
+// maxNamed is how many members of a list are named to a person.
+const maxNamed = 32
+
+// some joins the first of so many names.
+func some(names []string, count int) string {
+	names = names[:min(len(names), maxNamed)]
+	s := strings.Join(names, ", ")
+	if more := count - len(names); more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
+	}
+	return s
+}
+
+// oneLine makes one bounded line of printable text of what may come from a saved
+// machine or from whoever chose the name of a mount point.
+func oneLine(s string) string {
+	const most = 2048
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+func evidence(a pci.Address, attribute string) string {
+	return "/sys/bus/pci/devices/" + a.String() + "/" + attribute
+}
