@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/vfio"
+)
+
+func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir} }
+
+// assignHost is this host, whose kernel is asked whether a group is viable.
+func (e *Env) assignHost() *assign.Host { return &assign.Host{FS: e.Host, Viable: e.Viable} }
+
+func viable(id iommu.GroupID) error {
+	g, err := vfio.OpenGroup(id)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	s, err := g.Status()
+	if err == nil && !s.Viable {
+		err = fmt.Errorf("IOMMU group %s is not viable: a host driver still has one of its devices; see indy groups", id)
+	}
+	return err
+}
+
+func newAssignCommand(env *Env) *cobra.Command {
+	var flags reading
+	var req request
+	cmd := &cobra.Command{
+		Use:   "assign DEVICE...",
+		Short: "hand devices over: bind them to vfio-pci, by whole IOMMU groups",
+		Long: `Bind devices to vfio-pci so that a guest can have them, and keep how they get back
+as a lease. On any error everything is as before. "indy release" gives them back.
+
+` + exitHelp,
+		Args:              usage(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: completeDevices(env),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m := readMachine(env, env.Host)
+			l, err := takeOver(cmd.Context(), env, m, &req, args)
+			if err != nil {
+				return errors.Join(err, m.err)
+			}
+			if flags.json {
+				return writeJSON(env, l)
+			}
+			writeFindings(env, l.Plan.Findings)
+			fmt.Fprintf(env.Stdout, "assigned %s\n", joinAddresses(l.Devices))
+			for _, g := range l.Groups {
+				fmt.Fprintf(env.Stdout, "  /dev/vfio/%s\n", g)
+			}
+			return nil
+		},
+	}
+	flags.addJSON(cmd)
+	req.add(cmd)
+	cmd.Flags().StringVar(&req.guest, "guest", "", "name of the guest")
+	return cmd
+}
+
+// takeOver plans and carries out a hand-over on this host.
+func takeOver(ctx context.Context, env *Env, m *machine, req *request, words []string) (*assign.Lease, error) {
+	// Who holds a device is told before what speaks against handing it over.
+	devices, err := m.functions(words)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range devices {
+		l, err := env.store().Holding(a)
+		if err == nil && m.current(l) {
+			return nil, &assign.HeldError{Group: m.Function(a).PCI.Group, Lease: *l}
+		}
+	}
+	p, err := req.plan(m, words)
+	if err != nil {
+		return nil, err
+	}
+	return env.store().Assign(ctx, env.assignHost(), p)
+}
+
+// current reports whether a lease was taken on the kernel that runs now.
+func (m *machine) current(l *assign.Lease) bool {
+	boot, err := bootID(m.fsys)
+	return err != nil || l.BootID == boot
+}
+
+func writeFindings(env *Env, findings []laptop.Finding) {
+	for _, f := range findings {
+		fmt.Fprintf(env.Stderr, "%s: %s: %s\n", f.Severity, f.Code, f.Detail)
+	}
+}
+
+func newReleaseCommand(env *Env) *cobra.Command {
+	var flags reading
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "release DEVICE...",
+		Short: "take devices back and give them to their drivers",
+		Long: `Give back the leases that hold the devices, each lease whole: the driver override as
+it was, and the driver that had each function. It may be run again after a failure.
+
+` + exitHelp,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if all == (len(args) > 0) {
+				return usageError{errors.New("name the devices, or --all")}
+			}
+			return nil
+		},
+		ValidArgsFunction: completeDevices(env),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			devices, err := releasing(env, args)
+			if err != nil {
+				return err
+			}
+			released := []pci.Address{}
+			var errs []error
+			for _, a := range devices {
+				l, err := env.store().Release(cmd.Context(), env.assignHost(), a)
+				switch {
+				case errors.Is(err, assign.ErrNotHeld) && contains(released, a):
+					// went with another function of its lease
+				case err != nil:
+					errs = append(errs, err)
+				default:
+					released = append(released, l.Devices...)
+				}
+			}
+			if flags.json {
+				if err := writeJSON(env, map[string][]pci.Address{"released": released}); err != nil {
+					return err
+				}
+			} else if len(released) > 0 {
+				fmt.Fprintf(env.Stdout, "released %s\n", joinAddresses(released))
+			}
+			return errors.Join(errs...)
+		},
+	}
+	flags.addJSON(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "every lease")
+	return cmd
+}

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/laptop"
+)
+
+// request are the flags of every command that hands devices over.
+type request struct {
+	guest      string
+	companions bool
+	allow      []string
+}
+
+func (r *request) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&r.companions, "with-companions", false, "take along the other functions of the IOMMU groups")
+	cmd.Flags().StringSliceVar(&r.allow, "allow", nil, "override a refusal by its name, such as host-disk, at your own risk")
+}
+
+// plan decides how to hand over the devices that words name.
+func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
+	var allow []laptop.Code
+	for _, a := range r.allow {
+		code := laptop.Code(a)
+		if !code.Overridable() {
+			return nil, usageError{fmt.Errorf("--allow %s: there is no refusal of this name that can be overridden", a)}
+		}
+		allow = append(allow, code)
+	}
+	devices, err := m.functions(words)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := assign.Read(m.fsys, m.Laptop, devices)
+	if err != nil {
+		return nil, err
+	}
+	return assign.NewPlan(facts, assign.Request{Guest: r.guest, Devices: devices, Companions: r.companions, Allow: allow})
+}
+
+func newPlanCommand(env *Env) *cobra.Command {
+	var flags reading
+	var req request
+	cmd := &cobra.Command{
+		Use:   "plan DEVICE...",
+		Short: "the exact steps to hand devices over; nothing is touched",
+		Long: `Show every write that "indy assign" would make, with the value found before and how
+it is taken back. Nothing is touched.
+
+` + exitHelp,
+		Args:              usage(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: completeDevices(env),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return flags.look(env, func(m *machine) error {
+				p, err := req.plan(m, args)
+				if err != nil {
+					return err
+				}
+				if flags.json {
+					return writeJSON(env, p)
+				}
+				writePlan(env.Stdout, p)
+				return nil
+			})
+		},
+	}
+	flags.add(cmd)
+	req.add(cmd)
+	cmd.Flags().StringVar(&req.guest, "guest", "", "name of the guest")
+	return cmd
+}
+
+func writePlan(w io.Writer, p *assign.Plan) {
+	groups := make([]string, len(p.Groups))
+	for i, g := range p.Groups {
+		groups[i] = g.String()
+	}
+	fmt.Fprintf(w, "hand over %s (IOMMU group %s)\n", joinAddresses(p.Devices), strings.Join(groups, ", "))
+	for i, s := range p.Steps {
+		fmt.Fprintf(w, "%3d. write %q to /%s\n", i+1, s.Do.Value, s.Do.File)
+		fmt.Fprintf(w, "     before: %s; after: %s\n", s.Prior, s.Do.After)
+		for _, u := range s.Undo {
+			fmt.Fprintf(w, "     undo: write %q to /%s\n", u.Value, u.File)
+		}
+	}
+	if len(p.Steps) == 0 {
+		fmt.Fprintln(w, "  nothing to write: vfio-pci has all of it already")
+	}
+	for _, f := range p.Findings {
+		fmt.Fprintf(w, "%s: %s: %s\n", f.Severity, f.Code, f.Detail)
+	}
+}

@@ -1,0 +1,243 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/guest/qemu"
+	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/vfio"
+)
+
+// running are the flags of indy run.
+type running struct {
+	request
+	disks, devices  []string
+	memory          string
+	firmware, accel string
+	cpus            int
+	powerdown       time.Duration
+}
+
+func newRunCommand(env *Env) *cobra.Command {
+	var flags running
+	cmd := &cobra.Command{
+		Use:   "run [--disk FILE]... [--device DEVICE]...",
+		Short: "run a guest in the foreground, with devices of this laptop",
+		Long: `Start a guest from disk images and assigned devices, in that boot order, with its
+first serial port on this terminal. Devices that no lease holds for this guest yet are
+assigned first and given back when the guest has ended, whatever happened; those that
+"indy assign --guest NAME" took are used and kept.
+
+Ctrl-C shuts the guest down: its power button, then QEMU's end, then by force. A second
+Ctrl-C does not wait. The guest runs on KVM if a probe guest runs on it, else in
+software emulation, and indy says which.
+
+` + exitHelp,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd.Context(), env) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.guest, "name", "guest", "name of the guest: a-z, 0-9 and -")
+	f.StringArrayVar(&flags.disks, "disk", nil, "disk image, FILE.qcow2, FILE.raw, FILE.img or FILE.iso, or raw:FILE and so on")
+	f.StringArrayVar(&flags.devices, "device", nil, "device to assign")
+	f.StringVar(&flags.memory, "memory", "1GiB", "memory of the guest")
+	f.IntVar(&flags.cpus, "cpus", 1, "processors of the guest")
+	f.StringVar(&flags.firmware, "firmware", "bios", "bios or uefi")
+	f.StringVar(&flags.accel, "accel", "auto", "auto, kvm or tcg (software emulation)")
+	f.DurationVar(&flags.powerdown, "powerdown", 10*time.Second, "how long the guest may take to shut itself down")
+	flags.add(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("device", completeDevices(env))
+	return cmd
+}
+
+// describe makes a guest of the flags.
+func (r *running) describe() (g guest.Guest, accel qemu.Accelerator, err error) {
+	g = guest.Guest{Name: r.guest, CPUs: r.cpus}
+	var errs []error
+	note := func(err error) { errs = append(errs, err) }
+	g.Memory, err = guest.ParseSize(r.memory)
+	note(err)
+	g.Firmware, err = guest.ParseFirmware(r.firmware)
+	note(err)
+	accel, err = parseAccelerator(r.accel)
+	note(err)
+	for _, s := range r.disks {
+		d, err := guest.ParseDisk(s)
+		note(err)
+		g.Disks = append(g.Disks, d)
+	}
+	if len(r.disks)+len(r.devices) == 0 {
+		note(errors.New("nothing to start from: name a --disk or a --device"))
+	}
+	if err = errors.Join(errs...); err == nil {
+		err = g.Validate()
+	}
+	if err != nil {
+		return g, accel, usageError{err}
+	}
+	return g, accel, nil
+}
+
+func parseAccelerator(s string) (qemu.Accelerator, error) {
+	for _, a := range []qemu.Accelerator{qemu.Auto, qemu.KVM, qemu.TCG} {
+		if a.String() == s {
+			return a, nil
+		}
+	}
+	return qemu.Auto, fmt.Errorf("--accel %q: expected auto, kvm or tcg", s)
+}
+
+func (r *running) run(ctx context.Context, env *Env) (err error) {
+	g, accel, err := r.describe()
+	if err != nil {
+		return err
+	}
+	opts := qemu.Options{
+		Serial: env.Stdout, SerialInput: env.Stdin, PowerdownTimeout: max(r.powerdown, -1), Accelerator: accel,
+	}
+	if r.powerdown <= 0 {
+		opts.PowerdownTimeout = -1
+	}
+	// What can be known to fail is found before any device is touched.
+	if opts.Binary, err = qemu.Find(); err != nil {
+		return err
+	}
+	if accel == qemu.Auto {
+		var reason string
+		if opts.Accelerator, reason, err = qemu.Probe(ctx, opts); err != nil {
+			return orInterrupt(ctx, err)
+		}
+		env.errorf("running on %s: %s", acceleratorName(opts.Accelerator), reason)
+	} else {
+		env.errorf("running on %s, as asked", acceleratorName(accel))
+	}
+	if len(r.devices) > 0 {
+		giveBack, devices, err := r.hold(ctx, env)
+		if err != nil {
+			return err
+		}
+		g.Devices = devices
+		defer func() { err = errors.Join(err, giveBack()) }()
+	}
+	return r.start(ctx, env, g, opts)
+}
+
+func acceleratorName(a qemu.Accelerator) string {
+	if a == qemu.TCG {
+		return "software emulation"
+	}
+	return "KVM"
+}
+
+// orInterrupt prefers the signal that ended ctx to the error that this caused.
+func orInterrupt(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && err != nil {
+		return cause
+	}
+	return err
+}
+
+// hold makes sure that the guest has its devices: those in a lease of its own as
+// they are, the others in a new one, which giveBack ends. QEMU's user may open the
+// groups meanwhile.
+func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, devices []pci.Address, err error) {
+	m := readMachine(env, env.Host)
+	devices, err = m.functions(r.devices)
+	if err != nil {
+		return nil, nil, err
+	}
+	var undo []func() error
+	undoAll := func() error {
+		var errs []error
+		for _, f := range slices.Backward(undo) {
+			errs = append(errs, f())
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, undoAll())
+		}
+	}()
+	var wanted []string
+	groups := map[iommu.GroupID]bool{}
+	for _, a := range devices {
+		l, err := env.store().Holding(a)
+		if err != nil || !m.current(l) || l.Guest != r.guest {
+			wanted = append(wanted, a.String())
+			continue
+		}
+		if l.State != assign.Assigned {
+			return nil, nil, fmt.Errorf("%s is held by a lease that was interrupted while %s; indy release %s first", a, l.State, a)
+		}
+		groups[m.Function(a).PCI.Group] = true
+	}
+	if len(wanted) > 0 {
+		l, err := takeOver(ctx, env, m, &r.request, wanted)
+		if err != nil {
+			return nil, nil, err
+		}
+		writeFindings(env, l.Plan.Findings)
+		undo = append(undo, func() error {
+			_, err := env.store().Release(context.WithoutCancel(ctx), env.assignHost(), l.Devices[0])
+			return err
+		})
+		for _, g := range l.Groups {
+			groups[g] = true
+		}
+	}
+	if os.Geteuid() == 0 {
+		user, err := qemu.DefaultUser()
+		if err != nil {
+			return nil, nil, err
+		}
+		for g := range groups {
+			revoke, err := vfio.Grant(g, user.UID, user.GID)
+			if err != nil {
+				return nil, nil, err
+			}
+			undo = append(undo, revoke)
+		}
+	}
+	return undoAll, devices, nil
+}
+
+// start runs the guest until it ends or the user ends it.
+func (r *running) start(ctx context.Context, env *Env, g guest.Guest, opts qemu.Options) error {
+	restore := serialTerminal(env.Stdin)
+	defer restore()
+	vm, err := qemu.Start(ctx, g, opts)
+	if err != nil {
+		return orInterrupt(ctx, err)
+	}
+	select {
+	case <-vm.Done():
+		return vm.Err()
+	case <-ctx.Done():
+	}
+	// The first signal ended ctx; the next one ends the patience.
+	patience, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	env.errorf("stopping guest %s; once more to stop it by force", g.Name)
+	return errors.Join(context.Cause(ctx), ignoreKill(patience, vm.Stop(patience)))
+}
+
+// ignoreKill drops the error of a QEMU that was killed because the user said so.
+func ignoreKill(patience context.Context, err error) error {
+	if patience.Err() != nil {
+		return nil
+	}
+	return err
+}

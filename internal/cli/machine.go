@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
+)
+
+// reading are the flags of every command that looks at a machine.
+type reading struct {
+	from string
+	json bool
+}
+
+func (r *reading) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.from, "from", "", "look at the machine saved in this directory, txtar or tar archive instead of this host")
+	r.addJSON(cmd)
+}
+
+func (r *reading) addJSON(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&r.json, "json", false, "write JSON")
+}
+
+// open returns the machine to look at and a function that lets go of it.
+func (r *reading) open(env *Env) (fs.FS, func(), error) {
+	if r.from == "" {
+		return env.Host, func() {}, nil
+	}
+	saved, err := hostfs.Open(r.from)
+	if err != nil {
+		return nil, nil, err
+	}
+	return saved, func() { _ = saved.Close() }, nil
+}
+
+// machine is a machine that has been read, with what could not be.
+type machine struct {
+	*laptop.Laptop
+	fsys  fs.FS
+	names *laptop.Names
+	err   error
+}
+
+func readMachine(env *Env, fsys fs.FS) *machine {
+	l, err := laptop.Read(fsys)
+	// Names come from the lists installed here, whichever machine is looked at.
+	return &machine{l, fsys, laptop.NewNames(env.Names), err}
+}
+
+// look opens and reads a machine, lets the command show it, and says what could
+// not be read.
+func (r *reading) look(env *Env, show func(*machine) error) error {
+	fsys, done, err := r.open(env)
+	if err != nil {
+		return err
+	}
+	defer done()
+	m := readMachine(env, fsys)
+	if err := show(m); err != nil {
+		return err
+	}
+	if m.err != nil {
+		env.errorf("not all could be read:\n%v", m.err)
+		return errReported
+	}
+	return nil
+}
+
+// functions resolves words to PCI functions.
+func (m *machine) functions(words []string) ([]pci.Address, error) {
+	var found []pci.Address
+	for _, w := range words {
+		d, err := m.Find(w, m.names)
+		if err != nil {
+			return nil, err
+		}
+		if d.PCI == nil {
+			return nil, fmt.Errorf("%s: %s (%w); %s", w, d.Findings[len(d.Findings)-1].Detail, errors.ErrUnsupported, d.Findings[len(d.Findings)-1].Remedy)
+		}
+		if !slices.Contains(found, d.PCI.Address) {
+			found = append(found, d.PCI.Address)
+		}
+	}
+	return found, nil
+}
+
+func writeJSON(env *Env, v any) error {
+	enc := json.NewEncoder(env.Stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func joinAddresses(all []pci.Address) string {
+	s := make([]string, len(all))
+	for i, a := range all {
+		s[i] = a.String()
+	}
+	return strings.Join(s, ", ")
+}
+
+// completeDevices offers the devices of this host with their names.
+func completeDevices(env *Env) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		m := readMachine(env, env.Host)
+		var offered []cobra.Completion
+		for i := range m.Devices {
+			d := &m.Devices[i]
+			if word := d.Where(); strings.HasPrefix(word, prefix) && d.Role() != laptop.BridgeRole {
+				offered = append(offered, cobra.CompletionWithDesc(word, string(d.Role())+": "+m.names.Name(d)))
+			}
+		}
+		return offered, cobra.ShellCompDirectiveNoFileComp
+	}
+}

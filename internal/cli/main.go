@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/laptop"
+)
+
+// Exit codes, a contract with every script that calls indy.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitPartial     = 3
+	exitRefused     = 4
+	exitUnsupported = 5
+	exitInterrupted = 130
+)
+
+const exitHelp = `Exit status:
+  0    done
+  1    failed, nothing left behind
+  2    usage: a wrong word, flag or number of arguments
+  3    partly done: what is left is kept as a lease, see indy leases
+  4    refused as unsafe
+  5    this host cannot, for want of hardware, a module or a program
+  130  interrupted`
+
+// Env is everything the command takes from outside.
+type Env struct {
+	Host     hostfs.FS // the running host
+	Names    fs.FS     // where the lists of names are, pci.ids and usb.ids
+	LeaseDir string    // where leases are kept
+	Stdin    io.Reader
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Getenv   func(string) string
+	Width    int  // columns of the terminal; 0 when Stdout is none
+	Colour   bool // whether Stdout shows colours
+	Version  string
+
+	// Viable asks the kernel whether a group can be used by a guest.
+	Viable func(iommu.GroupID) error
+}
+
+// OS returns the environment of this process.
+func OS(version string) *Env {
+	e := &Env{
+		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
+		Viable: viable,
+	}
+	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
+		if w, _, err := term.GetSize(fd); err == nil {
+			e.Width = w
+		}
+		e.Colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	}
+	return e
+}
+
+// errInterrupted is the cause of the context that ends at SIGINT or SIGTERM.
+var errInterrupted = errors.New("interrupted")
+
+// errReported makes indy exit with 1 after everything has been said.
+var errReported = errors.New("some of it could not be read")
+
+// usageError marks what the user's words are to blame for.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Main runs the command with the given arguments, without the program's name, and
+// returns its exit code.
+func Main(args []string, env *Env) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case <-signals:
+			cancel(errInterrupted)
+		case <-ctx.Done():
+		}
+	}()
+	root := newRootCommand(env)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitDone
+	}
+	code := exitCode(err)
+	if !errors.Is(err, errReported) {
+		asJSON := cmd.Flags().Lookup("json")
+		env.report(cmd, err, code, asJSON != nil && asJSON.Value.String() == "true")
+	}
+	return code
+}
+
+func exitCode(err error) int {
+	var usage usageError
+	var find *laptop.FindError
+	var partial *assign.PartialError
+	switch {
+	case errors.As(err, &partial):
+		return exitPartial
+	case errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &usage) || errors.As(err, &find):
+		return exitUsage
+	case errors.Is(err, errors.ErrUnsupported):
+		return exitUnsupported
+	case errors.Is(err, assign.ErrRefused):
+		return exitRefused
+	}
+	return exitFailed
+}
+
+// report writes an error to standard error, as a person or a program reads it.
+func (e *Env) report(cmd *cobra.Command, err error, code int, asJSON bool) {
+	var refused *assign.RefusedError
+	findings := []laptop.Finding{}
+	if errors.As(err, &refused) {
+		findings = refused.Findings
+	}
+	if asJSON {
+		type failure struct {
+			Message  string           `json:"message"`
+			Exit     int              `json:"exit"`
+			Findings []laptop.Finding `json:"findings"`
+		}
+		_ = json.NewEncoder(e.Stderr).Encode(map[string]failure{"error": {err.Error(), code, findings}})
+		return
+	}
+	if refused != nil {
+		e.errorf("refused to hand over %s", joinAddresses(refused.Devices))
+		for _, f := range findings {
+			fmt.Fprintf(e.Stderr, "  %s: %s\n", f.Code, printable(f.Detail))
+			if f.Remedy != "" {
+				fmt.Fprintf(e.Stderr, "    remedy: %s\n", f.Remedy)
+			}
+			if f.Code.Overridable() && f.Severity != laptop.Warning {
+				fmt.Fprintf(e.Stderr, "    or, at your own risk: --allow %s\n", f.Code)
+			}
+		}
+		return
+	}
+	e.errorf("%v", err)
+	if errors.Is(err, fs.ErrPermission) {
+		fmt.Fprintln(e.Stderr, "  remedy: run it as root")
+	}
+	if code == exitUsage {
+		fmt.Fprintf(e.Stderr, "  see: %s --help\n", cmd.CommandPath())
+	}
+}
+
+func (e *Env) errorf(format string, args ...any) {
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n  ")
+	fmt.Fprintf(e.Stderr, "indy: %s\n", text)
+}
+
+func newRootCommand(env *Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "indy",
+		Short: "one laptop, several operating systems, each with the hardware it needs",
+		Long: `indy shows what is in this laptop, says what can be handed to a guest and why not,
+hands devices over and takes them back, and runs guests with them.
+
+A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port path
+(1-4.2), a role that only one device plays (webcam), or a part of a name.
+
+` + exitHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newCaptureCommand(env),
+		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env),
+		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env),
+	)
+	return root
+}
+
+// usage makes an arguments check blame the user's words.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,31 @@
+package cli
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// serialTerminal makes a terminal pass each key to the guest's serial port at once
+// and leave the echo to the guest. Ctrl-C still means us. It returns what restores
+// the terminal; anything but a terminal is left alone.
+func serialTerminal(in io.Reader) (restore func()) {
+	f, ok := in.(*os.File)
+	if !ok {
+		return func() {}
+	}
+	fd := int(f.Fd())
+	saved, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return func() {}
+	}
+	raw := *saved
+	raw.Lflag &^= unix.ICANON | unix.ECHO
+	raw.Iflag &^= unix.ICRNL
+	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
+		return func() {}
+	}
+	return func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, saved) }
+}

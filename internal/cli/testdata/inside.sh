@@ -1,0 +1,99 @@
+#!/bin/bash
+# usage: inside.sh INDY OUT
+# A user's day in the emulated laptop, with everything that goes wrong in it. Each
+# line of output is a step that went as it should; the first that does not ends it.
+set -u
+indy=$1 out=$2
+nvme=0000:02:00.0
+pci=/sys/bus/pci/devices
+
+die() { echo "FAILED: $*"; exit 1; }
+driver() { basename "$(readlink $pci/$1/driver)"; }
+is() { [ "$(driver $1)" = "$2" ] || die "$1 is with $(driver $1), not $2"; }
+# expect STATUS TEXT COMMAND...: the command ends with STATUS and says TEXT
+expect() {
+  local want=$1 text=$2 said status
+  shift 2
+  said=$("$@" 2>&1 </dev/null); status=$?
+  [ $status = "$want" ] || die "$*: exit status $status, not $want: $said"
+  [[ $said == *"$text"* ]] || die "$*: does not say \"$text\": $said"
+  echo "ok: ${*/$indy/indy} -> $status"
+}
+nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+
+# A saved machine is a host.
+$indy capture "$out/lab.txtar" || die "capture"
+$indy devices --json >"$out/devices.json" || die "devices"
+$indy groups --json >"$out/groups.json" || die "groups"
+
+# Without root one can look, and nothing else.
+expect 0 "0000:02:00.0" nobody $indy devices
+expect 0 "verdict: assignable" nobody $indy why $nvme
+expect 1 "remedy: run it as root" nobody $indy assign $nvme
+is $nvme nvme
+
+# A disk in use stays, unless its refusal is overridden by name.
+modprobe ext4 && mkfs.ext4 -q /dev/nvme0n1 && mkdir -p /tmp/mnt && mount /dev/nvme0n1 /tmp/mnt || die "mount"
+expect 4 "/tmp/mnt on nvme0n1" $indy assign $nvme
+expect 4 "/tmp/mnt on nvme0n1" $indy run --device $nvme
+umount /tmp/mnt
+expect 0 "assigned $nvme" $indy assign --guest work $nvme
+is $nvme vfio-pci
+expect 4 'held by guest "work"' $indy assign --guest other $nvme
+expect 4 'held by guest "work"' $indy run --name other --accel tcg --device $nvme
+expect 0 "released $nvme" $indy release --all
+is $nvme nvme
+
+# A disk that comes back is the disk that went.
+mount /dev/nvme0n1 /tmp/mnt && umount /tmp/mnt || die "the file system did not survive"
+
+# No QEMU: said before a device is touched.
+expect 5 "qemu-system-x86" env PATH=/nonexistent $indy run --device $nvme
+is $nvme nvme
+
+# A guest that cannot start gives its device back.
+expect 1 "/nonexistent.raw" $indy run --accel tcg --disk /nonexistent.raw --device $nvme
+is $nvme nvme
+expect 0 "no device is handed out" $indy leases
+
+# indy killed in the middle of a run: QEMU goes with it, and the device comes back.
+$indy run --name killed --accel tcg --memory 128MiB --device $nvme >/dev/null 2>&1 </dev/null &
+run=$!
+for i in $(seq 100); do pgrep -x qemu-system-x86 >/dev/null && [ "$(driver $nvme)" = vfio-pci ] && break; sleep 0.2; done
+pgrep -x qemu-system-x86 >/dev/null || die "no QEMU after 20 s"
+kill -9 $run; wait $run 2>/dev/null
+for i in $(seq 50); do pgrep -x qemu-system-x86 >/dev/null || break; sleep 0.1; done
+pgrep -x qemu-system-x86 >/dev/null && die "QEMU outlived indy"
+is $nvme vfio-pci
+expect 0 "killed" $indy leases
+expect 0 "released $nvme" $indy release $nvme
+is $nvme nvme
+
+# The last signal of a closing terminal gives the device back too.
+$indy run --name hung-up --accel tcg --memory 128MiB --powerdown 0s --device $nvme >/dev/null 2>&1 </dev/null &
+run=$!
+for i in $(seq 100); do pgrep -x qemu-system-x86 >/dev/null && break; sleep 0.2; done
+kill -HUP $run; wait $run
+[ $? = 130 ] || die "hang-up: exit status $?"
+is $nvme nvme
+
+# A function with virtual ones in use stays where it is.
+echo 2 >$pci/0000:05:00.0/sriov_numvfs || die "no virtual functions"
+expect 4 "virtual functions" $indy assign 0000:05:00.0
+expect 0 "virtual function of" $indy why 0000:05:10.0
+echo 0 >$pci/0000:05:00.0/sriov_numvfs
+
+# Unplugged while assigned: the lease can be ended.
+expect 0 "assigned $nvme" $indy assign $nvme
+echo 1 >$pci/$nvme/remove
+expect 0 "released $nvme" $indy release $nvme
+echo 1 >/sys/bus/pci/rescan
+for i in $(seq 50); do [ -e $pci/$nvme/driver ] && break; sleep 0.1; done
+is $nvme nvme
+
+# Without the module vfio-pci.
+modprobe -r vfio_pci || die "modprobe -r vfio_pci"
+expect 5 "modprobe vfio-pci" $indy assign $nvme
+is $nvme nvme
+expect 0 "no device is handed out" $indy leases
+echo done
