@@ -29,24 +29,6 @@ var identityFiles = map[string]bool{
 	"subsysnqn": true, "hostnqn": true, "hostid": true, "unique_id": true, "guid": true, "serial_number": true, "uniq": true,
 }
 
-var (
-	macPattern     = regexp.MustCompile(`\b[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5,19}\b`)
-	macNamePattern = regexp.MustCompile(`\b(en|wl|ww)x([0-9a-f]{12})\b`)
-	uuidPattern    = regexp.MustCompile(`\b[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\b`)
-	idPattern      = regexp.MustCompile(`(^|[^0-9A-Za-z])([0-9a-f]{32})\b`)
-	lvmPattern     = regexp.MustCompile(`LVM-[0-9A-Za-z]{64}`)
-	shortPattern   = regexp.MustCompile(`\b(UUID=|PARTUUID=|uuid/)([0-9A-Fa-f-]{4,})`)
-	ueventPattern  = regexp.MustCompile(`(?m)^((?:[A-Z_]*SERIAL[A-Z_]*|[A-Z_]*UNIQ|[A-Z_]*WWID|UNIQUE_ID)="?)([^"\n]+)`)
-	homePattern    = regexp.MustCompile(`(/home/|/run/user/)([^/\s]+)`)
-	mediaPattern   = regexp.MustCompile(`(/run/media/|/media/| - (?:nfs4?|cifs|smb3|9p|ceph|fuse\.\S+) )(\S+)`)
-	mailPattern    = regexp.MustCompile(`\([^ @()]+@[^ @()]+\)`)
-	hostArgPattern = regexp.MustCompile(`\b(?:systemd\.)?hostname=([^\s"]+)`)
-	addressPattern = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
-	kernelPattern  = regexp.MustCompile(`(?m)^ *[0-9a-f]+-[0-9a-f]+ : Kernel .*\n`)
-	pointerPattern = regexp.MustCompile(`\b0x[0-9a-f]{16}\b`)
-	ipv6Pattern    = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
-)
-
 // Serial numbers that are none.
 var noSerial = map[string]bool{
 	"": true, "0": true, "none": true, "n/a": true, "default string": true, "not specified": true, "not applicable": true,
@@ -63,11 +45,11 @@ func newScrubber(salt []byte, root *node) *scrubber {
 		case name == "proc/sys/kernel/hostname":
 			s.addHost(strings.TrimSpace(string(n.data)))
 		case name == "proc/cmdline":
-			for _, m := range hostArgPattern.FindAllSubmatch(n.data, -1) {
+			for _, m := range patterns().hostArg.FindAllSubmatch(n.data, -1) {
 				s.addHost(string(m[1]))
 			}
 		case path.Base(name) == "uevent":
-			for _, m := range ueventPattern.FindAllSubmatch(n.data, -1) {
+			for _, m := range patterns().uevent.FindAllSubmatch(n.data, -1) {
 				s.addSerial(strings.TrimSpace(string(m[2])))
 			}
 		}
@@ -96,11 +78,11 @@ func isIdentity(name string, data []byte) bool {
 		return true // four numbers with colons; other files of that name have UUIDs
 	}
 	return strings.HasPrefix(name, "sys/") && identityFiles[path.Base(name)] && !noSerial[strings.ToLower(v)] &&
-		!addressPattern.MatchString(v) && !strings.HasPrefix(path.Base(path.Dir(name)), "usb")
+		!patterns().address.MatchString(v) && !strings.HasPrefix(path.Base(path.Dir(name)), "usb")
 }
 
 func (s *scrubber) addSerial(v string) {
-	if noSerial[strings.ToLower(v)] || macPattern.MatchString(v) || uuidPattern.MatchString(v) || addressPattern.MatchString(v) {
+	if noSerial[strings.ToLower(v)] || patterns().mac.MatchString(v) || patterns().uuid.MatchString(v) || patterns().address.MatchString(v) {
 		return // those have patterns of their own, or are none
 	}
 	s.serials[v] = "SCRUBBED" + strings.ToUpper(s.hash(v, 12))
@@ -149,7 +131,7 @@ func (s *scrubber) content(name string, data []byte) []byte {
 	case base == "edid":
 		return s.edid(data)
 	case name == "proc/net/ipv6_route":
-		return ipv6Pattern.ReplaceAllFunc(data, func(a []byte) []byte { return []byte(s.ipv6(string(a))) })
+		return patterns().ipv6.ReplaceAllFunc(data, func(a []byte) []byte { return []byte(s.ipv6(string(a))) })
 	case isIdentity(name, data):
 		v := strings.TrimSpace(string(data))
 		if to, ok := s.serials[v]; ok {
@@ -158,8 +140,8 @@ func (s *scrubber) content(name string, data []byte) []byte {
 	}
 	text := string(data)
 	if base == "uevent" {
-		text = ueventPattern.ReplaceAllStringFunc(text, func(line string) string {
-			m := ueventPattern.FindStringSubmatch(line)
+		text = patterns().uevent.ReplaceAllStringFunc(text, func(line string) string {
+			m := patterns().uevent.FindStringSubmatch(line)
 			if to, ok := s.serials[strings.TrimSpace(m[2])]; ok {
 				return m[1] + to
 			}
@@ -167,7 +149,7 @@ func (s *scrubber) content(name string, data []byte) []byte {
 		})
 	}
 	if strings.HasPrefix(name, "proc/") || strings.Contains(name, "/dm/") || strings.HasSuffix(name, "/backing_file") {
-		for _, pattern := range []*regexp.Regexp{homePattern, mediaPattern} {
+		for _, pattern := range []*regexp.Regexp{patterns().home, patterns().media} {
 			text = pattern.ReplaceAllStringFunc(text, func(p string) string {
 				m := pattern.FindStringSubmatch(p)
 				return m[1] + s.hash(m[2], 8)
@@ -179,11 +161,11 @@ func (s *scrubber) content(name string, data []byte) []byte {
 	}
 	switch name {
 	case "proc/version":
-		text = mailPattern.ReplaceAllString(text, "(builder@host)")
+		text = patterns().mail.ReplaceAllString(text, "(builder@host)")
 	case "proc/iomem": // where the running kernel lies helps whoever attacks it
-		text = kernelPattern.ReplaceAllString(text, "")
+		text = patterns().kernel.ReplaceAllString(text, "")
 	case "proc/modules":
-		text = pointerPattern.ReplaceAllString(text, "0x0000000000000000")
+		text = patterns().pointer.ReplaceAllString(text, "0x0000000000000000")
 	}
 	return []byte(s.text(text))
 }
@@ -217,14 +199,14 @@ func (s *scrubber) text(v string) string {
 	for _, serial := range s.order {
 		v = strings.ReplaceAll(v, serial, s.serials[serial])
 	}
-	v = macPattern.ReplaceAllStringFunc(v, s.mac)
-	v = macNamePattern.ReplaceAllStringFunc(v, func(m string) string { return m[:3] + s.macDigits(m[3:]) })
-	v = uuidPattern.ReplaceAllStringFunc(v, s.uuid)
-	v = lvmPattern.ReplaceAllStringFunc(v, func(m string) string { return "LVM-" + s.hash(m, 32) + s.hash(m[4:], 32) })
-	v = idPattern.ReplaceAllStringFunc(v, func(m string) string { return m[:len(m)-32] + s.hash(m[len(m)-32:], 32) })
-	return shortPattern.ReplaceAllStringFunc(v, func(m string) string {
+	v = patterns().mac.ReplaceAllStringFunc(v, s.mac)
+	v = patterns().macName.ReplaceAllStringFunc(v, func(m string) string { return m[:3] + s.macDigits(m[3:]) })
+	v = patterns().uuid.ReplaceAllStringFunc(v, s.uuid)
+	v = patterns().lvm.ReplaceAllStringFunc(v, func(m string) string { return "LVM-" + s.hash(m, 32) + s.hash(m[4:], 32) })
+	v = patterns().id.ReplaceAllStringFunc(v, func(m string) string { return m[:len(m)-32] + s.hash(m[len(m)-32:], 32) })
+	return patterns().short.ReplaceAllStringFunc(v, func(m string) string {
 		at := strings.IndexAny(m, "=/") + 1
-		if uuidPattern.MatchString(m) {
+		if patterns().uuid.MatchString(m) {
 			return m // replaced above
 		}
 		return m[:at] + shaped(m[at:], s.hash(strings.ToLower(m[at:]), 64))

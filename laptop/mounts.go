@@ -83,10 +83,13 @@ func parseMount(f []string) (mount, bool) {
 	return mount{source: unescape(f[0]), kind: f[2], what: unescape(f[1])}, true
 }
 
-var escapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\043`, "#", `\134`, `\`)
-
 // unescape undoes the kernel's octal escapes in mount tables.
-func unescape(s string) string { return escapes.Replace(s) }
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\043`, "#", `\134`, `\`).Replace(s)
+}
 
 // btrfsMembers returns the disks of mounted btrfs file systems, of which a mount
 // table names but one (/sys/fs/btrfs/UUID/devices).

@@ -138,7 +138,7 @@ func usbRoles(d usb.Device) []Role {
 		case c == 0x08:
 			add(Storage)
 		case c == 0xff:
-			if r, ok := usbDrivers[i.Driver]; ok {
+			if r, ok := usbDriver(i.Driver); ok {
 				add(r)
 			}
 		}
@@ -156,18 +156,23 @@ func usbRoles(d usb.Device) []Role {
 	return roles
 }
 
-// usbDrivers tells what interfaces of a vendor's own class are, by their drivers.
-// Most network adapters have no other.
-var usbDrivers = map[string]Role{
-	"qmi_wwan": WWAN, "sierra_net": WWAN, "hso": WWAN, "huawei_cdc_ncm": WWAN,
-	"r8152": Ethernet, "ax88179_178a": Ethernet, "asix": Ethernet, "aqc111": Ethernet, "lan78xx": Ethernet,
-	"smsc75xx": Ethernet, "smsc95xx": Ethernet, "dm9601": Ethernet, "mcs7830": Ethernet, "sr9700": Ethernet,
-	"pegasus": Ethernet, "rtl8150": Ethernet, "cdc_ether": Ethernet, "rndis_host": Ethernet, "ipheth": Ethernet,
-	"ath9k_htc": WLAN, "ath6kl_usb": WLAN, "carl9170": WLAN, "brcmfmac": WLAN, "rt2800usb": WLAN, "rt2500usb": WLAN,
-	"rtl8187": WLAN, "rtl8192cu": WLAN, "rtl8xxxu": WLAN, "mt7601u": WLAN, "mt76x0u": WLAN, "mt76x2u": WLAN,
-	"mt7663u": WLAN, "mt7921u": WLAN, "mt7925u": WLAN, "zd1211rw": WLAN,
-	"rtw_8821cu": WLAN, "rtw_8822bu": WLAN, "rtw_8822cu": WLAN, "rtw_8723du": WLAN,
-	"btusb": Bluetooth,
+// usbDriver tells what an interface of a vendor's own class is, by its driver. Most
+// network adapters have no other class.
+func usbDriver(name string) (Role, bool) {
+	switch name {
+	case "qmi_wwan", "sierra_net", "hso", "huawei_cdc_ncm":
+		return WWAN, true
+	case "r8152", "ax88179_178a", "asix", "aqc111", "lan78xx", "smsc75xx", "smsc95xx", "dm9601", "mcs7830", "sr9700",
+		"pegasus", "rtl8150", "cdc_ether", "rndis_host", "ipheth":
+		return Ethernet, true
+	case "ath9k_htc", "ath6kl_usb", "carl9170", "brcmfmac", "zd1211rw", "rt2500usb", "rt2800usb", "rtl8187", "rtl8192cu",
+		"rtl8xxxu", "rtw_8723du", "rtw_8821cu", "rtw_8822bu", "rtw_8822cu", "mt7601u", "mt76x0u", "mt76x2u", "mt7663u",
+		"mt7921u", "mt7925u":
+		return WLAN, true
+	case "btusb":
+		return Bluetooth, true
+	}
+	return "", false
 }
 
 // fingerprintVendor knows the makers of readers whose only interface is of their

@@ -83,6 +83,9 @@ func Functions(fsys fs.FS) ([]Function, error) {
 	var errs []error
 	for _, e := range entries {
 		a, err := ParseAddress(e.Name())
+		if err == nil && a.String() != e.Name() {
+			err = fmt.Errorf("%q is not how the kernel writes %s", short(e.Name()), a) // and would be a second one
+		}
 		if err != nil {
 			errs = append(errs, opError("list PCI functions", Address{}, err))
 			continue

@@ -86,11 +86,13 @@ func TestFunctionsPartly(t *testing.T) {
 	m[devices+"0000:04:00.0/class"] = file("rubbish\n")
 	m[devices+"0000:03:00.0/iommu_group"] = link("../kernel/iommu_groups/many")
 	m[devices+"not-an-address/uevent"] = file("")
+	m[devices+"00:02.0/uevent"] = uevent("i915", "30000", "8086:46A6", "17AA:22E7")
+	m[devices+"0000:00:02.0/boot_vga"] = file("maybe\n")
 	functions, err := pci.Functions(m)
 	if len(functions) != 6 {
 		t.Errorf("%d functions, want 6", len(functions))
 	}
-	for _, want := range []string{"0000:04:00.0: class", "0000:03:00.0: IOMMU group", "not-an-address"} {
+	for _, want := range []string{"0000:04:00.0: class", "0000:03:00.0: IOMMU group", "not-an-address", `"00:02.0" is not how the kernel writes 0000:00:02.0`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)
 		}
@@ -103,6 +105,9 @@ func TestFunctionsPartly(t *testing.T) {
 	var op *pci.OpError
 	if !errors.As(err, &op) {
 		t.Errorf("%T is no *OpError", err)
+	}
+	if yes, err := pci.BootVGA(m, pci.NewAddress(0, 0, 2, 0)); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("boot_vga that is neither 0 nor 1: %v, %v", yes, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // An entry is one file, link or directory that was taken out of the tree.
@@ -55,12 +56,12 @@ func (k *Kernel) detach(dir string) []entry {
 		target, _ := k.tree.ReadLink(l)
 		out = append(out, entry{name: l, target: target})
 		k.drop(l)
-		if sub := nvmeSubsystem.FindStringSubmatch(l); sub != nil {
+		if sub := nvmeSubsystem().FindStringSubmatch(l); sub != nil {
 			subsystems = append(subsystems, sub[1])
 		}
 	}
 	for _, s := range subsystems {
-		if !slices.ContainsFunc(k.list(s), nvmeController.MatchString) {
+		if !slices.ContainsFunc(k.list(s), nvmeController().MatchString) {
 			out = append(out, k.detach(s)...) // the last controller's disks go with it
 		}
 	}
@@ -68,8 +69,10 @@ func (k *Kernel) detach(dir string) []entry {
 }
 
 var (
-	nvmeSubsystem  = regexp.MustCompile(`^(sys/devices/virtual/nvme-subsystem/[^/]+)/nvme[0-9]+$`)
-	nvmeController = regexp.MustCompile(`^nvme[0-9]+$`)
+	nvmeSubsystem = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(sys/devices/virtual/nvme-subsystem/[^/]+)/nvme[0-9]+$`)
+	})
+	nvmeController = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^nvme[0-9]+$`) })
 )
 
 // linksInto lists the links outside dir that lead to it or into it.
@@ -101,26 +104,28 @@ func (k *Kernel) attach(entries []entry) {
 // Directories of a function that are the bus's and not its driver's.
 var busDirs = map[string]bool{"power": true, "link": true, "wakeup": true, "pci_bus": true, "firmware_node": true, "acpi": true, "msi_irqs": true}
 
-var addressName = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+var addressName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+})
 
 // madeByDriver takes out what the driver of d has made below it.
 func (k *Kernel) madeByDriver(d *device) []entry {
 	var out []entry
 	entries, _ := k.tree.ReadDir(d.path)
 	for _, e := range entries {
-		if e.IsDir() && !busDirs[e.Name()] && !addressName.MatchString(e.Name()) {
+		if e.IsDir() && !busDirs[e.Name()] && !addressName().MatchString(e.Name()) {
 			out = append(out, k.detach(d.path+"/"+e.Name())...)
 		}
 	}
 	return out
 }
 
-var netDir = regexp.MustCompile(`/net/([^/]+)$`)
+var netDir = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`/net/([^/]+)$`) })
 
 // renameNet gives the network interfaces among entries the next free names.
 func (k *Kernel) renameNet(entries []entry) []entry {
 	for _, e := range entries {
-		m := netDir.FindStringSubmatch(e.name)
+		m := netDir().FindStringSubmatch(e.name)
 		if m == nil || !e.dir {
 			continue
 		}
