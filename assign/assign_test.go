@@ -229,6 +229,22 @@ func group(m *hostfs.Tree, a string) string {
 	return "sys/kernel/iommu_groups/" + id
 }
 
+// A kernel that states reset methods gives no file to a function without one.
+func TestNoReset(t *testing.T) {
+	m := emulated(t, sim.Options{}).Tree()
+	p := mustPlan(t, m, "0000:02:00.0")
+	if len(p.Findings) != 0 {
+		t.Errorf("an NVMe disk with resets: %v", p.Findings)
+	}
+	if err := m.Remove("sys/bus/pci/devices/0000:02:00.0/reset_method"); err != nil {
+		t.Fatal(err)
+	}
+	p = mustPlan(t, m, "0000:02:00.0")
+	if len(p.Findings) != 1 || p.Findings[0].Code != laptop.NoReset || p.Findings[0].Severity != laptop.Warning {
+		t.Errorf("without: %v", p.Findings)
+	}
+}
+
 func TestNoIOMMUIsUnsupported(t *testing.T) {
 	m := emulated(t, sim.Options{}).Tree()
 	if err := m.Remove("sys/kernel/iommu_groups"); err != nil {

@@ -36,6 +36,7 @@ type function struct {
 func Read(fsys fs.FS, l *laptop.Laptop, devices []pci.Address) (*Facts, error) {
 	f := &Facts{laptop: l, functions: map[pci.Address]function{}, regions: map[iommu.GroupID][]iommu.Region{}}
 	var errs []error
+	resets := statesResets(fsys, l)
 	for _, a := range devices {
 		d := l.Function(a)
 		if d == nil {
@@ -55,6 +56,7 @@ func Read(fsys fs.FS, l *laptop.Laptop, devices []pci.Address) (*Facts, error) {
 		f.regions[g.ID] = regions
 		for _, member := range g.Devices {
 			s, err := readFunction(fsys, l, member)
+			s.resetsKnown = s.resetsKnown || resets
 			f.functions[member] = s
 			if err != nil {
 				errs = append(errs, err)
@@ -62,6 +64,19 @@ func Read(fsys fs.FS, l *laptop.Laptop, devices []pci.Address) (*Facts, error) {
 		}
 	}
 	return f, errors.Join(errs...)
+}
+
+// statesResets reports whether the machine's kernel states reset methods, so that a
+// function without any has no such file. Kernels before 5.15 state none at all.
+func statesResets(fsys fs.FS, l *laptop.Laptop) bool {
+	for i := range l.Devices {
+		if f := l.Devices[i].PCI; f != nil {
+			if _, err := pci.ResetMethods(fsys, f.Address); err == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error) {
