@@ -127,14 +127,19 @@ func (l *Laptop) Viable(g *iommu.Group) iommu.Answer {
 }
 
 // StaysWithHost reports whether a function is left alone when its group changes
-// hands: a bridge, whose driver leaves DMA alone, and a host bridge without a
-// driver, as many root ports have one beside them. A host bridge with a driver of
-// its own would make the group unusable, so it is taken along.
+// hands: a bridge, whose driver leaves DMA alone, and a host or ISA bridge without a
+// driver, as many root ports and on-board controllers have one beside them. One with a
+// driver of its own would make the group unusable, so it is taken along.
 func StaysWithHost(f pci.Function) bool {
-	return f.IsBridge() || isHostBridge(f) && f.Driver == ""
+	return f.IsBridge() || isPlatform(f) && f.Driver == ""
 }
 
-func isHostBridge(f pci.Function) bool { return f.Class.Sub() == 0x0600 }
+// isPlatform reports whether a function is the board's own door to memory or to the
+// low-speed bus (host bridge, ISA, LPC or eSPI bridge): of no use to a guest by
+// itself, though it has the header of a device.
+func isPlatform(f pci.Function) bool {
+	return f.Class.Sub() == 0x0600 || f.Class.Sub() == 0x0601
+}
 
 // Endpoints returns the members of a group that change hands with it, which are all
 // but those that stay with the host.

@@ -32,7 +32,7 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) {
 		switch {
 		case d.USB != nil:
 			d.Findings = append(own[i], l.usbAlone(d))
-		case d.PCI.IsBridge() || isHostBridge(*d.PCI):
+		case d.PCI.IsBridge() || isPlatform(*d.PCI):
 			d.Findings = []Finding{{
 				Code: Bridge, Severity: Block, Device: d.ID(),
 				Detail:   "a bridge stays with the host; the devices behind it go without it",

@@ -163,7 +163,10 @@ func (e *Env) report(cmd *cobra.Command, err error, code int, asJSON bool) {
 		return
 	}
 	e.errorf("%v", err)
-	if errors.Is(err, fs.ErrPermission) {
+	// Somebody's own file is theirs to open; the kernel's are root's.
+	var path *fs.PathError
+	if errors.Is(err, fs.ErrPermission) && errors.As(err, &path) &&
+		(strings.HasPrefix(path.Path, "/sys/") || strings.HasPrefix(path.Path, "/dev/") || strings.HasPrefix(path.Path, "/run/")) {
 		fmt.Fprintln(e.Stderr, "  remedy: run it as root")
 	}
 	if code == exitUsage {

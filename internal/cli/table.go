@@ -67,6 +67,7 @@ func printable(s string) string {
 }
 
 func (t *table) write(e *Env, w io.Writer) {
+	var out strings.Builder
 	var widths []int
 	for _, row := range t.rows {
 		for i, cell := range row {
@@ -100,8 +101,9 @@ func (t *table) write(e *Env, w io.Writer) {
 				used += widths[i] + 2
 			}
 		}
-		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+		fmt.Fprintln(&out, strings.TrimRight(line.String(), " "))
 	}
+	_, _ = io.WriteString(w, out.String()) // one write, however many rows
 }
 
 // writePlain writes the rows without a heading and without cutting them.
