@@ -242,4 +242,6 @@ func check(t testing.TB, l *laptop.Laptop) {
 	}
 }
 
-func isBridge(f *pci.Function) bool { return f.IsBridge() || f.Class.Sub() == 0x0600 }
+func isBridge(f *pci.Function) bool {
+	return f.IsBridge() || f.Class.Sub() == 0x0600 || f.Class.Sub() == 0x0601
+}

@@ -62,6 +62,8 @@ func TestHostBridges(t *testing.T) {
 	h.function("pci0000:00/0000:00:01.0", "060000", "", 30)
 	h.function("pci0000:00/0000:00:01.1", "060400", "pcieport", 30)
 	h.function("pci0000:00/0000:00:01.1/0000:01:00.0", "030200", "nouveau", 30)
+	h.function("pci0000:00/0000:00:1f.0", "060100", "lpc_ich", 33)
+	h.function("pci0000:00/0000:00:1f.2", "010601", "ahci", 33)
 	h.function("pci0000:00/0000:00:00.0", "060000", "igen6_edac", 31)
 	h.function("pci0000:00/0000:00:0a.0", "118000", "intel_vsec", 31)
 	h.function("pci0000:00/0000:00:0b.0", "068000", "nvidia-nvswitch", 32)
@@ -72,7 +74,7 @@ func TestHostBridges(t *testing.T) {
 	expect(t, l, "0000:00:00.0", "refused bridge")
 	expect(t, l, "0000:00:0a.0", "with-companions companions")
 	expect(t, l, "0000:00:0b.0", "assignable")
-	for id, want := range map[uint32]string{30: "[0000:01:00.0]", 31: "[0000:00:00.0 0000:00:0a.0]"} {
+	for id, want := range map[uint32]string{30: "[0000:01:00.0]", 31: "[0000:00:00.0 0000:00:0a.0]", 33: "[0000:00:1f.0 0000:00:1f.2]"} {
 		if got := fmt.Sprint(l.Endpoints(l.Group(pci.NewGroupID(id)))); got != want {
 			t.Errorf("group %d: %s, want %s", id, got, want)
 		}
@@ -171,7 +173,8 @@ func TestWholeGroup(t *testing.T) {
 	h := laptopHost(t)
 	h.function("pci0000:00/0000:00:1f.6", "020000", "e1000e", 7)
 	h.function("pci0000:00/0000:00:1f.3", "040300", "snd_hda_intel", 7)
-	h.function("pci0000:00/0000:00:1f.0", "060100", "", 7)
+	h.function("pci0000:00/0000:00:1f.0", "060100", "", 7) // stays
+	h.function("pci0000:00/0000:00:1f.4", "0c0500", "i801_smbus", 7)
 	h.net("pci0000:00/0000:00:1f.6", "eth0")
 	h.route("eth0", "00000000", "00000000")
 	l := h.read()
@@ -180,7 +183,7 @@ func TestWholeGroup(t *testing.T) {
 	if d.Findings[0].Device != "pci:0000:00:1f.6" || d.Findings[1].Device != d.ID() {
 		t.Errorf("%+v", d.Findings)
 	}
-	if want := "group 7 changes hands as one, with 0000:00:1f.0, 0000:00:1f.6"; d.Findings[1].Detail != want {
+	if want := "group 7 changes hands as one, with 0000:00:1f.4, 0000:00:1f.6"; d.Findings[1].Detail != want {
 		t.Errorf("%q", d.Findings[1].Detail)
 	}
 }
