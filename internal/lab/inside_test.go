@@ -4,16 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 )
 
 // fakeIndy returns a self-test whose command is the shell script body.
-func fakeIndy(t *testing.T, body string, host fstest.MapFS) *inside {
+func fakeIndy(t *testing.T, body string, host fs.FS) *inside {
 	t.Helper()
 	indy := filepath.Join(t.TempDir(), "indy")
 	if err := os.WriteFile(indy, []byte("#!/bin/sh\n"+body), 0o755); err != nil {
@@ -36,25 +36,39 @@ func TestSelfTestInsideOutside(t *testing.T) {
 	}
 }
 
+// A guest as these tests fake it: a QEMU in a directory that stands for /proc, with
+// the status line STATUS, until an interrupt.
+const fakeGuest = `qemu=PROC/proc/7
+mkdir -p $qemu && printf '/usr/bin/qemu-system-x86_64\0-S\0' >$qemu/cmdline && printf 'STATUS\n' >$qemu/status
+trap 'rm -r $qemu; exit 130' INT
+echo N0NCE
+while :; do sleep 0.1; done`
+
 func TestGuestStep(t *testing.T) {
-	for _, test := range []struct{ name, body, err string }{
-		{"good", "trap 'exit 130' INT; echo N0NCE; while :; do sleep 0.1; done", ""},
-		{"no number", "echo nonce", "before the guest printed the number"},
-		{"only on stderr", "echo N0NCE >&2", "before the guest printed the number"},
-		{"wrong status", "trap 'exit 0' INT; echo N0NCE; while :; do sleep 0.1; done", "wanted 130"},
+	for _, test := range []struct{ name, body, status, err string }{
+		{"good", fakeGuest, "Uid:\\t65534\\t65534\\nCapEff:\\t0000000000000000\\nNoNewPrivs:\\t1\\nSeccomp:\\t2", ""},
+		{"root", fakeGuest, "Uid:\\t0\\t65534", "Uid is 0"},
+		{"capable", fakeGuest, "CapEff:\\t0000000000000020", "CapEff is 0000000000000020"},
+		{"privileges to gain", fakeGuest, "NoNewPrivs:\\t0", "NoNewPrivs is 0"},
+		{"any system call", fakeGuest, "Seccomp:\\t0", "Seccomp is 0"},
+		{"no QEMU", "echo N0NCE; while :; do sleep 0.1; done", "", "no QEMU runs"},
+		{"QEMU stays", strings.Replace(fakeGuest, "rm -r $qemu; ", "", 1), "", "still runs"},
+		{"no number", "echo nonce", "", "before the guest printed the number"},
+		{"only on stderr", "echo N0NCE >&2", "", "before the guest printed the number"},
+		{"wrong status", strings.Replace(fakeGuest, "exit 130", "exit 0", 1), "", "wanted 130"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			in := fakeIndy(t, test.body, fstest.MapFS{"proc/1/cmdline": {Data: []byte("/sbin/init\x00")}})
+			dir := t.TempDir()
+			if err := os.Mkdir(filepath.Join(dir, "proc"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			in := fakeIndy(t, strings.NewReplacer("PROC", dir, "STATUS", test.status).Replace(test.body), os.DirFS(dir))
 			seen, err := in.guest(t.Context(), "x")
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%q, %v", seen, err)
 			}
 		})
-	}
-	in := fakeIndy(t, "", fstest.MapFS{"proc/7/cmdline": {Data: []byte("/usr/bin/qemu-system-x86_64\x00-S\x00")}})
-	if err := in.noQEMU(); err == nil {
-		t.Error("a QEMU that still runs was not found")
 	}
 }
 
