@@ -32,6 +32,17 @@ expect 0 "verdict: assignable" nobody $indy why $nvme
 expect 1 "remedy: run it as root" nobody $indy assign $nvme
 is $nvme nvme
 
+# Every kind of device there is goes and comes back to its driver: wired network, USB
+# controller with keyboard and tablet, sound, SATA with its group, display.
+for d in 0000:01:00.0 0000:05:00.0 0000:00:14.0 0000:00:1b.0 0000:00:1f.2 0000:00:10.0; do
+  was=$(driver $d)
+  allow=; [ $d != 0000:00:10.0 ] || allow="--allow boot-unknown" # nobody says which display the firmware used
+  expect 0 "$d" $indy assign --with-companions $allow $d
+  is $d vfio-pci
+  expect 0 "$d" $indy release $d
+  is $d $was
+done
+
 # A disk in use stays, unless its refusal is overridden by name.
 modprobe ext4 && mkfs.ext4 -q /dev/nvme0n1 && mkdir -p /tmp/mnt && mount /dev/nvme0n1 /tmp/mnt || die "mount"
 expect 4 "/tmp/mnt on nvme0n1" $indy assign $nvme
