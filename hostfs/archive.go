@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -75,7 +76,7 @@ func checkTarget(name, target string) error {
 	return nil
 }
 
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+func isControl(r rune) bool { return unicode.Is(unicode.C, r) }
 
 // quoteShort quotes s and cuts what nobody would read.
 func quoteShort(s string) string {

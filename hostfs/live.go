@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -109,9 +110,13 @@ type Dir struct {
 	once sync.Once
 }
 
-// Close lets go of the directory.
+// Close lets go of the directory, which must not be in use. Nothing can be read from
+// it afterwards.
 func (d *Dir) Close() (err error) {
-	d.once.Do(func() { err = unix.Close(d.root) })
+	d.once.Do(func() {
+		err = unix.Close(d.root)
+		d.root = -1 // whatever gets the number next is none of ours
+	})
 	return err
 }
 
@@ -128,28 +133,63 @@ func (h *Host) fail(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: h.path + name, Err: err}
 }
 
-func (h *Host) open(op, name string, flags int) (int, error) {
-	if !fs.ValidPath(name) {
+func (h *Host) open(op, name string, flags int) (fd int, err error) {
+	switch {
+	case !fs.ValidPath(name):
 		return -1, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
-	}
-	fd, err := ignoringEINTR(func() (int, error) {
-		if h.how == 0 {
+	case h.how != 0:
+		fd, err = h.openInside(name, flags)
+	default:
+		fd, err = ignoringEINTR(func() (int, error) {
 			return unix.Openat(h.root, h.pre+name, flags|unix.O_CLOEXEC, 0)
-		}
-		return unix.Openat2(h.root, name, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: h.how})
-	})
+		})
+	}
 	if err != nil {
-		if h.how != 0 && errors.Is(err, unix.ENOSYS) {
-			err = errors.Join(err, errors.New("reading a saved machine from a directory needs openat2(2), Linux 5.6; pack it into a tar archive"))
-		}
 		return -1, h.fail(op, name, err)
 	}
 	return fd, nil
 }
 
-// readFlags keeps a saved machine's pipe or device node from blocking us; on the
-// running host no name we are asked for is one.
+var errNoFile = errors.New("neither a file nor a directory, which a saved machine has none of")
+
+// openInside opens a name in a saved directory. Opening a device node or a pipe acts
+// on this host, so what it is is looked at first.
+func (h *Host) openInside(name string, flags int) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | uint64(flags&(unix.O_NOFOLLOW|unix.O_DIRECTORY)), Resolve: h.how}
+	var fd int
+	var err error
+	// A rename or mount anywhere while .. is resolved makes the kernel give up.
+	for range 1000 {
+		fd, err = unix.Openat2(h.root, name, &how)
+		if err != unix.EAGAIN && err != unix.EINTR {
+			break
+		}
+	}
+	if err == unix.ENOSYS {
+		err = errors.Join(err, errors.New("reading a saved machine from a directory needs openat2(2), Linux 5.6; pack it into a tar archive"))
+	}
+	if err != nil || flags&unix.O_PATH != 0 {
+		return fd, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, err
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return -1, errNoFile
+	}
+	return ignoringEINTR(func() (int, error) {
+		return unix.Open("/proc/self/fd/"+strconv.Itoa(fd), flags|unix.O_CLOEXEC, 0)
+	})
+}
+
+// readFlags keeps a name that is not what it should be from holding us up.
 const readFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+
+// maxAttribute bounds what is read of one file below sys/ in a saved directory, whose
+// files take no room if they are sparse.
+const maxAttribute = 1 << 20
 
 // ReadFile returns the content of name, at most [MaxFile] bytes: a larger file is
 // [ErrTooLarge].
@@ -168,12 +208,17 @@ func (h *Host) ReadFile(name string) ([]byte, error) {
 	data := append(make([]byte, 0, n), buf[:n]...)
 	// An attribute arrives whole. A short read that ends a line ends a sysfs file,
 	// and asking for the end would cost as much as the file; files of /proc are read
-	// in pieces, so there the end is asked for.
-	if n < len(buf) && n > 0 && buf[n-1] == '\n' && (h.sysfs || strings.HasPrefix(name, "sys/")) {
+	// in pieces, so there the end is asked for, as it is of binary attributes, of which
+	// a read gives at most a page.
+	if n < 4096 && n > 0 && buf[n-1] == '\n' && (h.sysfs || strings.HasPrefix(name, "sys/")) {
 		return data, nil
 	}
+	limit := MaxFile
+	if h.how != 0 && strings.HasPrefix(name, "sys/") {
+		limit = maxAttribute
+	}
 	var st unix.Stat_t
-	if n == len(buf) && unix.Fstat(fd, &st) == nil && st.Size <= MaxFile {
+	if n == len(buf) && unix.Fstat(fd, &st) == nil && st.Size <= int64(limit) {
 		data = slices.Grow(data, max(int(st.Size)-n, 0)+1) // room to see the end, too
 	}
 	for n > 0 {
@@ -184,7 +229,7 @@ func (h *Host) ReadFile(name string) ([]byte, error) {
 		if err != nil {
 			return nil, h.fail("read", name, err)
 		}
-		if data = data[:len(data)+n]; len(data) > MaxFile {
+		if data = data[:len(data)+n]; len(data) > limit {
 			return nil, h.fail("read", name, ErrTooLarge)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -78,6 +79,10 @@ func TestDirBounds(t *testing.T) {
 	if err := os.Truncate(big, hostfs.MaxFile+1); err != nil {
 		t.Fatal(err)
 	}
+	write(t, filepath.Join(dir, "sys/sparse"), "")
+	if err := os.Truncate(filepath.Join(dir, "sys/sparse"), 2<<20); err != nil {
+		t.Fatal(err)
+	}
 	pages := bytes.Repeat([]byte("0123456789abcde\n"), 1024) // ends pages with newlines
 	write(t, filepath.Join(dir, "sys/pages"), string(pages))
 	d, err := hostfs.OpenDir(dir)
@@ -88,9 +93,83 @@ func TestDirBounds(t *testing.T) {
 	if _, err := d.ReadFile("big"); !errors.Is(err, hostfs.ErrTooLarge) {
 		t.Errorf("a file over the bound: %v", err)
 	}
+	if _, err := d.ReadFile("sys/sparse"); !errors.Is(err, hostfs.ErrTooLarge) {
+		t.Errorf("an attribute over the bound: %v", err)
+	}
 	if b, err := d.ReadFile("sys/pages"); err != nil || !bytes.Equal(b, pages) {
 		t.Errorf("a file of four pages: %d bytes, %v", len(b), err)
 	}
+}
+
+// A saved directory that holds a pipe or a device node is not one to wait for, and not
+// one to act on this host with.
+func TestDirHoldsFilesOnly(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("pipe", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"pipe", "link"}
+	if err := unix.Mknod(filepath.Join(dir, "zero"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))); err == nil {
+		names = append(names, "zero") // only root can make one
+	}
+	d, err := hostfs.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if b, err := d.ReadFile(name); err == nil || !strings.Contains(err.Error(), "neither a file nor a directory") {
+			t.Errorf("%s: %d bytes, %v", name, len(b), err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.ReadFile("pipe"); !errors.Is(err, unix.EBADF) {
+		t.Errorf("after Close: %v", err)
+	}
+	if _, err := hostfs.Open(filepath.Join(dir, "pipe")); err == nil || !strings.Contains(err.Error(), "is a pipe") {
+		t.Errorf("a pipe for a saved machine: %v", err)
+	}
+}
+
+// The kernel gives up resolving .. while anything is renamed; that is no error of ours.
+func TestDirWhileOthersRename(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(dir, "a/b/c"), "here\n")
+	if err := os.Symlink("../../a/b/../b/../b/c", filepath.Join(dir, "a/b/link")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(other, "x"), "")
+	done := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = os.Rename(filepath.Join(other, "x"), filepath.Join(other, "y"))
+				_ = os.Rename(filepath.Join(other, "y"), filepath.Join(other, "x"))
+			}
+		}
+	}()
+	d, err := hostfs.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for range 20_000 {
+		if _, err := d.ReadFile("a/b/link"); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(done)
+	<-stopped
 }
 
 func TestLive(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 )
 
 // A Saved is a saved machine. Close lets go of what it holds open; nothing may be
@@ -29,7 +30,8 @@ type Saved interface {
 // A file is read whole and closed; see [ParseTxtar] and [ReadTar] for what it may
 // hold. Errors begin with path.
 func Open(path string) (Saved, error) {
-	f, err := os.Open(path)
+	// A pipe is not waited for: it is refused below.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,11 @@ type node struct {
 	children map[string]*node
 }
 
-const maxLinks = 40 // as the kernel's own limit on links in one path
+// As the kernel limits the links in one path, and its length.
+const (
+	maxLinks    = 40
+	maxElements = 4096
+)
 
 func (n *node) mode() fs.FileMode {
 	switch {
@@ -56,7 +60,11 @@ func (t *Tree) walk(name string, follow, create bool) (dir *node, base string, f
 	}
 	stack := []*node{&t.root} // the directories above, for ..
 	rest := strings.Split(name, "/")
-	for links := 0; ; {
+	links, elements := 0, 0
+	for {
+		if elements++; elements > maxElements {
+			return nil, "", nil, fmt.Errorf("more than %d elements: %w", maxElements, fs.ErrInvalid)
+		}
 		elem := rest[0]
 		rest = rest[1:]
 		dir = stack[len(stack)-1]
