@@ -169,7 +169,7 @@ func (f *Function) parseUevent(text string) []error {
 		key, value, _ := strings.Cut(strings.TrimRight(line, "\n"), "=")
 		switch key {
 		case "DRIVER":
-			f.Driver = value
+			f.Driver = strings.Clone(value) // and lets go of the file
 		case "PCI_CLASS":
 			var err error
 			f.Class, err = ParseClass(value)

@@ -40,7 +40,7 @@ func (d *Device) parseUevent(text string) []error {
 				err = fmt.Errorf("bus %d, but the port path says %d", bus, d.Bus)
 			}
 		case "DRIVER":
-			d.Driver = value
+			d.Driver = strings.Clone(value)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("uevent, %s: %w", key, err))
@@ -58,7 +58,7 @@ func (i *Interface) parseUevent(text string) (err error) {
 				err = fmt.Errorf("uevent, %s: %w", key, err)
 			}
 		case "DRIVER":
-			i.Driver = value
+			i.Driver = strings.Clone(value)
 		}
 	}
 	return err
