@@ -16,7 +16,8 @@ VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
 # says anything about indy.
 look = @echo '$$ bin/indy $(1)'; bin/indy $(1) || { status=$$?; [ $$status = 1 ] || [ $$status = 5 ] || exit $$status; }
 
-run: lab build
+run: lab
+	@$(MAKE) --no-print-directory build
 	$(call look,devices)
 	$(call look,groups)
 	@echo '$$ bin/indy selftest'; bin/indy selftest
@@ -38,7 +39,7 @@ test: lab .tools/staticcheck-$(STATICCHECK)
 
 # Built by the Go release that go.mod selects, or it could not read this code.
 .tools/staticcheck-$(STATICCHECK): | lab
-	GOBIN=$(CURDIR)/.tools GOTOOLCHAIN=$$(go env GOVERSION) go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK)
+	GOBIN='$(CURDIR)/.tools' GOTOOLCHAIN=$$(go env GOVERSION) go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK)
 	mv .tools/staticcheck $@
 
 clean:

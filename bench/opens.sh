@@ -12,11 +12,12 @@ cd "$(dirname "$0")/.."
 functions=${1:-3000} usb=${2:-12}
 command -v strace >/dev/null || { echo "opens.sh: no strace; install the package strace" >&2; exit 1; }
 
-where=/dev/shm
-[ -w $where ] || where=${TMPDIR:-/tmp}
-work=$(mktemp -d "$where/indy-opens.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-tree=$work/tree
+# The tree goes where memory is, if there is room; programs may not run from there.
+shm=/dev/shm
+[ -w $shm ] && [ "$(df --output=avail $shm | tail -1)" -gt 1000000 ] || shm=${TMPDIR:-/tmp}
+work=$(mktemp -d) trees=$(mktemp -d "$shm/indy-opens.XXXXXX")
+trap 'rm -rf "$work" "$trees"' EXIT
+tree=$trees/tree
 CGO_ENABLED=0 go build -trimpath -o "$work" ./cmd/indy ./bench/gensysfs
 "$work/gensysfs" "$tree" "$functions" "$usb"
 

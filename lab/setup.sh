@@ -17,10 +17,10 @@ newer="qemu-system-x86 qemu-system-common qemu-utils ovmf" # from backports on D
 qemu_least=1:10
 
 . /etc/os-release
-[ "${ID:-}" = debian ] ||
+suite=${VERSION_CODENAME:-}
+[ "${ID:-}" = debian ] && [ -n "$suite" ] ||
   die "this is ${PRETTY_NAME:-not Debian}. Install what Debian calls $packages $newer (QEMU 10 or newer) and Go," \
     "and unpack a kernel with its modules.dep to $lab/kernel"
-suite=$VERSION_CODENAME
 [ "$suite" != bookworm ] || suite=bookworm-backports
 
 # missing_packages sets $missing.
@@ -52,7 +52,7 @@ kernel_missing() {
 # add_suite configures $suite with the mirror of the suite that is installed.
 add_suite() {
   local from=/etc/apt/sources.list.d to=/etc/apt/sources.list.d/$suite
-  ! grep -rqsE "(^|[[:space:]])$suite([[:space:]]|$)" /etc/apt/sources.list $from/*.list $from/*.sources || return 0
+  ! grep -rqsE "^[^#]*[[:space:]]$suite([[:space:]]|$)" /etc/apt/sources.list $from/*.list $from/*.sources || return 0
   say "adding the package source $suite"
   if grep -qsE "^Suites:.*[[:space:]]$VERSION_CODENAME([[:space:]]|$)" $from/*.sources; then
     awk -v RS= -v have="[ \t]$VERSION_CODENAME([ \t\n]|$)" -v suite="$suite" \

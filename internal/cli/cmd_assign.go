@@ -44,9 +44,11 @@ as a lease. On any error everything is as before. "indy release" gives them back
 ` + exitHelp,
 		Args:              usage(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: completeDevices(env),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
+			ctx, stop := interruptible()
+			defer stop()
 			m := readMachine(env, env.Host)
-			l, err := takeOver(cmd.Context(), env, m, &req, args)
+			l, err := takeOver(ctx, env, m, &req, args)
 			if err != nil {
 				return errors.Join(err, m.err)
 			}
@@ -95,7 +97,7 @@ func (m *machine) current(l *assign.Lease) bool {
 
 func writeFindings(env *Env, findings []laptop.Finding) {
 	for _, f := range findings {
-		fmt.Fprintf(env.Stderr, "%s: %s: %s\n", f.Severity, f.Code, f.Detail)
+		fmt.Fprintf(env.Stderr, "%s: %s: %s\n", f.Severity, f.Code, printable(f.Detail))
 	}
 }
 
@@ -116,15 +118,17 @@ it was, and the driver that had each function. It may be run again after a failu
 			return nil
 		},
 		ValidArgsFunction: completeDevices(env),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
 			devices, err := releasing(env, args)
 			if err != nil {
 				return err
 			}
+			ctx, stop := interruptible()
+			defer stop()
 			released := []pci.Address{}
 			var errs []error
 			for _, a := range devices {
-				l, err := env.store().Release(cmd.Context(), env.assignHost(), a)
+				l, err := env.store().Release(ctx, env.assignHost(), a)
 				switch {
 				case errors.Is(err, assign.ErrNotHeld) && contains(released, a):
 					// went with another function of its lease

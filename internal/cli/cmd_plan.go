@@ -93,6 +93,6 @@ func writePlan(w io.Writer, p *assign.Plan) {
 		fmt.Fprintln(w, "  nothing to write: vfio-pci has all of it already")
 	}
 	for _, f := range p.Findings {
-		fmt.Fprintf(w, "%s: %s: %s\n", f.Severity, f.Code, f.Detail)
+		fmt.Fprintf(w, "%s: %s: %s\n", f.Severity, f.Code, printable(f.Detail))
 	}
 }

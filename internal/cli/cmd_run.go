@@ -46,7 +46,11 @@ software emulation, and indy says which.
 
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd.Context(), env) },
+		RunE: func(*cobra.Command, []string) error {
+			ctx, stop := interruptible()
+			defer stop()
+			return flags.run(ctx, env)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.guest, "name", "guest", "name of the guest: a-z, 0-9 and -")

@@ -26,19 +26,21 @@ It needs QEMU, busybox-static and an unpacked Debian kernel: make lab fetches th
 
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
+			ctx, stop := interruptible()
+			defer stop()
 			self, err := os.Executable()
 			if err != nil {
 				return fmt.Errorf("find this program: %w", err)
 			}
 			if inside {
-				return orInterrupt(cmd.Context(), lab.SelfTestInside(cmd.Context(), self, nonce, env.Stdout))
+				return orInterrupt(ctx, lab.SelfTestInside(ctx, self, nonce, env.Stdout))
 			}
 			l, err := openLab(env, dir)
 			if err != nil {
 				return err
 			}
-			return selftest(cmd.Context(), env, l, self)
+			return selftest(ctx, env, l, self)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "lab", "", "directory of the emulated laptop's files")

@@ -39,7 +39,7 @@ func TestInside(t *testing.T) {
 	out := t.TempDir()
 	status, said := inside(t, lab.Machine{
 		Args: []string{"/bin/bash", filepath.Join(hosttest.Root(t), "internal", "cli", "testdata", "inside.sh"), labtest.BuildIndy(t), lab.OutDir},
-		Out: out,
+		Out:  out,
 	})
 	t.Log(said)
 	if status != 0 || !strings.HasSuffix(said, "done\n") {

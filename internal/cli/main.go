@@ -88,21 +88,9 @@ func (e usageError) Unwrap() error { return e.error }
 // Main runs the command with the given arguments, without the program's name, and
 // returns its exit code.
 func Main(args []string, env *Env) int {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	go func() {
-		select {
-		case <-signals:
-			cancel(errInterrupted)
-		case <-ctx.Done():
-		}
-	}()
 	root := newRootCommand(env)
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := root.ExecuteC()
 	if err == nil {
 		return exitDone
 	}
@@ -112,6 +100,26 @@ func Main(args []string, env *Env) int {
 		env.report(cmd, err, code, asJSON != nil && asJSON.Value.String() == "true")
 	}
 	return code
+}
+
+// interruptible returns a context that ends at a signal, for commands that have
+// something to take back. What they take back is not interrupted by a second one. All
+// other commands end as any program does.
+func interruptible() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case <-signals:
+			cancel(errInterrupted)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
 }
 
 func exitCode(err error) int {
@@ -175,8 +183,15 @@ func (e *Env) report(cmd *cobra.Command, err error, code int, asJSON bool) {
 }
 
 func (e *Env) errorf(format string, args ...any) {
-	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n  ")
-	fmt.Fprintf(e.Stderr, "indy: %s\n", text)
+	lines := strings.Split(fmt.Sprintf(format, args...), "\n")
+	for i, line := range lines {
+		lines[i] = printable(line) // errors quote what devices and saved machines say
+	}
+	const most = 25
+	if len(lines) > most {
+		lines = append(lines[:most], fmt.Sprintf("and %d more", len(lines)-most))
+	}
+	fmt.Fprintf(e.Stderr, "indy: %s\n", strings.Join(lines, "\n  "))
 }
 
 func newRootCommand(env *Env) *cobra.Command {

@@ -221,23 +221,30 @@ func (in *inside) confined() error {
 	if err != nil {
 		return err
 	}
+	looked := 0
 	for line := range strings.Lines(status) {
 		name, value, _ := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
 		bad := false
+		looked++
 		switch name {
 		case "Uid", "Gid":
 			bad = slices.Contains(strings.Fields(value), "0")
-		case "CapEff", "CapPrm":
+		case "CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb":
 			bad = strings.Trim(value, "0") != ""
 		case "NoNewPrivs":
 			bad = value != "1"
 		case "Seccomp":
 			bad = value != "2"
+		default:
+			looked--
 		}
 		if bad {
 			return fmt.Errorf("QEMU is not confined: %s is %s", name, value)
 		}
+	}
+	if looked != 9 {
+		return fmt.Errorf("%s/status tells %d of the 9 things that confine QEMU", dir, looked)
 	}
 	return nil
 }
