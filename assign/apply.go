@@ -21,6 +21,11 @@ type Host struct {
 	// functions are bound and its node is there. Nil means that nobody is asked.
 	Viable func(iommu.GroupID) error
 
+	// InUse says whether somebody has a group open, a guest that runs with it: giving
+	// its functions back would then wait until that guest ends, and could not be
+	// stopped. Nil means that nobody is asked.
+	InUse func(iommu.GroupID) error
+
 	// Did is told each write as it is made, with the error it gave. It may be nil.
 	Did func(pci.Address, Write, error)
 }

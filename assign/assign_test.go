@@ -78,6 +78,10 @@ func mustPlan(t *testing.T, fsys fs.FS, devices ...string) *assign.Plan {
 	return p
 }
 
+func take(p *assign.Plan) assign.Taking {
+	return assign.Taking{Plan: func() (*assign.Plan, error) { return p, nil }}
+}
+
 func drivers(t *testing.T, fsys fs.FS) map[string]string {
 	t.Helper()
 	functions, err := pci.Functions(fsys)
@@ -358,7 +362,7 @@ func TestUndoFails(t *testing.T) {
 		return nil
 	}
 	store := &assign.Store{Dir: t.TempDir()}
-	_, err := store.Assign(t.Context(), &assign.Host{FS: k}, p)
+	_, err := store.Assign(t.Context(), &assign.Host{FS: k}, take(p))
 	var partial *assign.PartialError
 	if !errors.As(err, &partial) || !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "0000:02:00.0") {
 		t.Fatalf("%v, want a *PartialError", err)
@@ -416,16 +420,20 @@ func TestInterrupted(t *testing.T) {
 func TestPriorOverrideComesBack(t *testing.T) {
 	k := emulated(t, sim.Options{})
 	const file = "sys/bus/pci/devices/0000:02:00.0/driver_override"
-	if err := k.WriteFile(file, []byte("nvme")); err != nil {
-		t.Fatal(err)
-	}
-	p := mustPlan(t, k, "0000:02:00.0")
-	h := &assign.Host{FS: k}
-	if err := errors.Join(h.Apply(t.Context(), p), h.Undo(p)); err != nil {
-		t.Fatal(err)
-	}
-	if got := drivers(t, k)["0000:02:00.0"]; got != "nvme override nvme" {
-		t.Errorf("got %q", got)
+	// An override is as good as the next bind: one of another driver may be set
+	// while the function is bound, and would keep its own from taking it back.
+	for _, prior := range []string{"nvme", "vfio-pci", "foo"} {
+		if err := k.WriteFile(file, []byte(prior)); err != nil {
+			t.Fatal(err)
+		}
+		p := mustPlan(t, k, "0000:02:00.0")
+		h := &assign.Host{FS: k}
+		if err := errors.Join(h.Apply(t.Context(), p), h.Undo(p), h.Undo(p)); err != nil {
+			t.Fatal(err)
+		}
+		if got := drivers(t, k)["0000:02:00.0"]; got != "nvme override "+prior {
+			t.Errorf("got %q, want the override %s", got, prior)
+		}
 	}
 }
 
@@ -511,7 +519,7 @@ func TestUnpluggedWhileHeld(t *testing.T) {
 	k := emulated(t, sim.Options{})
 	store := &assign.Store{Dir: t.TempDir()}
 	h := &assign.Host{FS: k}
-	if _, err := store.Assign(t.Context(), h, mustPlan(t, k, "0000:02:00.0")); err != nil {
+	if _, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:02:00.0"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := k.WriteFile("sys/bus/pci/devices/0000:02:00.0/remove", []byte("1")); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,8 +39,33 @@ type Lease struct {
 	State   State           `json:"state"`
 	Since   time.Time       `json:"since"`
 	PID     int             `json:"pid"`     // process that took it
+	Started string          `json:"started"` // when that process started, in the kernel's ticks
+	Run     bool            `json:"run"`     // taken by a guest's run, which also gives it back
 	BootID  string          `json:"boot_id"` // kernel it was taken on; another one has forgotten it
 	Plan    *Plan           `json:"plan"`
+}
+
+// Abandoned reports whether the lease was taken by a guest's run that has ended
+// without giving it back.
+func (l *Lease) Abandoned(fsys fs.FS) bool {
+	started, err := processStart(fsys, l.PID)
+	return l.Run && (err != nil || started != l.Started)
+}
+
+// processStart returns when a process started, field 22 of /proc/PID/stat, which tells
+// it from a later one with the same number.
+func processStart(fsys fs.FS, pid int) (string, error) {
+	stat, err := hostfs.ReadString(fsys, "proc/"+strconv.Itoa(pid)+"/stat")
+	if err != nil {
+		return "", err
+	}
+	// The second field is a name in parentheses that may hold anything.
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	const start = 22 - 3 // what is left begins with field 3
+	if len(fields) <= start {
+		return "", fmt.Errorf("/proc/%d/stat has no start time", pid)
+	}
+	return fields[start], nil
 }
 
 // file is the name of the lease in its store: that of its first function.
@@ -59,6 +85,24 @@ func (e *HeldError) Error() string {
 
 // Is reports whether target is [ErrRefused]: a group has one owner.
 func (e *HeldError) Is(target error) bool { return target == ErrRefused }
+
+// A BusyError says that a lease cannot be ended because a guest runs with it.
+type BusyError struct {
+	Group iommu.GroupID
+	Lease Lease
+	Err   error // what the kernel said
+}
+
+// Error names the guest.
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("guest %q still runs with IOMMU group %s; stop it first (%v)", e.Lease.Guest, e.Group, e.Err)
+}
+
+// Is reports whether target is [ErrRefused].
+func (e *BusyError) Is(target error) bool { return target == ErrRefused }
+
+// Unwrap returns what the kernel said.
+func (e *BusyError) Unwrap() error { return e.Err }
 
 // ErrNotHeld is the cause when a function to be released is in no lease.
 var ErrNotHeld = errors.New("not handed out by indy; indy leases lists what is")
@@ -104,15 +148,25 @@ func readLease(name string) (Lease, error) {
 		err = errors.New("no device, no plan, or another device's name")
 	}
 	if err != nil {
-		return l, fmt.Errorf("lease %s: %w", name, err)
+		return l, fmt.Errorf("lease %s is damaged, so what it holds is not known: %w; look at its devices with indy why, then remove the file", name, err)
 	}
 	return l, nil
 }
 
+// A Taking says what is to be taken, and by whom.
+type Taking struct {
+	// Plan decides what to write. It is asked once nobody else can take or give back
+	// anything, so that it sees what the last one left.
+	Plan func() (*Plan, error)
+	// Run marks the lease as one that this process gives back by itself.
+	Run bool
+}
+
 // Assign carries out a plan and keeps it as a lease. The lease is on disk before
 // the first write and stays there if the hand-over could not be taken back in full
-// (*[PartialError]). A group in another lease is a *[HeldError].
-func (s *Store) Assign(ctx context.Context, h *Host, p *Plan) (*Lease, error) {
+// (*[PartialError]). A group in another lease is a *[HeldError]. It waits for other
+// processes that change leases, until ctx is done.
+func (s *Store) Assign(ctx context.Context, h *Host, t Taking) (*Lease, error) {
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -121,6 +175,10 @@ func (s *Store) Assign(ctx context.Context, h *Host, p *Plan) (*Lease, error) {
 	held, err := s.List()
 	if err != nil {
 		return nil, err // who holds what must be known
+	}
+	p, err := t.Plan()
+	if err != nil {
+		return nil, err
 	}
 	boot, err := hostfs.ReadString(h.FS, "proc/sys/kernel/random/boot_id")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -133,9 +191,13 @@ func (s *Store) Assign(ctx context.Context, h *Host, p *Plan) (*Lease, error) {
 			}
 		}
 	}
+	started, err := processStart(h.FS, os.Getpid())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	l := &Lease{
 		Guest: p.Guest, Devices: p.Devices, Groups: p.Groups, State: Assigning,
-		Since: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), BootID: boot, Plan: p,
+		Since: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Started: started, Run: t.Run, BootID: boot, Plan: p,
 	}
 	if err := s.put(l); err != nil {
 		return nil, err
@@ -159,8 +221,8 @@ func (s *Store) Assign(ctx context.Context, h *Host, p *Plan) (*Lease, error) {
 
 // Release gives back the lease that holds function a, whole. What it finds as it
 // was before is left alone, so that it may be run again after a failure. An error
-// that is [ErrNotHeld] means that there is no such lease; a *[PartialError] that the
-// lease is kept.
+// that is [ErrNotHeld] means that there is no such lease, a *[BusyError] that nothing
+// was done because a guest runs with it, and a *[PartialError] that the lease is kept.
 //
 // It is not interrupted by ctx once it has begun to write.
 func (s *Store) Release(ctx context.Context, h *Host, a pci.Address) (*Lease, error) {
@@ -177,14 +239,24 @@ func (s *Store) Release(ctx context.Context, h *Host, a pci.Address) (*Lease, er
 	if err == nil && l.BootID != "" && l.BootID != boot {
 		return l, s.remove(l) // a kernel that has started anew binds its own drivers
 	}
+	for _, g := range l.Groups {
+		if h.InUse == nil {
+			break
+		}
+		if err := h.InUse(g); err != nil {
+			return nil, &BusyError{g, *l, err}
+		}
+	}
+	// The device matters more than the note: a full disk does not keep it.
 	l.State = Releasing
-	if err := s.put(l); err != nil {
-		return nil, err
+	errs := []error{s.put(l), h.Undo(l.Plan)}
+	if errs[1] == nil {
+		errs[1] = s.remove(l)
+		if errs[1] == nil {
+			return l, nil
+		}
 	}
-	if err := h.Undo(l.Plan); err != nil {
-		return l, &PartialError{Left: []error{err}}
-	}
-	return l, s.remove(l)
+	return l, &PartialError{Left: slices.DeleteFunc(errs, func(err error) bool { return err == nil })}
 }
 
 // Holding returns the lease that holds function a, or [ErrNotHeld].

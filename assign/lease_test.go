@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/internal/sim"
 	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/pci"
 )
 
 func TestLease(t *testing.T) {
@@ -22,7 +24,7 @@ func TestLease(t *testing.T) {
 	if leases, err := store.List(); len(leases) != 0 || err != nil {
 		t.Fatalf("an empty store: %v, %v", leases, err)
 	}
-	l, err := store.Assign(t.Context(), h, mustPlan(t, k, "0000:04:01.0"))
+	l, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:04:01.0")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +35,7 @@ func TestLease(t *testing.T) {
 	if err != nil || held.Devices[0] != l.Devices[0] {
 		t.Errorf("holding: %+v, %v", held, err)
 	}
-	_, err = store.Assign(t.Context(), h, l.Plan)
+	_, err = store.Assign(t.Context(), h, take(l.Plan))
 	var owner *assign.HeldError
 	if !errors.As(err, &owner) || !errors.Is(err, assign.ErrRefused) || !strings.Contains(err.Error(), `"test"`) {
 		t.Errorf("a second owner: %v", err)
@@ -55,7 +57,7 @@ func TestLeaseOfAnotherBoot(t *testing.T) {
 	k := emulated(t, sim.Options{})
 	store := &assign.Store{Dir: t.TempDir()}
 	h := &assign.Host{FS: k}
-	l, err := store.Assign(t.Context(), h, mustPlan(t, k, "0000:02:00.0"))
+	l, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:02:00.0")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +89,101 @@ func TestLeaseOfAnotherBoot(t *testing.T) {
 	}
 }
 
+// What a guest runs with is not given back: the kernel would wait for the guest's end.
+func TestReleaseWhileInUse(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	store := &assign.Store{Dir: t.TempDir()}
+	busy := syscall.EBUSY
+	h := &assign.Host{FS: k, InUse: func(iommu.GroupID) error { return busy }}
+	l, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:02:00.0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes := len(k.Writes())
+	_, err = store.Release(t.Context(), h, l.Devices[0])
+	var e *assign.BusyError
+	if !errors.As(err, &e) || !errors.Is(err, assign.ErrRefused) || !errors.Is(err, syscall.EBUSY) || len(k.Writes()) != writes {
+		t.Errorf("%v, after %d writes", err, len(k.Writes())-writes)
+	}
+	h.InUse = func(iommu.GroupID) error { return nil }
+	if _, err := store.Release(t.Context(), h, l.Devices[0]); err != nil {
+		t.Error(err)
+	}
+}
+
+// A lease that can be neither written nor removed keeps nobody's device.
+func TestReleaseWithoutDisk(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	store := &assign.Store{Dir: t.TempDir()}
+	h := &assign.Host{FS: k}
+	l, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:02:00.0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(store.Dir, "0000:02:00.0.json")
+	h.Did = func(pci.Address, assign.Write, error) { // between note and removal
+		_ = os.Remove(name)
+		_ = os.MkdirAll(filepath.Join(name, "x"), 0o755)
+	}
+	_, err = store.Release(t.Context(), h, l.Devices[0])
+	var partial *assign.PartialError
+	if !errors.As(err, &partial) {
+		t.Errorf("%v, want a *PartialError", err)
+	}
+	if got := drivers(t, k)["0000:02:00.0"]; got != "nvme" {
+		t.Errorf("the device is with %q", got)
+	}
+}
+
+func TestAbandoned(t *testing.T) {
+	k := emulated(t, sim.Options{}).Tree()
+	l := assign.Lease{Run: true, PID: 77, Started: "123456"}
+	stat := func(start string) string {
+		return "77 (a ) b) S 1 77 77 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 " + start + " 1000 0"
+	}
+	if !l.Abandoned(k) {
+		t.Error("no such process: not abandoned")
+	}
+	put(k, "proc/77/stat", stat("123456"))
+	if l.Abandoned(k) {
+		t.Error("abandoned by a process that runs")
+	}
+	put(k, "proc/77/stat", stat("999999"))
+	if !l.Abandoned(k) {
+		t.Error("another process with the same number: not abandoned")
+	}
+	l.Run = false
+	if l.Abandoned(k) {
+		t.Error("a lease that nobody is to give back by itself")
+	}
+}
+
+// The plan is made when nobody else can change anything any more.
+func TestPlanUnderLock(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	store := &assign.Store{Dir: t.TempDir()}
+	h := &assign.Host{FS: k}
+	no := errors.New("mounted meanwhile")
+	if _, err := store.Assign(t.Context(), h, assign.Taking{Plan: func() (*assign.Plan, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if _, err := store.Release(ctx, h, address(t, "0000:02:00.0")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("somebody else came in: %v", err)
+		}
+		return nil, no
+	}}); !errors.Is(err, no) {
+		t.Errorf("got %v", err)
+	}
+	if n := len(k.Writes()); n != 0 {
+		t.Errorf("%d writes", n)
+	}
+}
+
 func TestDamagedLease(t *testing.T) {
 	k := emulated(t, sim.Options{})
 	store := &assign.Store{Dir: t.TempDir()}
 	h := &assign.Host{FS: k}
-	if _, err := store.Assign(t.Context(), h, mustPlan(t, k, "0000:02:00.0")); err != nil {
+	if _, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:02:00.0"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"", "{", "null", "{}", `{"devices":["0000:05:00.0"],"plan":{}}`, `{"devices":["nonsense"]}`} {
@@ -102,7 +194,7 @@ func TestDamagedLease(t *testing.T) {
 		if len(leases) != 1 || err == nil || !strings.Contains(err.Error(), "0000:01:00.0.json") {
 			t.Errorf("%q: %d leases, %v", text, len(leases), err)
 		}
-		if _, err := store.Assign(t.Context(), h, mustPlan(t, k, "0000:05:00.0")); err == nil {
+		if _, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:05:00.0"))); err == nil {
 			t.Errorf("%q: assigned without knowing who holds what", text)
 		}
 	}
@@ -118,7 +210,7 @@ func TestRace(t *testing.T) {
 	for range cap(results) {
 		wg.Go(func() {
 			store := &assign.Store{Dir: dir}
-			_, err := store.Assign(t.Context(), &assign.Host{FS: k}, p)
+			_, err := store.Assign(t.Context(), &assign.Host{FS: k}, take(p))
 			results <- err
 		})
 	}
@@ -147,7 +239,7 @@ func TestLockIsWaitedForAsLongAsAsked(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		h := &assign.Host{FS: k, Viable: func(iommu.GroupID) error { close(inside); <-leave; return nil }}
-		_, err := store.Assign(context.Background(), h, p)
+		_, err := store.Assign(context.Background(), h, take(p))
 		done <- err
 	}()
 	<-inside

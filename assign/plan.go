@@ -172,29 +172,28 @@ func steps(a pci.Address, s function) []Step {
 	const devices, drivers = "sys/bus/pci/devices/", "sys/bus/pci/drivers/"
 	addr := a.String()
 	overrideFile := devices + addr + "/driver_override"
-	prior := s.override
-	if prior == "" {
-		prior = "\n" // sysfs drops an empty write; a line without text clears it
-	}
+	// sysfs drops an empty write; a line without text clears the override.
+	cleared := Write{overrideFile, "\n", Check{What: override}}
 	tie := Step{
 		Device: a,
 		Prior:  Check{What: override, Is: s.override},
 		Do:     Write{overrideFile, VFIODriver, Check{What: override, Is: VFIODriver}},
-		Undo:   []Write{{overrideFile, prior, Check{What: override, Is: s.override}}},
+		Undo:   []Write{cleared},
 	}
-	var all []Step
+	all := []Step{tie}
 	if s.driver != "" {
 		// The function goes back to the very driver it came from, which drivers_probe
-		// does not promise. It can only once the override is gone, hence here.
-		tie.Undo = append(tie.Undo, Write{drivers + s.driver + "/bind", addr, Check{What: driver, Is: s.driver}})
-		all = append(all, tie, Step{
+		// does not promise. It can only while no override names another.
+		all[0].Undo = append(all[0].Undo, Write{drivers + s.driver + "/bind", addr, Check{What: driver, Is: s.driver}})
+		all = append(all, Step{
 			Device: a,
 			Prior:  Check{What: driver, Is: s.driver},
 			Do:     Write{drivers + s.driver + "/unbind", addr, Check{What: driver}},
 			Undo:   []Write{},
 		})
-	} else {
-		all = append(all, tie)
+	}
+	if s.override != "" {
+		all[0].Undo = append(all[0].Undo, Write{overrideFile, s.override, Check{What: override, Is: s.override}})
 	}
 	if s.control != "" {
 		// vfio-pci sets auto while it has a function and leaves on behind, which would
