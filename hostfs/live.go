@@ -77,6 +77,21 @@ func (h *LiveHost) WriteFile(name string, data []byte) error {
 	return nil
 }
 
+// Exclusive opens the block device name for this process alone and closes it again.
+// The kernel refuses that with EBUSY while the device or a part of it is mounted in
+// any mount namespace, swapped to, or held by a mapper, a RAID or another process
+// that opened it so. A device that is not there or has no medium is free.
+func (h *LiveHost) Exclusive(name string) error {
+	fd, err := h.open("open", name, readFlags|unix.O_EXCL)
+	switch {
+	case err == nil:
+		return unix.Close(fd)
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOMEDIUM) || errors.Is(err, unix.ENXIO):
+		return nil
+	}
+	return err
+}
+
 // Close does nothing; it lets the running host stand where a saved machine may.
 func (h *LiveHost) Close() error { return nil }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -71,6 +72,9 @@ func readBlocks(fsys fs.FS) (*blocks, error) {
 }
 
 func (b *blocks) add(name, target string) {
+	if isPath(name) {
+		return
+	}
 	d := block{
 		name: name, parent: path.Base(path.Dir(target)),
 		functions: pci.InPath(target), virtual: strings.Contains(target, "/virtual/"),
@@ -80,6 +84,14 @@ func (b *blocks) add(name, target string) {
 		d.functions = subsystemFunctions(b.fsys, rest)
 	}
 	b.list = append(b.list, d)
+}
+
+// isPath reports whether a name is that of one path to an NVMe disk with several, as
+// nvme0c0n1: it has no node and is the same disk as nvme0n1.
+func isPath(name string) bool {
+	var subsystem, controller, namespace int
+	n, _ := fmt.Sscanf(name, "nvme%dc%dn%d", &subsystem, &controller, &namespace)
+	return n == 3
 }
 
 // subsystemFunctions returns the functions behind an NVMe disk with several paths:
@@ -125,13 +137,24 @@ func (h *hostUses) disksInUse(b *blocks) error {
 			places[name] = append(places[name], m.what)
 		}
 	}
+	visited := map[string]bool{}
 	for _, name := range names {
 		what := strings.Join(places[name][:min(3, len(places[name]))], ", ")
 		if more := len(places[name]) - 3; more > 0 {
 			what += fmt.Sprintf(" and %d more", more)
 		}
-		if !h.follow(b, name, what+" on "+name, map[string]bool{}) {
+		seen := map[string]bool{}
+		if !h.follow(b, name, what+" on "+name, seen) {
 			h.disksKnown = false
+		}
+		maps.Copy(visited, seen)
+	}
+	// An open LUKS volume, a logical volume or a RAID holds its disks, mounted or not.
+	for _, d := range b.list {
+		if (strings.HasPrefix(d.name, "dm-") || strings.HasPrefix(d.name, "md")) && !visited[d.name] && d.virtual {
+			if !h.follow(b, d.name, "open as "+d.name, visited) {
+				h.disksKnown = false
+			}
 		}
 	}
 	return err

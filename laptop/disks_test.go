@@ -112,7 +112,14 @@ func TestDisks(t *testing.T) {
 			name: "device mapper whose name nobody knows", build: func(h *host) {
 				h.block(virtual, "dm-0", "254:0", "nvme0n1p3")
 				h.mount("0:27", "/", "btrfs", "/dev/mapper/luks-4")
-			}, nvme: unknown, xhci: free,
+			},
+			uses: "host-disk: open as dm-0 on nvme0n1p3" + below, nvme: used + " host-disk-unknown", xhci: free,
+		},
+		{
+			name: "open LUKS volume that is not mounted", build: func(h *host) {
+				h.block(virtual, "dm-0", "254:0", "nvme0n1p3")
+			},
+			uses: "host-disk: open as dm-0 on nvme0n1p3" + below, nvme: used, xhci: free,
 		},
 		{
 			name: "device mapper without slaves", build: func(h *host) {

@@ -36,6 +36,22 @@ func (h *inheritance) close() {
 	h.files = nil
 }
 
+// Check returns the error that [Start] would give for g itself or for one of its disks.
+// It opens the disks and closes them again, so that what cannot start is known before
+// a device is taken from the host for it.
+func Check(g guest.Guest) error {
+	err := g.Validate()
+	if err == nil {
+		var h inheritance
+		_, err = openDisks(&h, g)
+		h.close()
+	}
+	if err != nil {
+		return &OpError{Op: "start", Guest: g.Name, Err: err}
+	}
+	return nil
+}
+
 // openDisks opens the disks of g. The errors name every file that cannot be used.
 func openDisks(h *inheritance, g guest.Guest) ([]DiskFile, error) {
 	var (
@@ -69,7 +85,13 @@ func openDisk(d guest.Disk) (*os.File, fs.FileInfo, error) {
 	if writes(d) {
 		flag = os.O_RDWR
 	}
+	if st, err := os.Stat(d.File); err == nil && st.Mode()&fs.ModeDevice != 0 && writes(d) {
+		flag |= syscall.O_EXCL // nobody else may mount it or swap to it meanwhile
+	}
 	f, err := os.OpenFile(d.File, flag|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if errors.Is(err, syscall.EBUSY) {
+		err = fmt.Errorf("the host uses this disk, and a guest that writes to it would destroy what is on it: %w", err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
@@ -16,8 +19,10 @@ import (
 
 func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir} }
 
-// assignHost is this host, whose kernel is asked whether a group is viable.
-func (e *Env) assignHost() *assign.Host { return &assign.Host{FS: e.Host, Viable: e.Viable} }
+// assignHost is this host, whose kernel is asked about its groups.
+func (e *Env) assignHost() *assign.Host {
+	return &assign.Host{FS: e.Host, Viable: e.Viable, InUse: e.InUse}
+}
 
 func viable(id iommu.GroupID) error {
 	g, err := vfio.OpenGroup(id)
@@ -30,6 +35,19 @@ func viable(id iommu.GroupID) error {
 		err = fmt.Errorf("IOMMU group %s is not viable: a host driver still has one of its devices; see indy groups", id)
 	}
 	return err
+}
+
+// inUse opens the group, which only one can. A group without a node has no function
+// with vfio-pci left.
+func inUse(id iommu.GroupID) error {
+	g, err := vfio.OpenGroup(id)
+	if err == nil {
+		return g.Close()
+	}
+	if errors.Is(err, syscall.EBUSY) {
+		return err
+	}
+	return nil
 }
 
 func newAssignCommand(env *Env) *cobra.Command {
@@ -48,7 +66,10 @@ as a lease. On any error everything is as before. "indy release" gives them back
 			ctx, stop := interruptible()
 			defer stop()
 			m := readMachine(env, env.Host)
-			l, err := takeOver(ctx, env, m, &req, args)
+			if err := guest.ValidateName(req.guest); err != nil {
+				return usageError{err}
+			}
+			l, err := takeOver(ctx, env, m, &req, args, false)
 			if err != nil {
 				return errors.Join(err, m.err)
 			}
@@ -65,12 +86,13 @@ as a lease. On any error everything is as before. "indy release" gives them back
 	}
 	flags.addJSON(cmd)
 	req.add(cmd)
-	cmd.Flags().StringVar(&req.guest, "guest", "", "name of the guest")
+	cmd.Flags().StringVar(&req.guest, "guest", "guest", "name of the guest")
 	return cmd
 }
 
-// takeOver plans and carries out a hand-over on this host.
-func takeOver(ctx context.Context, env *Env, m *machine, req *request, words []string) (*assign.Lease, error) {
+// takeOver plans and carries out a hand-over on this host. The machine is read once
+// nobody else can change it: what m says may be old by then.
+func takeOver(ctx context.Context, env *Env, m *machine, req *request, words []string, run bool) (*assign.Lease, error) {
 	// Who holds a device is told before what speaks against handing it over.
 	devices, err := m.functions(words)
 	if err != nil {
@@ -82,11 +104,42 @@ func takeOver(ctx context.Context, env *Env, m *machine, req *request, words []s
 			return nil, &assign.HeldError{Group: m.Function(a).PCI.Group, Lease: *l}
 		}
 	}
-	p, err := req.plan(m, words)
-	if err != nil {
-		return nil, err
+	return env.store().Assign(ctx, env.assignHost(), assign.Taking{Run: run, Plan: func() (*assign.Plan, error) {
+		now := readMachine(env, env.Host)
+		p, err := req.plan(now, words)
+		if err != nil {
+			return nil, err
+		}
+		return p, now.disksFree(env, p, req)
+	}})
+}
+
+// disksFree refuses a plan that takes a disk which something uses, whatever the mount
+// table says: other mount namespaces, open mappings and guests do not show there.
+func (m *machine) disksFree(env *Env, p *assign.Plan, req *request) error {
+	if env.DiskFree == nil || slices.Contains(req.allow, string(laptop.HostDisk)) {
+		return nil
 	}
-	return env.store().Assign(ctx, env.assignHost(), p)
+	var findings []laptop.Finding
+	for _, a := range p.Devices {
+		d := m.Function(a)
+		for _, node := range d.Nodes {
+			if d.Role() != laptop.Storage {
+				continue
+			}
+			if err := env.DiskFree(node); err != nil {
+				findings = append(findings, laptop.Finding{
+					Code: laptop.HostDisk, Severity: laptop.Block, Device: d.ID(),
+					Detail: fmt.Sprintf("/%s is in use: %v", node, err), Evidence: "/" + node,
+					Remedy: "unmount it, close what maps it, or stop the guest that has it",
+				})
+			}
+		}
+	}
+	if len(findings) > 0 {
+		return &assign.RefusedError{Devices: p.Devices, Findings: findings}
+	}
+	return nil
 }
 
 // current reports whether a lease was taken on the kernel that runs now.
@@ -120,13 +173,13 @@ it was, and the driver that had each function. It may be run again after a failu
 		ValidArgsFunction: completeDevices(env),
 		RunE: func(_ *cobra.Command, args []string) error {
 			devices, err := releasing(env, args)
-			if err != nil {
+			if len(devices) == 0 && err != nil {
 				return err
 			}
 			ctx, stop := interruptible()
 			defer stop()
 			released := []pci.Address{}
-			var errs []error
+			errs := []error{err}
 			for _, a := range devices {
 				l, err := env.store().Release(ctx, env.assignHost(), a)
 				switch {

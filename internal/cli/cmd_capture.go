@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,9 +37,7 @@ ones, unless --raw is given. Root sees more than others.
 				return cerr
 			}
 			m, err := laptop.ReadMachine(fsys)
-			if err != nil {
-				return err
-			}
+			cerr = errors.Join(cerr, err)
 			comment := fmt.Sprintf("%s, captured by indy %s on %s.\n", or(m.String(), "A machine that does not say what it is"),
 				env.Version, time.Now().UTC().Format(time.DateOnly))
 			if m.CPU != "" {
@@ -47,15 +46,19 @@ ones, unless --raw is given. Root sees more than others.
 			if err := hostfs.Save(args[0], tree, comment+opts.Comment()); err != nil {
 				return err
 			}
-			fmt.Fprintf(env.Stdout, "saved as %s; look at it with: indy devices --from %s\n", args[0], args[0])
-			if cerr != nil {
-				env.errorf("not all could be read:\n%v", cerr)
-				return errReported
+			if flags.json {
+				err = writeJSON(env, map[string]string{"file": args[0]})
+			} else {
+				fmt.Fprintf(env.Stdout, "saved as %s; look at it with: indy devices --from %s\n", args[0], args[0])
 			}
-			return nil
+			if cerr != nil {
+				err = partlyRead{errors.Join(err, cerr)}
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&flags.from, "from", "", "capture from this saved machine instead of this host, to convert it")
+	flags.addJSON(cmd)
 	cmd.Flags().BoolVar(&raw, "raw", false, "keep serial numbers, MAC addresses, UUIDs and host names")
 	cmd.Flags().BoolVar(&config, "config", false, "also take the config space of each function, which may wake it")
 	return cmd

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,9 +61,7 @@ func plays(d *laptop.Device, role laptop.Role) bool {
 
 func writeDevices(env *Env, m *machine, role laptop.Role) error {
 	identity, err := laptop.ReadIdentity(m.fsys)
-	if err != nil {
-		return err
-	}
+	m.err = errors.Join(m.err, err)
 	functions := 0
 	for i := range m.Devices {
 		if m.Devices[i].PCI != nil {
@@ -202,9 +201,7 @@ func toJSON(m *machine, d *laptop.Device) deviceJSON {
 
 func writeDevicesJSON(env *Env, m *machine, role laptop.Role) error {
 	identity, err := laptop.ReadMachine(m.fsys)
-	if err != nil {
-		return err
-	}
+	m.err = errors.Join(m.err, err)
 	devices := []deviceJSON{}
 	for i := range m.Devices {
 		if d := &m.Devices[i]; plays(d, role) {

@@ -108,14 +108,15 @@ func (r *running) run(ctx context.Context, env *Env) (err error) {
 	if err != nil {
 		return err
 	}
-	opts := qemu.Options{
-		Serial: env.Stdout, SerialInput: env.Stdin, PowerdownTimeout: max(r.powerdown, -1), Accelerator: accel,
-	}
+	opts := qemu.Options{Serial: env.Stdout, SerialInput: env.Stdin, PowerdownTimeout: r.powerdown, Accelerator: accel}
 	if r.powerdown <= 0 {
-		opts.PowerdownTimeout = -1
+		opts.PowerdownTimeout = -1 // not at all
 	}
 	// What can be known to fail is found before any device is touched.
 	if opts.Binary, err = qemu.Find(); err != nil {
+		return err
+	}
+	if err := qemu.Check(g); err != nil {
 		return err
 	}
 	if accel == qemu.Auto {
@@ -128,11 +129,10 @@ func (r *running) run(ctx context.Context, env *Env) (err error) {
 		env.errorf("running on %s, as asked", acceleratorName(accel))
 	}
 	if len(r.devices) > 0 {
-		giveBack, devices, err := r.hold(ctx, env)
-		if err != nil {
+		var giveBack func() error
+		if giveBack, g.Devices, err = r.hold(ctx, env); err != nil {
 			return err
 		}
-		g.Devices = devices
 		defer func() { err = errors.Join(err, giveBack()) }()
 	}
 	return r.start(ctx, env, g, opts)
@@ -175,29 +175,45 @@ func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, de
 			err = errors.Join(err, undoAll())
 		}
 	}()
-	var wanted []string
-	groups := map[iommu.GroupID]bool{}
-	for _, a := range devices {
-		l, err := env.store().Holding(a)
-		if err != nil || !m.current(l) || l.Guest != r.guest {
-			wanted = append(wanted, a.String())
-			continue
-		}
-		if l.State != assign.Assigned {
-			return nil, nil, fmt.Errorf("%s is held by a lease that was interrupted while %s; indy release %s first", a, l.State, a)
-		}
-		groups[m.Function(a).PCI.Group] = true
-	}
-	if len(wanted) > 0 {
-		l, err := takeOver(ctx, env, m, &r.request, wanted)
-		if err != nil {
-			return nil, nil, err
-		}
-		writeFindings(env, l.Plan.Findings)
+	release := func(l *assign.Lease) {
 		undo = append(undo, func() error {
 			_, err := env.store().Release(context.WithoutCancel(ctx), env.assignHost(), l.Devices[0])
 			return err
 		})
+	}
+	var wanted []string
+	var left []pci.Address // the first device of each lease that a killed run left
+	groups := map[iommu.GroupID]bool{}
+	for _, a := range devices {
+		group := m.Function(a).PCI.Group
+		l, err := env.store().Holding(a)
+		switch {
+		case err != nil || !m.current(l):
+			wanted = append(wanted, a.String())
+			continue
+		case l.Guest != r.guest, l.Run && !l.Abandoned(env.Host):
+			return nil, nil, &assign.HeldError{Group: group, Lease: *l}
+		case l.State != assign.Assigned:
+			return nil, nil, fmt.Errorf("%s is held by a lease that was interrupted while %s; indy release %s first", a, l.State, a)
+		}
+		if env.InUse != nil {
+			if err := env.InUse(group); err != nil {
+				return nil, nil, &assign.BusyError{Group: group, Lease: *l, Err: err}
+			}
+		}
+		if l.Run && !slices.Contains(left, l.Devices[0]) {
+			left = append(left, l.Devices[0])
+			release(l) // a run that was killed left it, and this one gives it back
+		}
+		groups[group] = true
+	}
+	if len(wanted) > 0 {
+		l, err := takeOver(ctx, env, m, &r.request, wanted, true)
+		if err != nil {
+			return nil, nil, err
+		}
+		writeFindings(env, l.Plan.Findings)
+		release(l)
 		for _, g := range l.Groups {
 			groups[g] = true
 		}
@@ -234,7 +250,7 @@ func (r *running) start(ctx context.Context, env *Env, g guest.Guest, opts qemu.
 	// The first signal ended ctx; the next one ends the patience.
 	patience, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	env.errorf("stopping guest %s; once more to stop it by force", g.Name)
+	env.errorf("stopping the guest %s; once more to stop it by force", g.Name)
 	return errors.Join(context.Cause(ctx), ignoreKill(patience, vm.Stop(patience)))
 }
 

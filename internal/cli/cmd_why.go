@@ -65,7 +65,7 @@ func writeWhy(env *Env, m *machine, d *laptop.Device) {
 	t.writePlain(w)
 	fmt.Fprintf(w, "\nverdict: %s\n", env.paint(verdictColour(d.Verdict), string(d.Verdict)))
 	if len(d.Findings) == 0 {
-		fmt.Fprintln(w, "  nothing the host needs goes with it, and it is alone in its IOMMU group")
+		fmt.Fprintln(w, "  no disk, route or screen of the host depends on it, and it is alone in its IOMMU group")
 	}
 	for _, f := range d.Findings {
 		c := plain
@@ -120,6 +120,11 @@ func describeFunction(m *machine, d *laptop.Device, line func(label, value strin
 		line("boot display", d.Display.BootVGA.String())
 		for _, c := range d.Display.Connectors {
 			line("connector", c.Name+" "+string(c.Status)+panel(c))
+		}
+	}
+	for i := range m.Devices {
+		if u := m.Devices[i].USB; u != nil && u.Controller == f.Address {
+			line("carries", u.Path.String()+" "+joinRoles(m.Devices[i].Roles)+", "+m.names.Name(&m.Devices[i]))
 		}
 	}
 	for _, u := range m.Uses {

@@ -37,8 +37,13 @@ func inside(t *testing.T, m lab.Machine) (status int, said string) {
 func TestInside(t *testing.T) {
 	labtest.Open(t)
 	out := t.TempDir()
+	nvme := filepath.Join(t.TempDir(), "nvme.img")
+	if err := lab.NVMeImage(nvme, "on the disk"); err != nil {
+		t.Fatal(err)
+	}
 	status, said := inside(t, lab.Machine{
 		Args: []string{"/bin/bash", filepath.Join(hosttest.Root(t), "internal", "cli", "testdata", "inside.sh"), labtest.BuildIndy(t), lab.OutDir},
+		NVMe: nvme,
 		Out:  out,
 	})
 	t.Log(said)

@@ -69,8 +69,7 @@ func (r *reading) look(env *Env, show func(*machine) error) error {
 		return err
 	}
 	if m.err != nil {
-		env.errorf("not all could be read:\n%v", m.err)
-		return errReported
+		return partlyRead{m.err}
 	}
 	return nil
 }
@@ -108,10 +107,20 @@ func joinAddresses(all []pci.Address) string {
 	return strings.Join(s, ", ")
 }
 
-// completeDevices offers the devices of this host with their names.
+// completeDevices offers the devices of this host, or of the machine --from names,
+// with their names.
 func completeDevices(env *Env) cobra.CompletionFunc {
-	return func(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		m := readMachine(env, env.Host)
+	return func(cmd *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		var r reading
+		if f := cmd.Flags().Lookup("from"); f != nil {
+			r.from = f.Value.String()
+		}
+		fsys, done, err := r.open(env)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer done()
+		m := readMachine(env, fsys)
 		var offered []cobra.Completion
 		for i := range m.Devices {
 			d := &m.Devices[i]

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -54,8 +55,11 @@ type Env struct {
 	Colour   bool // whether Stdout shows colours
 	Version  string
 
-	// Viable asks the kernel whether a group can be used by a guest.
-	Viable func(iommu.GroupID) error
+	// What only the kernel of the running host can say: whether a group can be used by
+	// a guest, whether a guest uses it, and whether anything uses a disk.
+	Viable   func(iommu.GroupID) error
+	InUse    func(iommu.GroupID) error
+	DiskFree func(node string) error
 }
 
 // OS returns the environment of this process.
@@ -63,7 +67,7 @@ func OS(version string) *Env {
 	e := &Env{
 		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
-		Viable: viable,
+		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive,
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
 		if w, _, err := term.GetSize(fd); err == nil {
@@ -77,8 +81,10 @@ func OS(version string) *Env {
 // errInterrupted is the cause of the context that ends at SIGINT or SIGTERM.
 var errInterrupted = errors.New("interrupted")
 
-// errReported makes indy exit with 1 after everything has been said.
-var errReported = errors.New("some of it could not be read")
+// A partlyRead is what could not be read, after the rest has been shown.
+type partlyRead struct{ error }
+
+func (e partlyRead) Unwrap() error { return e.error }
 
 // usageError marks what the user's words are to blame for.
 type usageError struct{ error }
@@ -95,10 +101,8 @@ func Main(args []string, env *Env) int {
 		return exitDone
 	}
 	code := exitCode(err)
-	if !errors.Is(err, errReported) {
-		asJSON := cmd.Flags().Lookup("json")
-		env.report(cmd, err, code, asJSON != nil && asJSON.Value.String() == "true")
-	}
+	asJSON := slices.Contains(args, "--json") // also when the flags could not be read
+	env.report(cmd, err, code, asJSON)
 	return code
 }
 
@@ -108,7 +112,8 @@ func Main(args []string, env *Env) int {
 func interruptible() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// SIGPIPE: the reader of our output has gone, and nobody sees what happens next.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	go func() {
 		select {
 		case <-signals:
@@ -170,7 +175,23 @@ func (e *Env) report(cmd *cobra.Command, err error, code int, asJSON bool) {
 		}
 		return
 	}
-	e.errorf("%v", err)
+	var find *laptop.FindError
+	var partly partlyRead
+	switch {
+	case errors.As(err, &find) && len(find.Candidates) > 0:
+		e.errorf("%q may be any of these; name one by its address:", find.Word)
+		for i, d := range find.Candidates {
+			if i == 20 {
+				fmt.Fprintf(e.Stderr, "  and %d more\n", len(find.Candidates)-i)
+				break
+			}
+			fmt.Fprintf(e.Stderr, "  %s  %s  %s\n", d.Where(), d.Role(), printable(laptop.NewNames(e.Names).Name(d)))
+		}
+	case errors.As(err, &partly):
+		e.errorf("not all could be read:\n%v", err)
+	default:
+		e.errorf("%v", err)
+	}
 	// Somebody's own file is theirs to open; the kernel's are root's.
 	var path *fs.PathError
 	if errors.Is(err, fs.ErrPermission) && errors.As(err, &path) &&

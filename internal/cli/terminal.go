@@ -9,7 +9,8 @@ import (
 
 // serialTerminal makes a terminal pass each key to the guest's serial port at once
 // and leave the echo to the guest. Ctrl-C still means us. It returns what restores
-// the terminal; anything but a terminal is left alone.
+// the terminal; anything but a terminal is left alone. Ctrl-Z goes to the guest: a
+// stopped indy would hold its devices and take its guest's serial port from it.
 func serialTerminal(in io.Reader) (restore func()) {
 	f, ok := in.(*os.File)
 	if !ok {
@@ -23,6 +24,7 @@ func serialTerminal(in io.Reader) (restore func()) {
 	raw := *saved
 	raw.Lflag &^= unix.ICANON | unix.ECHO
 	raw.Iflag &^= unix.ICRNL
+	raw.Cc[unix.VSUSP] = 0
 	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
 		return func() {}

@@ -44,7 +44,9 @@ for d in 0000:01:00.0 0000:05:00.0 0000:00:14.0 0000:00:1b.0 0000:00:1f.2 0000:0
 done
 
 # A disk in use stays, unless its refusal is overridden by name.
-modprobe ext4 && mkfs.ext4 -q /dev/nvme0n1 && mkdir -p /tmp/mnt && mount /dev/nvme0n1 /tmp/mnt || die "mount"
+dd if=/dev/nvme0n1 of=/tmp/boot bs=512 count=1 status=none && modprobe ext4 && mkfs.ext4 -q /dev/nvme0n1 &&
+  dd if=/tmp/boot of=/dev/nvme0n1 bs=512 count=1 conv=notrunc status=none && # which ext4 has no use for
+  mkdir -p /tmp/mnt && mount /dev/nvme0n1 /tmp/mnt || die "mount"
 expect 4 "/tmp/mnt on nvme0n1" $indy assign $nvme
 expect 4 "/tmp/mnt on nvme0n1" $indy run --device $nvme
 umount /tmp/mnt
@@ -58,6 +60,25 @@ is $nvme nvme
 # A disk that comes back is the disk that went.
 mount /dev/nvme0n1 /tmp/mnt && umount /tmp/mnt || die "the file system did not survive"
 
+# So does one that something else uses without a mount of ours: another mount
+# namespace, an open mapping, a guest.
+unshare -m bash -c "mount /dev/nvme0n1 /tmp/mnt && touch /tmp/mounted && sleep 60" &
+for i in $(seq 50); do [ -e /tmp/mounted ] && break; sleep 0.1; done
+expect 4 "/dev/nvme0n1 is in use" $indy assign $nvme
+expect 1 "the host uses this disk" $indy run --accel tcg --disk raw:/dev/nvme0n1
+kill %% ; wait %% 2>/dev/null
+for i in $(seq 50); do $indy assign $nvme >/dev/null 2>&1 && break; sleep 0.1; done
+expect 0 "released $nvme" $indy release $nvme
+is $nvme nvme
+
+# An override for another driver, set by hand while its own has the function.
+echo vfio-pci >$pci/$nvme/driver_override
+expect 0 "assigned $nvme" $indy assign $nvme
+expect 0 "released $nvme" $indy release $nvme
+is $nvme nvme
+[ "$(cat $pci/$nvme/driver_override)" = vfio-pci ] || die "the override did not come back"
+echo >$pci/$nvme/driver_override
+
 # No QEMU: said before a device is touched.
 expect 5 "qemu-system-x86" env PATH=/nonexistent $indy run --device $nvme
 is $nvme nvme
@@ -67,26 +88,69 @@ expect 1 "/nonexistent.raw" $indy run --accel tcg --disk /nonexistent.raw --devi
 is $nvme nvme
 expect 0 "no device is handed out" $indy leases
 
-# indy killed in the middle of a run: QEMU goes with it, and the device comes back.
-$indy run --name killed --accel tcg --memory 128MiB --device $nvme >/dev/null 2>&1 </dev/null &
-run=$!
-for i in $(seq 100); do pgrep -x qemu-system-x86 >/dev/null && [ "$(driver $nvme)" = vfio-pci ] && break; sleep 0.2; done
-pgrep -x qemu-system-x86 >/dev/null || die "no QEMU after 20 s"
-kill -9 $run; wait $run 2>/dev/null
-for i in $(seq 50); do pgrep -x qemu-system-x86 >/dev/null || break; sleep 0.1; done
-pgrep -x qemu-system-x86 >/dev/null && die "QEMU outlived indy"
+# guest NAME COMMAND...: runs a guest with the NVMe in the background and waits for it
+# to run; its output is in /tmp/guest.
+guest() {
+  local name=$1
+  shift
+  "$@" $indy run --name $name --accel tcg --memory 128MiB --powerdown 0s --device $nvme >/tmp/guest 2>&1 </dev/null &
+  run=$!
+  for i in $(seq 100); do grep -q "on the disk" /tmp/guest && return; sleep 0.2; done
+  die "guest $name does not run: $(cat /tmp/guest)"
+}
+gone() {
+  for i in $(seq 100); do pgrep -x qemu-system-x86 >/dev/null || return; sleep 0.1; done
+  die "QEMU outlived indy"
+}
+
+# What a guest runs with is not taken from it, nor given to another.
+guest one
+expect 4 "still runs" $indy release $nvme
+expect 4 "held by guest" $indy run --name one --accel tcg --memory 128MiB --device $nvme
+expect 4 "held by guest" $indy assign --guest two $nvme
 is $nvme vfio-pci
+kill -INT $run; wait $run
+[ $? = 130 ] || die "interrupt: exit status $?"
+gone; is $nvme nvme
+
+# indy killed in the middle of a run: QEMU goes with it, and the device comes back, by
+# hand or when the same guest has run again.
+guest killed
+kill -9 $run; wait $run 2>/dev/null
+gone; is $nvme vfio-pci
 expect 0 "killed" $indy leases
 expect 0 "released $nvme" $indy release $nvme
 is $nvme nvme
+guest killed
+kill -9 $run; wait $run 2>/dev/null
+gone; is $nvme vfio-pci
+expect 4 "held by guest" $indy run --name other --accel tcg --memory 128MiB --device $nvme
+guest killed
+kill -INT $run; wait $run
+gone; is $nvme nvme
+expect 0 "no device is handed out" $indy leases
 
-# The last signal of a closing terminal gives the device back too.
-$indy run --name hung-up --accel tcg --memory 128MiB --powerdown 0s --device $nvme >/dev/null 2>&1 </dev/null &
-run=$!
-for i in $(seq 100); do pgrep -x qemu-system-x86 >/dev/null && break; sleep 0.2; done
-kill -HUP $run; wait $run
-[ $? = 130 ] || die "hang-up: exit status $?"
-is $nvme nvme
+# Every way a terminal has of saying enough gives the device back.
+for signal in HUP QUIT TERM; do
+  guest signalled
+  kill -$signal $run; wait $run
+  [ $? = 130 ] || die "SIG$signal: exit status $?"
+  gone; is $nvme nvme
+done
+echo "ok: signals"
+$indy run --accel tcg --memory 128MiB --powerdown 0s --device $nvme 2>/dev/null </dev/null | head -c 3 >/dev/null
+gone; is $nvme nvme
+echo "ok: a reader that goes"
+
+# A lease that cannot be ended is said, and keeps nobody's device.
+guest lost
+mv /run/indy /run/indy.gone && : >/run/indy
+kill -INT $run; wait $run; status=$?
+rm /run/indy; mv /run/indy.gone /run/indy
+[ $status != 0 ] && grep -q lease /tmp/guest || die "exit status $status: $(cat /tmp/guest)"
+$indy release $nvme >/dev/null 2>&1
+gone; is $nvme nvme
+expect 0 "no device is handed out" $indy leases
 
 # A function with virtual ones in use stays where it is.
 echo 2 >$pci/0000:05:00.0/sriov_numvfs || die "no virtual functions"
