@@ -50,7 +50,6 @@ const (
 	NoReset         Code = "no-reset"          // the kernel knows no way to reset it
 	USBAlone        Code = "usb-alone"         // only its controller can be assigned
 	Partial         Code = "partly-read"       // some attributes could not be read
-	Overridden      Code = "overridden"        // a refusal the user overrode by name
 	VirtualInUse    Code = "virtual-in-use"    // a physical function with virtual ones enabled
 	BoundToVFIO     Code = "bound-to-vfio"     // already on vfio-pci
 )
@@ -59,7 +58,7 @@ const (
 // others cannot work, whoever wants them to.
 func (c Code) Overridable() bool {
 	switch c {
-	case BootDisplay, BootUnknown, HostDisk, HostDiskUnknown, DefaultRoute, RouteUnknown, NoReset, GroupUnknown:
+	case BootDisplay, BootUnknown, HostDisk, HostDiskUnknown, DefaultRoute, RouteUnknown, GroupUnknown:
 		return true
 	}
 	return false

@@ -33,9 +33,12 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) {
 		case d.USB != nil:
 			d.Findings = append(own[i], l.usbAlone(d))
 		case d.PCI.IsBridge() || isPlatform(*d.PCI):
+			detail := "a bridge stays with the host; the devices behind it go without it"
+			if !StaysWithHost(*d.PCI) {
+				detail = "the board's own bridge is of no use to a guest; it is bound to vfio-pci, unused, when its group goes"
+			}
 			d.Findings = []Finding{{
-				Code: Bridge, Severity: Block, Device: d.ID(),
-				Detail:   "a bridge stays with the host; the devices behind it go without it",
+				Code: Bridge, Severity: Block, Device: d.ID(), Detail: detail,
 				Evidence: evidence(d.PCI.Address, "class"),
 			}}
 		case groups[d.PCI.Group] != nil:

@@ -17,27 +17,30 @@ type User struct {
 // Account is the name of the account that QEMU runs as if it exists.
 const Account = "indy-qemu"
 
+// nobodyElse is where the identities begin that no account has: above those that
+// systemd and container managers hand out.
+const nobodyElse = 0x70000000
+
 // DefaultUser returns whom QEMU runs as when root starts it and nobody else is
-// named: the account indy-qemu or, where there is none, nobody.
+// named: the account indy-qemu or, where there is none, an identity of its own for
+// all guests of this process, made of its number. No account has it, and so nobody
+// else's process can reach the guest.
 func DefaultUser() (User, error) {
-	for _, name := range []string{Account, "nobody"} {
-		u, err := user.Lookup(name)
-		var unknown user.UnknownUserError
-		if errors.As(err, &unknown) {
-			continue
-		}
-		if err != nil {
-			return User{}, err
-		}
-		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
-		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
-		if err := errors.Join(err1, err2); err != nil {
-			return User{}, fmt.Errorf("account %s: %w", name, err)
-		}
-		return User{uint32(uid), uint32(gid)}, nil
+	u, err := user.Lookup(Account)
+	var unknown user.UnknownUserError
+	if errors.As(err, &unknown) {
+		id := nobodyElse + uint32(os.Getpid())
+		return User{id, id}, nil
 	}
-	return User{}, fmt.Errorf("neither the account %s nor nobody exists, and QEMU does not run as root: %w; make one: useradd --system %s",
-		Account, errors.ErrUnsupported, Account)
+	if err != nil {
+		return User{}, err
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return User{}, fmt.Errorf("account %s: %w", Account, err)
+	}
+	return User{uint32(uid), uint32(gid)}, nil
 }
 
 // credential returns what to change the child's identity to, nil for nothing.

@@ -17,12 +17,14 @@ import (
 
 // reading are the flags of every command that looks at a machine.
 type reading struct {
-	from string
-	json bool
+	from  string
+	given func() bool // whether there is a --from
+	json  bool
 }
 
 func (r *reading) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.from, "from", "", "look at the machine saved in this directory, txtar or tar archive instead of this host")
+	r.given = func() bool { return cmd.Flags().Changed("from") }
 	r.addJSON(cmd)
 }
 
@@ -33,6 +35,9 @@ func (r *reading) addJSON(cmd *cobra.Command) {
 // open returns the machine to look at and a function that lets go of it.
 func (r *reading) open(env *Env) (fs.FS, func(), error) {
 	if r.from == "" {
+		if r.given != nil && r.given() {
+			return nil, nil, usageError{errors.New("--from names no file")}
+		}
 		return env.Host, func() {}, nil
 	}
 	saved, err := hostfs.Open(r.from)

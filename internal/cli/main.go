@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -94,9 +95,15 @@ func (e usageError) Unwrap() error { return e.error }
 // Main runs the command with the given arguments, without the program's name, and
 // returns its exit code.
 func Main(args []string, env *Env) int {
-	root := newRootCommand(env)
+	out := &output{w: env.Stdout}
+	mine := *env
+	mine.Stdout, env = out, &mine
+	root := newRootCommand(env, args)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteC()
+	if err == nil {
+		err = out.failed()
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -215,7 +222,45 @@ func (e *Env) errorf(format string, args ...any) {
 	fmt.Fprintf(e.Stderr, "indy: %s\n", strings.Join(lines, "\n  "))
 }
 
-func newRootCommand(env *Env) *cobra.Command {
+// output remembers the first error of a stream that everything is written to.
+type output struct {
+	w   io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+func (o *output) failed() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+// newHelpCommand is cobra's own, but an unknown command is a usage error.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "what a command does",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usageError{fmt.Errorf("no command %q", strings.Join(args, " "))}
+			}
+			return about.Help()
+		},
+	}
+}
+
+func newRootCommand(env *Env, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "indy",
 		Short: "one laptop, several operating systems, each with the hardware it needs",
@@ -245,6 +290,20 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env),
 		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env),
 	)
+	root.SetHelpCommand(newHelpCommand())
+	root.InitDefaultCompletionCmd(args...)
+	for _, c := range root.Commands() {
+		if c.Name() != "completion" {
+			continue
+		}
+		c.Args = usage(cobra.NoArgs)
+		c.RunE = func(*cobra.Command, []string) error {
+			return usageError{errors.New("name a shell: bash, fish, powershell or zsh")}
+		}
+		for _, shell := range c.Commands() {
+			shell.Args = usage(cobra.NoArgs)
+		}
+	}
 	return root
 }
 
