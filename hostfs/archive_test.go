@@ -187,6 +187,11 @@ func TestBadTar(t *testing.T) {
 		{"deep", pack(t, file(deep+"x", "")), fmt.Sprintf("entry 1: name %q... has 6001 bytes; at most 4096 are allowed", deep[:80])},
 		{"cut short", pack(t, file("a", strings.Repeat("x", 1000)))[:800], `entry 1: file "a": unexpected EOF; the archive is damaged or cut short, make it again`},
 		{"cut in a header", pack(t, file("a", "x"), file("b", "y"))[:1200], `entry 2: unexpected EOF; the archive is damaged or cut short, make it again`},
+		{"cut after an entry", pack(t, file("a", "x"), file("b", "y"))[:1024], `the archive is cut off after 1 entries; make it again`},
+		{"cut after a file of zeros", pack(t, file("a", strings.Repeat("\x00", 1024)))[:1536], `the archive is cut off after 1 entries; make it again`},
+		{"cut to nothing", nil, `the archive is cut off after 0 entries; make it again`},
+		{"half an end mark", pack(t, file("a", "x"))[:1536], ""},
+		{"more after the end", append(pack(t, file("a", "x")), make([]byte, 8192)...), ""},
 		{"damaged", damaged(pack(t, file("a", "x"), file("b", "y"))), `entry 2: archive/tar: invalid tar header; the archive is damaged or cut short, make it again`},
 		{"large file", header(t, "a", hostfs.MaxFile+1), fmt.Sprintf(`entry 1: file "a" has %d bytes, at most %d are allowed: larger than allowed`, hostfs.MaxFile+1, hostfs.MaxFile)},
 		{"huge file", header(t, "a", 1<<40), fmt.Sprintf(`entry 1: file "a" has %d bytes, at most %d are allowed: larger than allowed`, 1<<40, hostfs.MaxFile)},
@@ -394,6 +399,44 @@ func TestOpenErrors(t *testing.T) {
 	}
 	if _, err := hostfs.Open("/dev/null"); err == nil || !strings.HasPrefix(err.Error(), "/dev/null: is a device node; ") {
 		t.Errorf("a device node: %v", err)
+	}
+}
+
+// TestOpenDamagedEnd damages what comes after the last entry.
+func TestOpenDamagedEnd(t *testing.T) {
+	archive := pack(t, file("a", strings.Repeat("x", 5000)))
+	for _, form := range []string{"gzip", "zstd"} {
+		whole := compress(t, form, bytes.NewReader(archive))
+		sum := bytes.Clone(whole)
+		at := len(sum) - 5 // in gzip's checksum
+		if form == "zstd" {
+			at = len(sum) - 1
+		}
+		sum[at] ^= 1
+		for what, data := range map[string][]byte{
+			"its sum is wrong": sum, "its sum is cut off": whole[:len(whole)-2],
+			"the archive in it is cut off": compress(t, form, bytes.NewReader(archive[:512+5120])),
+		} {
+			path := filepath.Join(t.TempDir(), "machine")
+			write(t, path, string(data))
+			if _, err := hostfs.Open(path); err == nil {
+				t.Errorf("%s was opened although %s", form, what)
+			} else if !strings.Contains(err.Error(), "make it again") && !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("%s, %s: %v", form, what, err)
+			}
+		}
+	}
+}
+
+func TestSaveIsPrivate(t *testing.T) {
+	for _, name := range []string{"m.txtar", "m.tar", "m.tgz", "m.tar.zst"} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := hostfs.Save(path, new(hostfs.Tree), ""); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, st.Mode(), err)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ type CaptureOptions struct {
 	// Config also takes the configuration space of every function. Reading it may
 	// wake a sleeping device; without root it is 64 bytes.
 	Config bool
-	// Raw keeps serial numbers, MAC addresses, UUIDs and host names as they are.
+	// Raw keeps everything as it is, serial numbers, addresses and names among it.
 	Raw bool
 	// Salt keys the replacements: the same salt gives the same ones in every
 	// capture. Empty means a random one that is thrown away.
@@ -30,10 +30,14 @@ func (o CaptureOptions) Comment() string {
 	if o.Raw {
 		return "Nothing is hidden: serial numbers, MAC addresses, UUIDs and host names are the machine's own.\n"
 	}
-	return `Replaced: serial numbers, MAC addresses, UUIDs, machine and disk identifiers,
-host names, names of persons in paths, IPv6 addresses. What was equal is equal still.
-Left out: where the kernel lies in memory.
-Kept: models, addresses on buses, drivers, groups, mount points, IPv4 routes.
+	return `Replaced: serial numbers, MAC and IP addresses, UUIDs, identifiers of machines and disks,
+host names, labels of disks, names of partitions, of Bluetooth devices and of other
+computers, where network file systems come from, and in paths what people name: what
+is below /home, /media, /mnt, /srv, /tmp and the like. What was equal is equal still.
+Left out: where the kernel lies in memory, and of mount options and kernel arguments
+the values that say nothing of devices.
+Kept: models, addresses on buses, drivers, groups, mount points of the system, which
+interface has which kind of route, names of interfaces and of volumes otherwise.
 `
 }
 

@@ -12,14 +12,14 @@ import (
 
 // Save writes t to the file path, in the form that the end of path names: .txtar,
 // .tar, .tar.gz (or .tgz) or .tar.zst; any other is an error. comment says which
-// machine it is and what it shows. The file appears whole or not at all, and
-// replaces an older one. [Open] reads it.
+// machine it is and what it shows. The file appears whole or not at all, replaces an
+// older one, and only its owner may read it. [Open] reads it.
 func Save(path string, t *Tree, comment string) error {
 	write, ok := saver(path)
 	if !ok {
 		return fmt.Errorf("%s: the name says no known form; end it in .txtar, .tar, .tar.gz or .tar.zst", path)
 	}
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
+	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o600))
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -2,24 +2,28 @@ package hostfs
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 )
 
 // A scrubber replaces what names a person or one machine, by values derived from
 // it with a secret: what was equal is equal still.
+//
+// Serial numbers and names are what a device or a person says, and may be any text:
+// they are looked for only in files that are known to repeat them and on which no
+// decision rests. In all else, and in names of files, only what has the form of an
+// identity is replaced (see forms).
 type scrubber struct {
 	salt    []byte
 	root    *node
-	serials map[string]string // each serial number found, and what it becomes
-	order   []string          // the serials that are replaced wherever they occur, longest first
-	hosts   map[string]string
+	serials map[string][]string // the serial numbers of each directory that are found as words
+	words   []string            // all of them, longest first
+	hosts   []string            // names of this host, in lower case, longest first
 }
 
 // Files whose whole content is an identity.
@@ -29,45 +33,74 @@ var identityFiles = map[string]bool{
 	"subsysnqn": true, "hostnqn": true, "hostid": true, "unique_id": true, "guid": true, "serial_number": true, "uniq": true,
 }
 
+// Files that say in words what the device in the same directory is.
+var productFiles = map[string]bool{
+	"product": true, "manufacturer": true, "configuration": true, "interface": true, "name": true, "model": true,
+	"device_name": true, "vendor_name": true, "model_name": true,
+}
+
 // Serial numbers that are none.
 var noSerial = map[string]bool{
 	"": true, "0": true, "none": true, "n/a": true, "default string": true, "not specified": true, "not applicable": true,
 	"system serial number": true, "to be filled by o.e.m.": true, "unknown": true, "no asset tag": true, "0123456789": true,
 }
 
+// Names of hosts that are words of their own, too.
+var commonHosts = map[string]bool{
+	"(none)": true, "localhost": true, "dev": true, "sys": true, "proc": true, "run": true, "home": true, "mnt": true,
+	"boot": true, "tmp": true, "var": true, "usr": true, "etc": true, "root": true, "swap": true, "disk": true,
+	"media": true, "srv": true, "opt": true, "efi": true, "mapper": true,
+}
+
 func newScrubber(salt []byte, root *node) *scrubber {
-	s := &scrubber{salt: salt, root: root, serials: map[string]string{}, hosts: map[string]string{}}
+	s := &scrubber{salt: salt, root: root, serials: map[string][]string{}}
 	_ = root.visit("", func(name string, n *node) error {
+		v := strings.TrimSpace(string(n.data))
 		switch {
 		case n.children != nil || n.target != "":
-		case isIdentity(name, n.data):
-			s.addSerial(strings.TrimSpace(string(n.data)))
 		case name == "proc/sys/kernel/hostname":
-			s.addHost(strings.TrimSpace(string(n.data)))
+			s.addHost(v)
 		case name == "proc/cmdline":
-			for _, m := range patterns().hostArg.FindAllSubmatch(n.data, -1) {
-				s.addHost(string(m[1]))
+			for _, arg := range splitArgs(v) {
+				if key, host, _ := strings.Cut(arg, "="); isHostArg(key) {
+					s.addHost(host)
+				}
 			}
-		case path.Base(name) == "uevent":
-			for _, m := range patterns().uevent.FindAllSubmatch(n.data, -1) {
-				s.addSerial(strings.TrimSpace(string(m[2])))
-			}
+		case isIdentity(name, n.data) && looksSerial(v):
+			dir := path.Dir(name)
+			s.serials[dir] = append(s.serials[dir], v)
+			s.words = append(s.words, v)
 		}
 		return nil
 	})
-	for serial := range s.serials {
-		// A short one would be found in what has nothing to do with it.
-		if len(serial) >= 8 && strings.ContainsAny(serial, "0123456789") {
-			s.order = append(s.order, serial)
+	s.words, s.hosts = longestFirst(s.words), longestFirst(s.hosts)
+	return s
+}
+
+func longestFirst(words []string) []string {
+	slices.SortFunc(words, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	return slices.Compact(words)
+}
+
+// addHost adds the name of a host and, of one with a domain, the short name.
+func (s *scrubber) addHost(h string) {
+	h = strings.ToLower(strings.Trim(h, `"`))
+	short, _, _ := strings.Cut(h, ".")
+	for _, name := range []string{h, short} {
+		if name != "" && !commonHosts[name] {
+			s.hosts = append(s.hosts, name)
 		}
 	}
-	slices.SortFunc(s.order, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
-	})
-	return s
+}
+
+func isHostArg(key string) bool { return key == "hostname" || key == "systemd.hostname" }
+
+// host gives the name that stands for the host h. It has no dash, which LVM would double.
+func (s *scrubber) host(h string) string {
+	if h == "" || h == "(none)" || strings.EqualFold(h, "localhost") {
+		return h
+	}
+	return "host" + s.hash(strings.ToLower(h), 8)
 }
 
 // isIdentity says whether the content of the file name is an identity as a whole.
@@ -81,17 +114,19 @@ func isIdentity(name string, data []byte) bool {
 		!patterns().address.MatchString(v) && !strings.HasPrefix(path.Base(path.Dir(name)), "usb")
 }
 
-func (s *scrubber) addSerial(v string) {
-	if noSerial[strings.ToLower(v)] || patterns().mac.MatchString(v) || patterns().uuid.MatchString(v) || patterns().address.MatchString(v) {
-		return // those have patterns of their own, or are none
+// looksSerial says whether v can be told from other words where it is repeated.
+func looksSerial(v string) bool {
+	if len(v) < 6 || !patterns().serial.MatchString(v) || !strings.ContainsAny(v, "0123456789") {
+		return false
 	}
-	s.serials[v] = "SCRUBBED" + strings.ToUpper(s.hash(v, 12))
-}
-
-func (s *scrubber) addHost(h string) {
-	if h != "" && h != "(none)" && h != "localhost" {
-		s.hosts[h] = "host-" + s.hash(h, 8)
+	if patterns().number.MatchString(v) && (len(v) < 10 || strings.ContainsAny(v, ":.-xX")) {
+		return false // a number, an address
 	}
+	distinct := map[rune]bool{}
+	for _, r := range v {
+		distinct[r] = true
+	}
+	return len(distinct) >= 4
 }
 
 // hash gives n hexadecimal digits that stand for v.
@@ -99,6 +134,18 @@ func (s *scrubber) hash(v string, n int) string {
 	m := hmac.New(sha256.New, s.salt)
 	m.Write([]byte(v))
 	return hex.EncodeToString(m.Sum(nil))[:n]
+}
+
+// serial gives what stands for the identity v. What is a UUID or a MAC address as
+// a whole keeps its form, because others repeat it in that form.
+func (s *scrubber) serial(v string) string {
+	switch {
+	case noSerial[strings.ToLower(v)], patterns().address.MatchString(v):
+		return v
+	case patterns().mac.FindString(v) == v, patterns().uuid.FindString(v) == v:
+		return s.forms(v)
+	}
+	return "SCRUBBED" + strings.ToUpper(s.hash(v, 12))
 }
 
 // scrub returns the tree with everything replaced, in names and targets too.
@@ -110,11 +157,11 @@ func (s *scrubber) scrub() (*builder, error) {
 		case n.children != nil:
 			c.children = map[string]*node{}
 		case n.target != "":
-			c.target = s.text(n.target)
+			c.target = s.name(n.target)
 		default:
 			c.data = s.content(name, n.data)
 		}
-		name = s.text(name)
+		name = s.name(name)
 		if err := b.reserve(name, int64(len(c.data))); err != nil {
 			return err
 		}
@@ -123,152 +170,100 @@ func (s *scrubber) scrub() (*builder, error) {
 	return b, err
 }
 
+// content gives what stands for the content of the file name.
 func (s *scrubber) content(name string, data []byte) []byte {
-	base := path.Base(name)
+	base, dir, text := path.Base(name), path.Dir(name), string(data)
+	v := strings.TrimSpace(text)
+	whole := func(to string) []byte { return bytes.Replace(data, []byte(v), []byte(to), 1) }
 	switch {
-	case len(data) == 0 || base == "descriptors" || base == "config" || strings.HasPrefix(name, "sys/firmware/acpi/tables/"):
+	case len(data) == 0 || base == "descriptors" || strings.HasPrefix(name, "sys/firmware/acpi/tables/"):
 		return data // binary, without identities
+	case base == "config":
+		return withoutSerial(data)
 	case base == "edid":
 		return s.edid(data)
-	case name == "proc/net/ipv6_route":
-		return patterns().ipv6.ReplaceAllFunc(data, func(a []byte) []byte { return []byte(s.ipv6(string(a))) })
+	case strings.HasPrefix(name, "proc/"):
+		return []byte(s.proc(name, text))
+	case v == "":
+		return data
 	case isIdentity(name, data):
-		v := strings.TrimSpace(string(data))
-		if to, ok := s.serials[v]; ok {
-			return bytes.Replace(data, []byte(v), []byte(to), 1)
-		}
+		return whole(s.serial(v))
+	case base == "uevent":
+		return []byte(s.uevent(dir, text))
+	case strings.HasSuffix(name, "/dm/name"):
+		return whole(s.mapped(v))
+	case strings.HasSuffix(name, "/dm/uuid"):
+		return whole(s.mappedID(v))
+	case strings.HasSuffix(name, "/loop/backing_file"):
+		return whole(s.source(v))
+	case base == "name" && s.isBluetooth(dir), (base == "device_name" || base == "vendor_name") && s.isPeer(dir):
+		return whole(base + " " + s.hash(v, 8))
+	case productFiles[base]:
+		return []byte(s.forms(s.withoutWords(text, s.near(dir))))
 	}
-	text := string(data)
-	if base == "uevent" {
-		text = patterns().uevent.ReplaceAllStringFunc(text, func(line string) string {
-			m := patterns().uevent.FindStringSubmatch(line)
-			if to, ok := s.serials[strings.TrimSpace(m[2])]; ok {
-				return m[1] + to
-			}
-			return line
-		})
-	}
-	if strings.HasPrefix(name, "proc/") || strings.Contains(name, "/dm/") || strings.HasSuffix(name, "/backing_file") {
-		for _, pattern := range []*regexp.Regexp{patterns().home, patterns().media} {
-			text = pattern.ReplaceAllStringFunc(text, func(p string) string {
-				m := pattern.FindStringSubmatch(p)
-				return m[1] + s.hash(m[2], 8)
-			})
-		}
-		for _, h := range slices.Sorted(maps.Keys(s.hosts)) {
-			text = replaceWord(text, h, s.hosts[h])
-		}
-	}
-	switch name {
-	case "proc/version":
-		text = patterns().mail.ReplaceAllString(text, "(builder@host)")
-	case "proc/iomem": // where the running kernel lies helps whoever attacks it
-		text = patterns().kernel.ReplaceAllString(text, "")
-	case "proc/modules":
-		text = patterns().pointer.ReplaceAllString(text, "0x0000000000000000")
-	}
-	return []byte(s.text(text))
+	return []byte(s.forms(text))
 }
 
-// replaceWord replaces word in text where no letter, digit or _ is beside it.
-func replaceWord(text, word, to string) string {
-	inWord := func(c byte) bool {
-		return c == '_' || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
-	}
+// uevent replaces in the lines KEY=VALUE of the directory dir what the keys say
+// is an identity or a name.
+func (s *scrubber) uevent(dir, text string) string {
+	bluetooth := s.isBluetooth(dir) || strings.Contains(text, "HID_ID=0005:")
 	var b strings.Builder
-	for at := 0; ; {
-		i := strings.Index(text[at:], word)
-		if i < 0 {
-			b.WriteString(text[at:])
-			return b.String()
+	for line := range strings.Lines(text) {
+		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		plain := strings.TrimSpace(strings.Trim(value, `"`))
+		to := plain
+		switch named := key == "NAME" || key == "HID_NAME"; {
+		case !ok || plain == "":
+			to = ""
+		case patterns().serialKey.MatchString(key):
+			to = s.serial(plain)
+		case key == "PARTNAME":
+			to = "part" + s.hash(plain, 8)
+		case key == "INTERFACE":
+			to = s.element(plain)
+		case named && bluetooth:
+			to = "name " + s.hash(plain, 8)
+		case named:
+			to = s.forms(s.withoutWords(plain, s.near(dir)))
+		default:
+			to = ""
 		}
-		i += at
-		end := i + len(word)
-		b.WriteString(text[at:i])
-		if i > 0 && inWord(text[i-1]) || end < len(text) && inWord(text[end]) {
-			b.WriteString(word)
-		} else {
-			b.WriteString(to)
+		if to == "" {
+			b.WriteString(s.forms(line))
+			continue
 		}
-		at = end
-	}
-}
-
-// text replaces what has a form of its own, and every serial number.
-func (s *scrubber) text(v string) string {
-	for _, serial := range s.order {
-		v = strings.ReplaceAll(v, serial, s.serials[serial])
-	}
-	v = patterns().mac.ReplaceAllStringFunc(v, s.mac)
-	v = patterns().macName.ReplaceAllStringFunc(v, func(m string) string { return m[:3] + s.macDigits(m[3:]) })
-	v = patterns().uuid.ReplaceAllStringFunc(v, s.uuid)
-	v = patterns().lvm.ReplaceAllStringFunc(v, func(m string) string { return "LVM-" + s.hash(m, 32) + s.hash(m[4:], 32) })
-	v = patterns().id.ReplaceAllStringFunc(v, func(m string) string { return m[:len(m)-32] + s.hash(m[len(m)-32:], 32) })
-	return patterns().short.ReplaceAllStringFunc(v, func(m string) string {
-		at := strings.IndexAny(m, "=/") + 1
-		if patterns().uuid.MatchString(m) {
-			return m // replaced above
-		}
-		return m[:at] + shaped(m[at:], s.hash(strings.ToLower(m[at:]), 64))
-	})
-}
-
-// mac replaces an address by a locally administered one, in the case it had. The
-// addresses of nobody and of everybody stay.
-func (s *scrubber) mac(m string) string {
-	digits := strings.ToLower(strings.ReplaceAll(m, ":", ""))
-	if strings.Trim(digits, "0") == "" || strings.Trim(digits, "f") == "" {
-		return m
-	}
-	to := s.macDigits(digits)
-	if m != strings.ToLower(m) {
-		to = strings.ToUpper(to)
-	}
-	var b strings.Builder
-	for i := 0; i < len(to); i += 2 {
-		if i > 0 {
-			b.WriteByte(':')
-		}
-		b.WriteString(to[i : i+2])
+		b.WriteString(strings.Replace(line, "="+value, "="+strings.Replace(value, plain, to, 1), 1))
 	}
 	return b.String()
 }
 
-func (s *scrubber) macDigits(digits string) string { return "02" + s.hash(digits, 62)[:len(digits)-2] }
-
-func (s *scrubber) uuid(v string) string {
-	if strings.Trim(v, "0-") == "" {
-		return v
-	}
-	to := shaped(v, s.hash(strings.ToLower(v), 64))
-	if v != strings.ToLower(v) {
-		to = strings.ToUpper(to)
-	}
-	return to
-}
-
-// shaped puts digits where v has any, and keeps v's dashes.
-func shaped(v, digits string) string {
-	out := []byte(v)
-	for i, n := 0, 0; i < len(out) && n < len(digits); i++ {
-		if out[i] != '-' {
-			out[i] = digits[n]
-			n++
+// near returns the serial numbers of the device that dir belongs to: of the nearest
+// directory that has any, no further than the device on USB.
+func (s *scrubber) near(dir string) []string {
+	for ; strings.Contains(dir, "/"); dir = path.Dir(dir) {
+		if words := s.serials[dir]; len(words) > 0 || s.value(dir+"/idVendor") != "" {
+			return longestFirst(slices.Clone(words))
 		}
 	}
-	return string(out)
+	return nil
 }
 
-// ipv6 keeps what kind of address it is: none, loopback, link-local, multicast.
-func (s *scrubber) ipv6(a string) string {
-	const zeros = "00000000000000000000000000000000"
-	switch {
-	case a[:31] == zeros[:31], strings.HasPrefix(a, "ff"):
-		return a
-	case a[16:] == zeros[16:] && strings.HasPrefix(a, "fe80"):
-		return a
-	case strings.HasPrefix(a, "fe80"):
-		return a[:16] + s.hash(a[16:], 16)
+// isBluetooth says whether dir is an input device on that bus, which a person named.
+func (s *scrubber) isBluetooth(dir string) bool { return s.value(dir+"/id/bustype") == "0005" }
+
+// isPeer says whether dir is another computer on Thunderbolt.
+func (s *scrubber) isPeer(dir string) bool {
+	return strings.Contains(s.value(dir+"/uevent"), "DEVTYPE=thunderbolt_xdomain")
+}
+
+// value returns what the file name says, empty when there is none.
+func (s *scrubber) value(name string) string {
+	n := s.root
+	for elem := range strings.SplitSeq(name, "/") {
+		if n = n.children[elem]; n == nil {
+			return ""
+		}
 	}
-	return "fd" + s.hash(a, 30)
+	return strings.TrimSpace(string(n.data))
 }

@@ -4,10 +4,10 @@ import "slices"
 
 // edid replaces the serial numbers of a monitor: the number in the base block and
 // the text in descriptors of type 0xff. Extension blocks that may hold more are
-// emptied. The checksums fit again.
+// emptied, bytes after the last whole block dropped. The checksums fit again.
 func (s *scrubber) edid(data []byte) []byte {
 	const block, descriptor = 128, 18
-	out := slices.Clone(data)
+	out := slices.Clone(data[:len(data)/block*block])
 	for at := 0; at+block <= len(out); at += block {
 		b := out[at : at+block]
 		first := block // where its descriptors begin

@@ -2,6 +2,7 @@ package hostfs
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,13 +13,24 @@ import (
 // hard links to an earlier file become copies, device nodes, pipes and sockets are
 // left out. A leading ./ is cut. Absolute names, names with .. and names that occur
 // twice are errors. The result is within [MaxSaved], [MaxEntries] and [MaxFile],
-// else the error is [ErrTooLarge]; what would be over a bound is not read.
+// else the error is [ErrTooLarge]; what would be over a bound is not read. An
+// archive without its end mark is cut off, which is an error; r is read to its end,
+// so that one which checks a sum at the end does so.
 func ReadTar(r io.Reader) (*Tree, error) {
 	b := newBuilder()
-	tr := tar.NewReader(&bounded{r: r, left: maxStream})
+	in := &bounded{r: r, left: maxStream}
+	tr := tar.NewReader(in)
 	for n := 1; ; n++ {
+		in.mark()
 		h, err := tr.Next()
 		if err == io.EOF {
+			err := in.end()
+			if err == io.ErrUnexpectedEOF {
+				err = fmt.Errorf("the archive is cut off after %d entries; make it again", n-1)
+			}
+			if err != nil {
+				return nil, err
+			}
 			return b.tree(), nil
 		}
 		if err == nil {
@@ -125,10 +137,35 @@ func writeTar(w io.Writer, t *Tree, comment string) error {
 	return tw.Close()
 }
 
-// A bounded reader fails once more than left bytes were read from it.
+// A bounded reader fails once more than left bytes were read from it. It knows
+// whether a tar archive that seems to end has its end mark.
 type bounded struct {
-	r    io.Reader
-	left int64
+	r     io.Reader
+	left  int64
+	read  int64
+	next  int64 // where the header after the entry before begins
+	zeros int64 // how many of the bytes read last are zero
+}
+
+const tarBlock = 512
+
+// mark is called when the data of an entry was read, before the next header is.
+func (b *bounded) mark() { b.next = (b.read + tarBlock - 1) / tarBlock * tarBlock }
+
+// end reads what follows the end of an archive. The error is [io.ErrUnexpectedEOF]
+// if that has no end mark, which is two blocks of zeros, of which some writers
+// leave out the second.
+func (b *bounded) end() error {
+	marked := b.zeros >= tarBlock && b.read-b.next >= tarBlock
+	if _, err := io.Copy(io.Discard, b); errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("after the last entry: %w; the archive is damaged or cut short, make it again", err)
+	} else if err != nil {
+		return fmt.Errorf("after the last entry: %w", err)
+	}
+	if !marked {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
@@ -140,5 +177,11 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p)
 	b.left -= int64(n)
+	b.read += int64(n)
+	if zeros := n - len(bytes.TrimRight(p[:n], "\x00")); zeros < n {
+		b.zeros = int64(zeros)
+	} else {
+		b.zeros += int64(zeros)
+	}
 	return n, err
 }

@@ -1,0 +1,326 @@
+package hostfs_test
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
+	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
+)
+
+// readFacts returns what decisions rest on, and the verdicts.
+func readFacts(t *testing.T, fsys fs.FS) (facts []string) {
+	t.Helper()
+	functions, _ := pci.Functions(fsys)
+	for _, f := range functions {
+		facts = append(facts, fmt.Sprintf("%+v", f))
+	}
+	devices, _ := usb.Devices(fsys)
+	for _, d := range devices {
+		facts = append(facts, fmt.Sprintf("%+v", d))
+	}
+	groups, _ := iommu.Groups(fsys, functions)
+	for _, g := range groups {
+		facts = append(facts, fmt.Sprintf("%+v", g))
+	}
+	l, err := laptop.Read(fsys)
+	if l == nil {
+		t.Fatal(err)
+	}
+	for i := range l.Devices {
+		d := &l.Devices[i]
+		v := fmt.Sprint(d.ID(), " ", d.Verdict, " ", d.Roles, " ", d.Nodes)
+		for _, finding := range d.Findings {
+			v += fmt.Sprint(" ", finding.Code, finding.Severity)
+		}
+		facts = append(facts, v)
+	}
+	return facts
+}
+
+// planted is m with serial and host where a device and a person can put them, and
+// with mounts and routes if it has none.
+func planted(t *testing.T, m *hostfs.Tree, serial, host string) *hostfs.Tree {
+	t.Helper()
+	m = m.Clone()
+	put := func(name, text string) {
+		if err := m.Put(name, []byte(text+"\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	missing := func(name string) bool {
+		_, err := fs.Stat(m, name)
+		return err != nil
+	}
+	devices, _ := fs.ReadDir(m, "sys/bus/usb/devices")
+	for _, d := range devices {
+		if at := "sys/bus/usb/devices/" + d.Name(); !missing(at + "/idVendor") {
+			put(at+"/serial", serial)
+			put(at+"/product", "Thing "+serial)
+		}
+	}
+	root, route := "0:30 / / rw - tmpfs tmpfs rw", ""
+	disks, _ := fs.ReadDir(m, "sys/class/block")
+	for _, d := range disks {
+		put("sys/class/block/"+d.Name()+"/wwid", serial)
+		root = "259:0 / / rw - ext4 /dev/" + d.Name() + " rw"
+	}
+	for _, class := range []string{"nvme", "nvme-subsystem"} {
+		found, _ := fs.ReadDir(m, "sys/class/"+class)
+		for _, d := range found {
+			put("sys/class/"+class+"/"+d.Name()+"/serial", serial)
+		}
+	}
+	interfaces, _ := fs.ReadDir(m, "sys/class/net")
+	for _, d := range interfaces {
+		route += d.Name() + "\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" + d.Name() + "\t0002A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+	}
+	put("sys/class/dmi/id/product_serial", serial)
+	put("proc/sys/kernel/hostname", host)
+	put("proc/cmdline", "quiet hostname="+host+" root=/dev/nvme0n1p1")
+	if missing("proc/self/mountinfo") {
+		put("proc/self/mountinfo", "28 1 "+root+"\n42 28 0:33 / /run/indy-lab/out rw - 9p lab rw,access=client\n"+
+			"43 28 254:0 / /var rw - ext4 /dev/mapper/"+host+"--vg-"+strings.ReplaceAll(serial, "/", "-")+" rw")
+	}
+	if missing("proc/net/route") {
+		put("proc/net/route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"+route)
+	}
+	return m
+}
+
+// TestCaptureKeepsFacts: no text that a device or a person chose changes what a
+// decision rests on.
+func TestCaptureKeepsFacts(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(hosttest.Shared(t, "hosts"), "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	files = append(files, filepath.Join(hosttest.Root(t), "testdata/hosts/lab-intel.txtar"))
+	serials := []string{"00000000", "0000:00:1", "pci/devices/0000", "0x8086", "0x00000000000a0000", "eth0", "nvme", "nvme0n1", "input0", "devices1"}
+	hosts := []string{"dev", "lab", "sys", "root", "nvme0n1"}
+	for nth, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			s, err := hostfs.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, serial := range serials {
+				for j, host := range hosts {
+					if testing.Short() && (i%2 != nth%2 || j != (i/2+nth)%len(hosts)) {
+						continue
+					}
+					m := planted(t, s.(*hostfs.Tree), serial, host)
+					raw, err := hostfs.Capture(m, hostfs.CaptureOptions{Raw: true, Config: true})
+					if raw == nil {
+						t.Fatal(err)
+					}
+					scrubbed, err := hostfs.Capture(m, hostfs.CaptureOptions{Config: true})
+					if scrubbed == nil {
+						t.Fatal(err)
+					}
+					if diff := cmp.Diff(readFacts(t, raw), readFacts(t, scrubbed)); diff != "" {
+						t.Fatalf("serial %q, host %q: -before +after:\n%s", serial, host, diff)
+					}
+					name := "proc/sys/kernel/hostname"
+					if got, _ := hostfs.ReadString(scrubbed, name); got == host {
+						t.Errorf("%s still says %s", name, host)
+					}
+					sameNames(t, raw, scrubbed)
+				}
+			}
+		})
+	}
+}
+
+// sameNames checks that files and targets have the names they had; machines whose
+// names hold an identity are others.
+func sameNames(t *testing.T, a, b *hostfs.Tree) {
+	t.Helper()
+	list := func(m *hostfs.Tree) (names []string) {
+		_ = fs.WalkDir(m, ".", func(name string, e fs.DirEntry, err error) error {
+			target := ""
+			if e.Type()&fs.ModeSymlink != 0 {
+				target, _ = m.ReadLink(name)
+			}
+			if !strings.Contains(name+target, "lx") && !strings.Contains(name+target, "nx") && strings.Count(name+target, "-") < 4 {
+				names = append(names, name+" "+target)
+			}
+			return err
+		})
+		return names
+	}
+	if diff := cmp.Diff(list(a), list(b)); diff != "" {
+		t.Errorf("names differ: -before +after:\n%s", diff)
+	}
+}
+
+// leaks has, by the name of a file, what must not leave it; the planted text is in
+// braces. Link targets are given with ->.
+const leaks = `
+proc/cmdline: BOOT_IMAGE=/boot/vmlinuz root=LABEL={annasdisk} resume=/dev/mapper/{smith--nb--vg}-swap ip={192.0.2.7} cryptdevice=/dev/disk/by-id/{ata-SamsungXYZ}:x luks.name="{secret words}" systemd.hostname={smith-nb.example.org} intel_iommu=on vfio-pci.ids=10de:1234 pcie_aspm=off quiet -- --listen {192.0.2.11}:2024 {annasinit}
+proc/sys/kernel/hostname: {smith-nb.example.org}
+proc/net/ipv6_route: ff0200000000000000000001ff{334455} 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000001 00000000 00000001 enx{0a1b2c3d4e5f}
+proc/net/route: enx{0a1b2c3d4e5f} 00000000 {0102A8C0} 0003 0 0 100 00000000 0 0 0
+proc/self/mountinfo:: 28 1 253:0 / / rw,relatime shared:1 - ext4 /dev/mapper/{Smith--NB--vg}-root rw,errors=remount-ro
+proc/self/mountinfo:: 29 28 0:40 / /mnt/{annasnas} rw - cifs //{fileserver}/{annashare} rw,username={annasmith},domain={annadomain},addr={192.0.2.9},vers=3.1.1
+proc/self/mountinfo:: 30 28 0:41 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name={annagroup}
+proc/self/mountinfo:: 31 28 0:42 / /srv/{annadata} rw - nfs4 {nas.example.net}:/{export1} rw,clientaddr={192.0.2.10}
+proc/self/mountinfo:: 32 28 0:43 /{annasub}/src /home/{annasmith}/src rw - zfs {annapool}/home rw,xattr
+proc/self/mountinfo:: 33 28 0:44 / /media/{annasmith}/{Tagebuch} rw - fuse.sshfs {annasmith}@{sshserver}: rw,user_id=1000
+proc/self/mountinfo:: 34 28 0:45 / /run/user/{31337}/doc rw - fuse.portal portal rw
+proc/self/mountinfo:: 35 28 0:46 / /{annastop}/dir rw - ecryptfs /home/.ecryptfs/{annasmith}/.Private rw,ecryptfs_sig={c7ed5bc8a04c78d8}
+proc/self/mountinfo:: 36 28 8:1 / /boot rw - ext4 /dev/disk/by-id/{wwn-0x5000c500a1b2c3d4}-part1 rw
+proc/self/mountinfo:: 37 28 8:2 / /boot/efi rw - vfat /dev/disk/by-partuuid/{deadbeef-03} rw
+proc/cpuinfo: Serial		: {100000003d1d1c36}
+proc/swaps: /home/{annasmith}/swapfile file 1 0 -2
+sys/class/net/enx{0a1b2c3d4e5f} -> ../../devices/virtual/net/enx{0a1b2c3d4e5f}
+sys/devices/virtual/net/enx{0a1b2c3d4e5f}/address: {0a:1b:2c:3d:4e:5f}
+sys/class/net/slx{0b1b2c3d4e5f} -> ../../devices/virtual/net/slx{0b1b2c3d4e5f}
+sys/devices/virtual/net/slx{0b1b2c3d4e5f}/uevent: INTERFACE=slx{0b1b2c3d4e5f}
+sys/class/net/ibx{0c1b2c3d4e5f} -> ../../devices/virtual/net/ibx{0c1b2c3d4e5f}
+sys/devices/virtual/net/ibx{0c1b2c3d4e5f}/mtu: 1500
+sys/class/net/lan{0d1b2c3d4e5f} -> ../../devices/virtual/net/lan{0d1b2c3d4e5f}
+sys/devices/virtual/net/lan{0d1b2c3d4e5f}/uevent: INTERFACE=lan{0d1b2c3d4e5f}
+sys/class/net/br0 -> ../../devices/virtual/net/br0
+sys/devices/virtual/net/br0/lower_enx{0a1b2c3d4e5f} -> ../enx{0a1b2c3d4e5f}
+sys/class/block/dm-0 -> ../../devices/virtual/block/dm-0
+sys/devices/virtual/block/dm-0/dm/name: {Smith--NB--vg}-root
+sys/devices/virtual/block/dm-0/dm/uuid: mpath-{3600508b400105e210000900000490000}
+sys/class/block/dm-1 -> ../../devices/virtual/block/dm-1
+sys/devices/virtual/block/dm-1/dm/name: luks-{XK42-8819-07}
+sys/devices/virtual/block/dm-1/dm/uuid: CRYPT-PLAIN-luks-{XK42-8819-07}
+sys/class/block/loop0 -> ../../devices/virtual/block/loop0
+sys/devices/virtual/block/loop0/loop/backing_file: /home/{annasmith}/disk.img
+sys/class/block/sda1 -> ../../devices/virtual/block/sda1
+sys/devices/virtual/block/sda1/uevent: PARTNAME={annaspart}
+sys/bus/usb/devices/1-4 -> ../../../devices/usb1/1-4
+sys/devices/usb1/1-4/idVendor: 1234
+sys/devices/usb1/1-4/serial: {XK42-8819-07}
+sys/devices/usb1/1-4/product: Stick {XK42-8819-07}
+sys/bus/usb/devices/1-5 -> ../../../devices/usb1/1-5
+sys/devices/usb1/1-5/serial: {rest1}-0a:1b:2c:3d:4e:5e-{rest2}
+sys/bus/usb/devices/1-6 -> ../../../devices/usb1/1-6
+sys/devices/usb1/1-6/serial: 3f1c2d4e-1111-4222-8333-444455556666-{rest3}
+sys/class/input/input5 -> ../../devices/virtual/misc/uhid/input/input5
+sys/devices/virtual/misc/uhid/input/input5/id/bustype: 0005
+sys/devices/virtual/misc/uhid/input/input5/name: {Anna's} AirPods
+sys/devices/virtual/misc/uhid/input/input5/uevent: NAME="{Anna's} AirPods"
+sys/bus/hid/devices/0005:1.1 -> ../../../devices/virtual/misc/uhid/0005:1.1
+sys/devices/virtual/misc/uhid/0005:1.1/uevent:: HID_ID=0005:00001234:00005678
+sys/devices/virtual/misc/uhid/0005:1.1/uevent:: HID_NAME={Anna's} AirPods
+sys/class/power_supply/hid-{CC2604502JRJ}-battery -> ../../devices/hid1/power_supply/hid-{CC2604502JRJ}-battery
+sys/devices/hid1/power_supply/hid-{CC2604502JRJ}-battery/type: Battery
+sys/bus/thunderbolt/devices/0-1 -> ../../../devices/tb/0-1
+sys/devices/tb/0-1/uevent: DEVTYPE=thunderbolt_xdomain
+sys/devices/tb/0-1/device_name: {annamac}
+sys/devices/tb/0-1/vendor_name: {annascorp}
+`
+
+func TestCaptureLeaks(t *testing.T) {
+	m := new(hostfs.Tree)
+	var secrets []string
+	for line := range strings.Lines(leaks) {
+		line = strings.TrimSpace(line)
+		for rest := line; ; {
+			_, after, ok := strings.Cut(rest, "{")
+			if !ok {
+				break
+			}
+			secret, after, _ := strings.Cut(after, "}")
+			secrets, rest = append(secrets, secret), after
+		}
+		line = strings.NewReplacer("{", "", "}", "").Replace(line)
+		name, target, isLink := strings.Cut(line, " -> ")
+		var err error
+		switch {
+		case line == "":
+		case isLink:
+			err = m.Symlink(target, name)
+		default:
+			name, text, more := strings.Cut(line, ":: ")
+			if more {
+				before, _ := m.ReadFile(name)
+				text = string(before) + text
+			} else {
+				name, text, _ = strings.Cut(line, ": ")
+			}
+			err = m.Put(name, []byte(text+"\n"))
+		}
+		if err != nil {
+			t.Fatal(line, err)
+		}
+	}
+	const function = "sys/bus/pci/devices/0000:01:00.0/"
+	config := make([]byte, 4096)
+	copy(config[0x100:], "\x01\x00\x01\x14")                        // AER, then 0x140
+	copy(config[0x140:], "\x03\x00\x01\x00\x5f\x4e\x3dCBA\x1b\x0a") // serial number, the last
+	edid := append(make([]byte, 128), "EDIDTAIL"...)
+	for name, data := range map[string][]byte{function + "config": config, "sys/class/drm/card0-eDP-1/edid": edid} {
+		if err := m.Put(name, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := hostfs.Capture(m, hostfs.CaptureOptions{Config: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := hostfs.FormatTxtar(c, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range secrets {
+		if i := strings.Index(strings.ToLower(string(text)), strings.ToLower(s)); i >= 0 {
+			t.Errorf("%q is in the capture: %q", s, text[max(0, i-60):min(len(text), i+60)])
+		}
+	}
+	for name, lost := range map[string]string{function + "config": "=CBA", "sys/class/drm/card0-eDP-1/edid": "EDIDTAIL"} {
+		if data, err := c.ReadFile(name); err != nil || strings.Contains(string(data), lost) || len(data)%128 != 0 {
+			t.Errorf("%s: %d bytes, %v, or it has %q still", name, len(data), err, lost)
+		}
+	}
+	if data, _ := c.ReadFile(function + "config"); len(data) == len(config) {
+		copy(config[0x144:], make([]byte, 8))
+		if !slices.Equal(data, config) {
+			t.Error("more of the config space changed than the serial number")
+		}
+	}
+	for _, kept := range []string{"intel_iommu=on", "vfio-pci.ids=10de:1234", "pcie_aspm=off", "errors=remount-ro", "user_id=1000",
+		" /boot/efi ", "fuse.portal portal", "ip=...", "quiet -- ...\n", "username=...", "luks.name=...", "vers=3.1.1", "Stick SCRUBBED", "CRYPT-PLAIN-luks-SCRUBBED"} {
+		if !strings.Contains(string(text), kept) {
+			t.Errorf("%q was lost", kept)
+		}
+	}
+
+	// One thing has one name wherever it occurs.
+	field := func(name string, n int) string {
+		s, err := hostfs.ReadString(c, name)
+		if f := strings.Fields(s); err == nil && len(f) > n {
+			return f[n]
+		}
+		t.Errorf("%s: %q, %v", name, s, err)
+		return ""
+	}
+	enx := field("proc/net/route", 0)
+	lower, err := c.ReadLink("sys/class/net/br0/lower_" + enx)
+	if _, serr := c.Stat("sys/class/net/" + enx + "/address"); serr != nil || err != nil || path.Base(lower) != enx || field("proc/net/ipv6_route", 9) != enx {
+		t.Errorf("interface %s: %s, %v, %v", enx, lower, err, serr)
+	}
+	if dm := "/dev/mapper/" + field("sys/class/block/dm-0/dm/name", 0); dm != field("proc/self/mountinfo", 9) {
+		t.Errorf("%s is mounted from %s", dm, field("proc/self/mountinfo", 9))
+	}
+	if got := field("proc/net/route", 1) + field("proc/net/route", 3) + field("proc/net/route", 7); got != "00000000000300000000" {
+		t.Errorf("the default route became %s", got)
+	}
+}
