@@ -49,6 +49,9 @@ software emulation, and indy says which.
 		RunE: func(*cobra.Command, []string) error {
 			ctx, stop := interruptible()
 			defer stop()
+			ctx, cancel := context.WithCancelCause(ctx)
+			defer cancel(nil)
+			go watchReader(ctx, env, cancel)
 			return flags.run(ctx, env)
 		},
 	}

@@ -138,7 +138,8 @@ for signal in HUP QUIT TERM; do
   gone; is $nvme nvme
 done
 echo "ok: signals"
-$indy run --accel tcg --memory 128MiB --powerdown 0s --device $nvme 2>/dev/null </dev/null | head -c 3 >/dev/null
+timeout 60 $indy run --accel tcg --memory 128MiB --powerdown 0s --device $nvme 2>/dev/null </dev/null | head -c 3 >/dev/null
+status=${PIPESTATUS[0]}; [ $status = 130 ] || die "a reader that goes: exit status $status"
 gone; is $nvme nvme
 echo "ok: a reader that goes"
 
