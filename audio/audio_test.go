@@ -98,40 +98,6 @@ func TestNoSound(t *testing.T) {
 	}
 }
 
-// failing is a tree on which reading the names fail gives an error for fails.
-type failing struct {
-	*hostfs.Tree
-	fail func(name string) error
-}
-
-func (f failing) ReadFile(name string) ([]byte, error) {
-	if err := f.fail(name); err != nil {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
-	}
-	return f.Tree.ReadFile(name)
-}
-
-func (f failing) ReadDir(name string) ([]fs.DirEntry, error) {
-	if err := f.fail(name); err != nil {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: err}
-	}
-	return f.Tree.ReadDir(name)
-}
-
-func (f failing) ReadLink(name string) (string, error) {
-	if err := f.fail(name); err != nil {
-		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
-	}
-	return f.Tree.ReadLink(name)
-}
-
-func (f failing) Stat(name string) (fs.FileInfo, error) {
-	if err := f.fail(name); err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
-	}
-	return f.Tree.Stat(name)
-}
-
 func TestFailures(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -150,7 +116,7 @@ func TestFailures(t *testing.T) {
 		{"node", "sys/class/sound/pcmC0D0c", syscall.ENOENT, "", func(s string) string { return strings.Replace(s, " dev/snd/pcmC0D0c", "", 1) }},
 		{"class", "sys/class/sound", syscall.EIO, "list sound cards: ", func(string) string { return "" }},
 	} {
-		cards, err := audio.Cards(failing{desk(t), func(name string) error {
+		cards, err := audio.Cards(hosttest.Failing{Tree: desk(t), Fail: func(name string) error {
 			if rest, ok := strings.CutPrefix(name, tt.fail); ok && (rest == "" || rest[0] == '/') {
 				return tt.err
 			}

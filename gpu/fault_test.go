@@ -9,42 +9,8 @@ import (
 	"testing"
 
 	"github.com/project-independence/indy/gpu"
-	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 )
-
-// failing is a tree on which reading some names fails.
-type failing struct {
-	*hostfs.Tree
-	fail func(name string) error
-}
-
-func (f failing) ReadFile(name string) ([]byte, error) {
-	if err := f.fail(name); err != nil {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
-	}
-	return f.Tree.ReadFile(name)
-}
-
-func (f failing) ReadDir(name string) ([]fs.DirEntry, error) {
-	if err := f.fail(name); err != nil {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: err}
-	}
-	return f.Tree.ReadDir(name)
-}
-
-func (f failing) ReadLink(name string) (string, error) {
-	if err := f.fail(name); err != nil {
-		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
-	}
-	return f.Tree.ReadLink(name)
-}
-
-func (f failing) Stat(name string) (fs.FileInfo, error) {
-	if err := f.fail(name); err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
-	}
-	return f.Tree.Stat(name)
-}
 
 func TestFailures(t *testing.T) {
 	tr, functions := desk(t)
@@ -63,7 +29,7 @@ func TestFailures(t *testing.T) {
 		{"boot_vga", "sys/bus/pci/devices/0000:01:00.0/boot_vga", syscall.ENODEV, "read boot_vga of 0000:01:00.0: ", strings.Replace(deskLines, "boot no", "boot unknown", 1)},
 		{"class", "sys/class/drm", syscall.EACCES, "list graphics cards: ", bare},
 	} {
-		displays, err := gpu.Displays(failing{tr, func(name string) error {
+		displays, err := gpu.Displays(hosttest.Failing{Tree: tr, Fail: func(name string) error {
 			if rest, ok := strings.CutPrefix(name, tt.fail); ok && (rest == "" || rest[0] == '/' || strings.HasSuffix(tt.fail, "/")) {
 				return tt.err
 			}
