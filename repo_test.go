@@ -56,7 +56,7 @@ func mayImport() map[string][]string {
 		"internal/broker":     below,
 		"internal/cli":        append([]string{"internal/daemon", "internal/broker", "internal/sim", "internal/lab"}, below...),
 		"cmd/indy":            {"internal/cli"},
-		"internal/hosttest":   {},
+		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},
 		// Helpers of tests, which only tests import.
 		"internal/lab/labtest": {"internal/lab", "internal/hosttest"},
