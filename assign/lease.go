@@ -235,6 +235,54 @@ func (s *Store) Release(ctx context.Context, h *Host, a pci.Address) (*Lease, er
 	if err != nil {
 		return nil, err
 	}
+	return s.release(h, l)
+}
+
+// ReleaseOwn gives back a lease that this process took or adopted, as [Store.Release]
+// does. If its devices are in another lease by now, or in none, somebody else has ended
+// it, and nothing is done.
+func (s *Store) ReleaseOwn(ctx context.Context, h *Host, own *Lease) error {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l, err := s.Holding(own.Devices[0])
+	if errors.Is(err, ErrNotHeld) || err == nil && (l.PID != own.PID || l.Started != own.Started || !l.Since.Equal(own.Since)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = s.release(h, l)
+	return err
+}
+
+// Adopt makes the lease that holds function a this process's own, if the run that took
+// it has ended without giving it back. Of several that try, one gets it, and the others
+// a *[HeldError].
+func (s *Store) Adopt(ctx context.Context, h *Host, a pci.Address) (*Lease, error) {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	l, err := s.Holding(a)
+	if err != nil {
+		return nil, err
+	}
+	if !l.Abandoned(h.FS) || l.State != Assigned {
+		return nil, &HeldError{l.Groups[0], *l}
+	}
+	started, err := processStart(h.FS, os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	l.PID, l.Started = os.Getpid(), started
+	return l, s.put(l)
+}
+
+func (s *Store) release(h *Host, l *Lease) (*Lease, error) {
 	boot, err := hostfs.ReadString(h.FS, "proc/sys/kernel/random/boot_id")
 	if err == nil && l.BootID != "" && l.BootID != boot {
 		return l, s.remove(l) // a kernel that has started anew binds its own drivers

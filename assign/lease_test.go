@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -155,6 +156,55 @@ func TestAbandoned(t *testing.T) {
 	l.Run = false
 	if l.Abandoned(k) {
 		t.Error("a lease that nobody is to give back by itself")
+	}
+}
+
+// Of two that run again what was killed, one gets the lease; and nobody gives back a
+// lease that is not theirs any more.
+func TestAdopt(t *testing.T) {
+	tree := emulated(t, sim.Options{}).Tree()
+	self := strconv.Itoa(os.Getpid())
+	put(tree, "proc/"+self+"/stat", self+" (me) S 1 1 1 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0")
+	k, err := sim.New(tree, sim.Options{VFIO: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &assign.Store{Dir: t.TempDir()}
+	h := &assign.Host{FS: k}
+	p := mustPlan(t, k, "0000:02:00.0")
+	l, err := store.Assign(t.Context(), h, assign.Taking{Run: true, Plan: func() (*assign.Plan, error) { return p, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var held *assign.HeldError
+	if _, err := store.Adopt(t.Context(), h, l.Devices[0]); !errors.As(err, &held) {
+		t.Errorf("adopted from a process that runs: %v", err)
+	}
+	// The process that took it is another one, and has gone.
+	name := filepath.Join(store.Dir, "0000:02:00.0.json")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = []byte(strings.Replace(string(b), `"started": "777"`, `"started": "5"`, 1))
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.ReleaseOwn(t.Context(), h, l); err != nil || drivers(t, k)["0000:02:00.0"] == "nvme" {
+		t.Errorf("gave back another's lease: %v", err)
+	}
+	own, err := store.Adopt(t.Context(), h, l.Devices[0])
+	if err != nil || own.PID != os.Getpid() || own.Started != "777" {
+		t.Fatalf("%+v, %v", own, err)
+	}
+	if _, err := store.Adopt(t.Context(), h, l.Devices[0]); !errors.As(err, &held) {
+		t.Errorf("adopted twice: %v", err)
+	}
+	if err := errors.Join(store.ReleaseOwn(t.Context(), h, own), store.ReleaseOwn(t.Context(), h, own)); err != nil {
+		t.Error(err)
+	}
+	if got := drivers(t, k)["0000:02:00.0"]; got != "nvme" {
+		t.Errorf("after giving it back: %q", got)
 	}
 }
 

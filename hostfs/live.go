@@ -167,6 +167,8 @@ func (h *Host) open(op, name string, flags int) (fd int, err error) {
 
 var errNoFile = errors.New("neither a file nor a directory, which a saved machine has none of")
 
+var errNoProc = errors.New("reading a saved machine from a directory needs /proc mounted")
+
 // openInside opens a name in a saved directory. Opening a device node or a pipe acts
 // on this host, so what it is is looked at first.
 func (h *Host) openInside(name string, flags int) (int, error) {
@@ -194,9 +196,13 @@ func (h *Host) openInside(name string, flags int) (int, error) {
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
 		return -1, errNoFile
 	}
-	return ignoringEINTR(func() (int, error) {
+	again, err := ignoringEINTR(func() (int, error) {
 		return unix.Open("/proc/self/fd/"+strconv.Itoa(fd), flags|unix.O_CLOEXEC, 0)
 	})
+	if err == unix.ENOENT {
+		return -1, errNoProc // and not that the file is missing
+	}
+	return again, err
 }
 
 // readFlags keeps a name that is not what it should be from holding us up.

@@ -54,7 +54,11 @@ func launch(binary string, args []string, files []*os.File, cred *syscall.Creden
 		}
 		close(p.done)
 	}()
-	if err := <-started; err != nil {
+	err := <-started
+	if errors.Is(err, syscall.EINVAL) && cred != nil {
+		err = fmt.Errorf("run QEMU as user %d: %w; where there is no such identity, as in a container, make an account: useradd --system %s", cred.Uid, err, Account)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return p, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -121,10 +122,13 @@ func (m *machine) disksFree(env *Env, p *assign.Plan, req *request) error {
 		return nil
 	}
 	var findings []laptop.Finding
-	for _, a := range p.Devices {
-		d := m.Function(a)
+	for i := range m.Devices {
+		d := &m.Devices[i]
+		// A USB disk goes where its controller goes.
+		taken := d.PCI != nil && d.Role() == laptop.Storage && slices.Contains(p.Devices, d.PCI.Address) ||
+			d.USB != nil && slices.Contains(p.Devices, d.USB.Controller)
 		for _, node := range d.Nodes {
-			if d.Role() != laptop.Storage {
+			if !taken || strings.Count(node, "/") > 1 { // as dev/bus/usb and dev/snd, which no file system is on
 				continue
 			}
 			if err := env.DiskFree(node); err != nil {

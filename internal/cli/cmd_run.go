@@ -179,10 +179,7 @@ func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, de
 		}
 	}()
 	release := func(l *assign.Lease) {
-		undo = append(undo, func() error {
-			_, err := env.store().Release(context.WithoutCancel(ctx), env.assignHost(), l.Devices[0])
-			return err
-		})
+		undo = append(undo, func() error { return env.giveBack(context.WithoutCancel(ctx), l) })
 	}
 	var wanted []string
 	var left []pci.Address // the first device of each lease that a killed run left
@@ -235,6 +232,24 @@ func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, de
 		}
 	}
 	return undoAll, devices, nil
+}
+
+// giveBack ends a run's own lease. The kernel may take a moment to close what QEMU had
+// open, and another indy may be looking. What cannot be given back then is left as a
+// lease.
+func (e *Env) giveBack(ctx context.Context, l *assign.Lease) error {
+	var busy *assign.BusyError
+	for range 20 {
+		err := e.store().ReleaseOwn(ctx, e.assignHost(), l)
+		if err == nil {
+			return nil
+		}
+		if !errors.As(err, &busy) {
+			return &assign.PartialError{Left: []error{err}}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return &assign.PartialError{Left: []error{busy}}
 }
 
 // start runs the guest until it ends or the user ends it.

@@ -119,8 +119,11 @@ func Main(args []string, env *Env) int {
 func interruptible() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
-	// SIGPIPE: the reader of our output has gone, and nobody sees what happens next.
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	// A reader of our output that has gone is an error to whoever writes, not our death
+	// in the middle of things. To ignore the signal would be inherited by QEMU.
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
 	go func() {
 		select {
 		case <-signals:
@@ -130,6 +133,7 @@ func interruptible() (ctx context.Context, stop func()) {
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
+		signal.Stop(pipes)
 		cancel(nil)
 	}
 }
@@ -138,9 +142,12 @@ func exitCode(err error) int {
 	var usage usageError
 	var find *laptop.FindError
 	var partial *assign.PartialError
+	var partly partlyRead
 	switch {
 	case errors.As(err, &partial):
 		return exitPartial
+	case errors.As(err, &partly):
+		return exitFailed
 	case errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.As(err, &usage) || errors.As(err, &find):
