@@ -95,11 +95,11 @@ guest() {
   shift
   "$@" $indy run --name $name --accel tcg --memory 128MiB --powerdown 0s --device $nvme >/tmp/guest 2>&1 </dev/null &
   run=$!
-  for i in $(seq 100); do grep -q "on the disk" /tmp/guest && return; sleep 0.2; done
+  for i in $(seq 300); do grep -q "on the disk" /tmp/guest && return; sleep 0.2; done
   die "guest $name does not run: $(cat /tmp/guest)"
 }
 gone() {
-  for i in $(seq 100); do pgrep -x qemu-system-x86 >/dev/null || return; sleep 0.1; done
+  for i in $(seq 300); do pgrep -x qemu-system-x86 >/dev/null || return; sleep 0.1; done
   die "QEMU outlived indy"
 }
 
