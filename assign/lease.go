@@ -226,15 +226,11 @@ func (s *Store) Assign(ctx context.Context, h *Host, t Taking) (*Lease, error) {
 //
 // It is not interrupted by ctx once it has begun to write.
 func (s *Store) Release(ctx context.Context, h *Host, a pci.Address) (*Lease, error) {
-	unlock, err := s.lock(ctx)
+	l, unlock, err := s.lockHolding(ctx, a)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	l, err := s.Holding(a)
-	if err != nil {
-		return nil, err
-	}
 	return s.release(h, l)
 }
 
@@ -242,17 +238,16 @@ func (s *Store) Release(ctx context.Context, h *Host, a pci.Address) (*Lease, er
 // does. If its devices are in another lease by now, or in none, somebody else has ended
 // it, and nothing is done.
 func (s *Store) ReleaseOwn(ctx context.Context, h *Host, own *Lease) error {
-	unlock, err := s.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	l, err := s.Holding(own.Devices[0])
-	if errors.Is(err, ErrNotHeld) || err == nil && (l.PID != own.PID || l.Started != own.Started || !l.Since.Equal(own.Since)) {
+	l, unlock, err := s.lockHolding(ctx, own.Devices[0])
+	if errors.Is(err, ErrNotHeld) {
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	defer unlock()
+	if l.PID != own.PID || l.Started != own.Started || !l.Since.Equal(own.Since) {
+		return nil
 	}
 	_, err = s.release(h, l)
 	return err
@@ -262,15 +257,11 @@ func (s *Store) ReleaseOwn(ctx context.Context, h *Host, own *Lease) error {
 // it has ended without giving it back. Of several that try, one gets it, and the others
 // a *[HeldError].
 func (s *Store) Adopt(ctx context.Context, h *Host, a pci.Address) (*Lease, error) {
-	unlock, err := s.lock(ctx)
+	l, unlock, err := s.lockHolding(ctx, a)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	l, err := s.Holding(a)
-	if err != nil {
-		return nil, err
-	}
 	if !l.Abandoned(h.FS) || l.State != Assigned {
 		return nil, &HeldError{l.Groups[0], *l}
 	}
@@ -319,6 +310,21 @@ func (s *Store) Holding(a pci.Address) (*Lease, error) {
 		return nil, err
 	}
 	return nil, &OpError{"release", a, ErrNotHeld}
+}
+
+// lockHolding is Holding for who is about to change the lease. Without an error the
+// lock is the caller's.
+func (s *Store) lockHolding(ctx context.Context, a pci.Address) (*Lease, func(), error) {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := s.Holding(a)
+	if err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return l, unlock, nil
 }
 
 func (s *Store) lock(ctx context.Context) (func(), error) {

@@ -7,9 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/guest"
 )
@@ -58,12 +61,18 @@ func TestBadDisks(t *testing.T) {
 }
 
 func TestNoPermission(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may read every file")
-	}
 	name := bootDisk(t, printText, "x")
 	if err := os.Chmod(name, 0); err != nil {
 		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		// Root may read every file; a thread whose file system identity is another may not.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := unix.Setfsuid(65534); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Setfsuid(0) }()
 	}
 	_, err := Start(t.Context(), guestOf(name), Options{Binary: "/nonexistent", Accelerator: TCG})
 	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), name) {
