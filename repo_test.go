@@ -32,6 +32,8 @@ func mayImport() map[string][]string {
 	below := append(append([]string{"policy", "assign", "vault", "guest/qemu", "guest/export"}, joined...), guest...)
 	return map[string][]string{
 		"hostfs":              {},
+		"hostfs/importer":     {"hostfs"},
+		"uevent":              {}, // a socket of the kernel's, no host path
 		"internal/ioctl":      {},
 		"internal/ids":        {"pci"}, // for pci.ID, which is what it looks up; pci does without names
 		"pci":                 {"hostfs", "internal/ioctl"},
