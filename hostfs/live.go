@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -75,6 +76,29 @@ func (h *LiveHost) WriteFile(name string, data []byte) error {
 		return fail(err)
 	}
 	return nil
+}
+
+// OpenFile opens the regular file name, such as a list of names, of which only parts
+// are to be read. Attributes are read with ReadFile. The caller closes it.
+func (h *LiveHost) OpenFile(name string) (*os.File, error) {
+	fd, err := h.open("open", name, readFlags)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		_ = unix.Close(fd)
+		if err == nil {
+			err = fs.ErrInvalid
+		}
+		return nil, h.fail("open", name, err)
+	}
+	// Blocking, so that the runtime does not set up its poller for it.
+	if err := unix.SetNonblock(fd, false); err != nil {
+		_ = unix.Close(fd)
+		return nil, h.fail("open", name, err)
+	}
+	return os.NewFile(uintptr(fd), h.path+name), nil
 }
 
 // Exclusive opens the block device name for this process alone and closes it again.

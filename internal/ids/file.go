@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"sync"
 
@@ -23,6 +24,11 @@ type File struct {
 	loaded bool
 	err    error
 	list   list
+}
+
+// An opener is a host on which a file can be read in parts.
+type opener interface {
+	OpenFile(name string) (*os.File, error)
 }
 
 // PCI returns the list of PCI names of the system in fsys.
@@ -57,7 +63,8 @@ func (f *File) Err() error {
 	return f.err
 }
 
-// load returns the list, read on the first call.
+// load returns the list, opened on the first call. The file of a running host stays
+// open for as long as the File is in use; the runtime closes it after that.
 func (f *File) load() *list {
 	if f.loaded {
 		return &f.list
@@ -65,6 +72,15 @@ func (f *File) load() *list {
 	f.loaded = true
 	err := fs.ErrNotExist
 	for _, name := range f.names {
+		if host, ok := f.fsys.(opener); ok {
+			if file, openErr := host.OpenFile(name); openErr == nil {
+				if pages, size := openPages(file); pages != nil {
+					f.list.data, f.list.pages = make([]byte, size), pages
+					return &f.list
+				}
+				_ = file.Close()
+			}
+		}
 		data, readErr := fs.ReadFile(f.fsys, name)
 		if readErr == nil && len(data) > maxFile {
 			readErr = fmt.Errorf("%s has %d bytes, more than %d", name, len(data), maxFile)

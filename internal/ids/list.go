@@ -6,6 +6,7 @@ import "bytes"
 // came by, and which of its sections are known to be in order.
 type list struct {
 	data    []byte
+	pages   *pages // where data comes from as it is needed; nil when it is all there
 	ordered order
 	blocks  []block // by key; the last one stands for the end
 }
@@ -120,6 +121,7 @@ func (l *list) scan(f form, lo, hi int, key uint64, o *order) (line int, ok bool
 // end of the section.
 func (l *list) next(f form, lo, hi int) (line int, key uint64, ok bool) {
 	for lo < hi {
+		l.load(lo, min(lo+2, hi))
 		if c := l.data[lo]; c == '\t' && (f == formTop || f == formDevice && lo+1 < hi && l.data[lo+1] == '\t') {
 			lo = l.after(lo, hi) // of a level below, as most are
 			continue
@@ -135,8 +137,16 @@ func (l *list) next(f form, lo, hi int) (line int, key uint64, ok bool) {
 
 // after returns where the line after the one at a position begins, at most hi.
 func (l *list) after(at, hi int) int {
-	if i := bytes.IndexByte(l.data[at:hi], '\n'); i >= 0 {
-		return at + i + 1
+	for at < hi {
+		end := hi
+		if l.pages != nil {
+			end = min(hi, at-at%pageSize+pageSize)
+			l.load(at, end)
+		}
+		if i := bytes.IndexByte(l.data[at:end], '\n'); i >= 0 {
+			return at + i + 1
+		}
+		at = end
 	}
 	return hi
 }
