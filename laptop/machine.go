@@ -38,53 +38,63 @@ func (m Machine) String() string {
 	return strings.TrimSpace(m.Vendor + " " + name)
 }
 
-// ReadIdentity reads what is written on the machine: vendor, product, board and
-// firmware. It returns what could be read, and an error that joins what could not.
-func ReadIdentity(fsys fs.FS) (Machine, error) { return readMachine(fsys, false) }
+// ReadIdentity reads what is written on the machine, below /sys/class/dmi/id: vendor,
+// product, board and firmware. It returns what could be read, and an error that joins
+// what could not; what only root may read, and what the firmware does not state, is
+// empty and no error.
+func ReadIdentity(fsys fs.FS) (Machine, error) {
+	var m Machine
+	var errs []error
+	read := func(attribute string) string {
+		s, err := hostfs.ReadString(fsys, "sys/class/dmi/id/"+attribute)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			errs = append(errs, err)
+		}
+		return known(s)
+	}
+	m.Vendor, m.Product = read("sys_vendor"), read("product_name")
+	m.Version, m.Family = read("product_version"), read("product_family")
+	m.Board = join(read("board_vendor"), read("board_name"))
+	m.BIOS = join(read("bios_vendor"), read("bios_version"), read("bios_date"))
+	if len(errs) > 0 {
+		return m, fmt.Errorf("read machine: %w", errors.Join(errs...))
+	}
+	return m, nil
+}
 
 // ReadMachine reads what [ReadIdentity] does, and processors and memory, which
 // takes some milliseconds more.
-func ReadMachine(fsys fs.FS) (Machine, error) { return readMachine(fsys, true) }
-
-// readMachine asks ghw, which reads directories: the running host as it is, a saved
-// machine through a copy of the few files it takes.
-func readMachine(fsys fs.FS, resources bool) (m Machine, err error) {
+//
+// It asks ghw, which reads directories: the running host as it is, a saved machine
+// through a copy of the few files it takes.
+func ReadMachine(fsys fs.FS) (m Machine, err error) {
+	m, err = ReadIdentity(fsys)
 	root := "/"
 	if _, live := fsys.(*hostfs.LiveHost); !live {
-		if root, err = os.MkdirTemp("", "indy-machine-"); err != nil {
-			return m, fmt.Errorf("read machine: %w", err)
+		dir, e := os.MkdirTemp("", "indy-machine-")
+		if e != nil {
+			return m, errors.Join(err, fmt.Errorf("read machine: %w", e))
 		}
+		root = dir
 		defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-		if e := copyMachine(fsys, root, resources); e != nil {
-			err = fmt.Errorf("read machine: %w", e)
+		if e := copyMachine(fsys, root); e != nil {
+			err = errors.Join(err, fmt.Errorf("read machine: %w", e))
 		}
 	}
 	host := []any{ghw.WithChroot(root), ghw.WithDisableWarnings()}
-	if p, err := ghw.Product(host...); err == nil {
-		m.Vendor, m.Product, m.Version, m.Family = known(p.Vendor), known(p.Name), known(p.Version), known(p.Family)
-	}
-	if b, err := ghw.Baseboard(host...); err == nil {
-		m.Board = join(b.Vendor, b.Product)
-	}
-	if b, err := ghw.BIOS(host...); err == nil {
-		m.BIOS = join(b.Vendor, b.Version, b.Date)
-	}
-	if !resources {
-		return m, err
-	}
-	if c, err := ghw.CPU(host...); err == nil {
+	if c, e := ghw.CPU(host...); e == nil {
 		m.Threads = int(c.TotalHardwareThreads)
 		for _, p := range c.Processors {
 			m.CPU = known(p.Model)
 		}
 	}
-	if mem, err := ghw.Memory(host...); err == nil {
+	if mem, e := ghw.Memory(host...); e == nil {
 		m.Memory = max(mem.TotalPhysicalBytes, mem.TotalUsableBytes, 0)
 	}
 	return m, err
 }
 
-// known drops ghw's word for what it could not read.
+// known drops the word for what is not known.
 func known(s string) string {
 	if s == "unknown" {
 		return ""
@@ -102,36 +112,26 @@ func join(parts ...string) string {
 	return strings.Join(kept, " ")
 }
 
-// copyMachine copies below root what ghw reads.
-func copyMachine(fsys fs.FS, root string, resources bool) error {
-	var names []string
+// copyMachine copies below root what ghw reads of processors and memory.
+func copyMachine(fsys fs.FS, root string) error {
+	const system = "sys/devices/system/"
+	names := []string{"proc/cpuinfo", "proc/meminfo", system + "memory/block_size_bytes"}
 	var errs []error
-	for _, attribute := range []string{
-		"sys_vendor", "product_name", "product_version", "product_family", "product_sku",
-		"board_vendor", "board_name", "board_version", "bios_vendor", "bios_version", "bios_date",
+	for kind, files := range map[string][]string{
+		"cpu":    {"online", "topology/physical_package_id", "topology/core_id"},
+		"memory": {"state"},
 	} {
-		names = append(names, "sys/class/dmi/id/"+attribute)
-	}
-	if resources {
-		names = append(names, "proc/cpuinfo", "proc/meminfo")
-		const system = "sys/devices/system/"
-		names = append(names, system+"memory/block_size_bytes")
-		for kind, files := range map[string][]string{
-			"cpu":    {"online", "topology/physical_package_id", "topology/core_id"},
-			"memory": {"state"},
-		} {
-			entries, err := fs.ReadDir(fsys, system+kind)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, err)
+		entries, err := fs.ReadDir(fsys, system+kind)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		for _, e := range entries {
+			n, ok := strings.CutPrefix(e.Name(), kind)
+			if !ok || n == "" || strings.Trim(n, "0123456789") != "" {
+				continue
 			}
-			for _, e := range entries {
-				n, ok := strings.CutPrefix(e.Name(), kind)
-				if !ok || n == "" || strings.Trim(n, "0123456789") != "" {
-					continue
-				}
-				for _, f := range files {
-					names = append(names, system+kind+"/"+e.Name()+"/"+f)
-				}
+			for _, f := range files {
+				names = append(names, system+kind+"/"+e.Name()+"/"+f)
 			}
 		}
 	}
