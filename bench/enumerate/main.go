@@ -1,59 +1,155 @@
-// Command enumerate times the library alone: it lists the PCI functions of a machine
-// again and again in one process, and prints the median of a scan in nanoseconds and
-// the number of functions, as the program made of floor.c does.
+// Command enumerate measures how fast hardware is listed, by this library, this
+// command and their peers, in turn and in one run:
 //
-//	enumerate ROUNDS          the running host
-//	enumerate ROUNDS SAVED    a saved machine
+//	go run ./bench/enumerate [-rounds N] [-sizes 30,300,3000,30000] [-json FILE] [-svg FILE]
+//
+// As root it installs what is missing of the peers (Debian), and besides this host
+// measures machines of the given numbers of PCI functions: gensysfs writes them, and a
+// mount namespace of its own puts each over /sys, so that every program sees it without
+// knowing. It prints Markdown. What counts are the ratios: every round runs each program
+// once, so that whatever else the machine does meets all alike. Nothing passes or fails.
 package main
 
 import (
+	"context"
+	"flag"
 	"fmt"
-	"io/fs"
 	"os"
-	"slices"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
 	"strconv"
-	"time"
-
-	"github.com/project-independence/indy/hostfs"
-	"github.com/project-independence/indy/pci"
+	"strings"
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	err := error(nil)
+	switch {
+	case len(os.Args) == 4 && os.Args[1] == "-inside": // TREE, and the work as JSON
+		err = inside(os.Args[2], os.Args[3])
+	case len(os.Args) == 4 && os.Args[1] == "-scan": // WHAT ROUNDS
+		err = scan(os.Args[2], os.Args[3])
+	default:
+		err = run(os.Args[1:])
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "enumerate:", err)
 		os.Exit(1)
 	}
 }
 
 func run(args []string) error {
-	if len(args) < 1 || len(args) > 2 {
-		return fmt.Errorf("usage: enumerate ROUNDS [SAVED]")
+	flags := flag.NewFlagSet("enumerate", flag.ExitOnError)
+	rounds := flags.Int("rounds", 21, "how often each program is run; fewer for large machines")
+	list := flags.String("sizes", "30,300,3000,30000", "machines to make, by number of PCI functions; none if empty")
+	jsonFile := flags.String("json", "", "also write all figures to this file")
+	svgFile := flags.String("svg", "", "also write a picture to this file")
+	if err := flags.Parse(args); err != nil {
+		return err
 	}
-	rounds, err := strconv.Atoi(args[0])
-	if err != nil || rounds < 1 {
-		return fmt.Errorf("%q: expected a number of rounds", args[0])
+	sizes, err := parseSizes(*list)
+	if err != nil {
+		return err
 	}
-	var fsys fs.FS = hostfs.Live()
-	if len(args) == 2 {
-		saved, err := hostfs.Open(args[1])
+	if *rounds < 1 {
+		return fmt.Errorf("-rounds %d: expected at least 1", *rounds)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+
+	b, err := newBench(ctx, *rounds)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	report := Report{
+		Processor: processor(), Processors: runtime.NumCPU(), Kernel: kernelRelease(), Go: runtime.Version(),
+		Versions: b.versions(),
+	}
+	host, err := b.host()
+	if err != nil {
+		return err
+	}
+	report.Machines = append(report.Machines, host)
+	if !b.root && len(sizes) > 0 {
+		fmt.Fprintln(os.Stderr, "enumerate: larger machines are not measured; making a mount namespace needs root")
+		sizes = nil
+	}
+	for _, n := range sizes {
+		m, err := b.made(n)
 		if err != nil {
 			return err
 		}
-		defer saved.Close()
-		fsys = saved
+		report.Machines = append(report.Machines, m)
 	}
-	times := make([]time.Duration, rounds)
-	found := 0
-	for i := range times {
-		start := time.Now()
-		functions, err := pci.Functions(fsys)
-		times[i] = time.Since(start)
-		if err != nil {
+	if *jsonFile != "" {
+		if err := writeJSON(*jsonFile, report); err != nil {
 			return err
 		}
-		found = len(functions)
 	}
-	slices.Sort(times)
-	fmt.Println(times[rounds/2].Nanoseconds(), found)
-	return nil
+	if *svgFile != "" {
+		if err := os.WriteFile(*svgFile, picture(report), 0o644); err != nil {
+			return err
+		}
+	}
+	return report.markdown(os.Stdout)
 }
+
+func parseSizes(list string) ([]int, error) {
+	var sizes []int
+	for word := range strings.SplitSeq(list, ",") {
+		if word = strings.TrimSpace(word); word == "" {
+			continue
+		}
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 || n > 100_000 {
+			return nil, fmt.Errorf("-sizes %q: expected numbers from 1 to 100000", word)
+		}
+		sizes = append(sizes, n)
+	}
+	return sizes, nil
+}
+
+// bench is where the programs are, and how often they are run.
+type bench struct {
+	ctx    context.Context
+	rounds int
+	root   bool
+	dir    string // of what was built, and of the made machines, in memory if possible
+}
+
+func newBench(ctx context.Context, rounds int) (*bench, error) {
+	b := &bench{ctx: ctx, rounds: rounds, root: os.Geteuid() == 0}
+	b.install()
+	where := "/dev/shm"
+	if f, err := os.CreateTemp(where, "indy"); err != nil {
+		where = ""
+	} else {
+		_, _ = f.Close(), os.Remove(f.Name())
+	}
+	dir, err := os.MkdirTemp(where, "indy-enumerate-")
+	if err != nil {
+		return nil, err
+	}
+	b.dir = dir
+	for _, build := range [][]string{
+		{"go", "build", "-trimpath", "-o", dir + "/", "./cmd/indy", "./bench/gensysfs", "./bench/enumerate"},
+		{"go", "build", "-o", dir + "/empty", filepath.Join(dir, "empty.go")},
+		{"cc", "-O2", "-o", dir + "/floor", "bench/floor.c"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "empty.go"), []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+			return nil, err
+		}
+		cmd := exec.CommandContext(ctx, build[0], build[1:]...)
+		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+		cmd.Stderr = os.Stderr
+		if err := cmd.Run(); err != nil && build[0] != "cc" { // without a C compiler there is no floor
+			b.close()
+			return nil, fmt.Errorf("%s: %w; run it in the root of the repository", strings.Join(build, " "), err)
+		}
+	}
+	return b, nil
+}
+
+func (b *bench) close() { _ = os.RemoveAll(b.dir) }
