@@ -1,5 +1,6 @@
 # make run    set up, build, look at this machine, prove the cycle in the emulated laptop
 # make test   set up, then every check and every test
+# make fuzz   every fuzz target for FUZZTIME, which is part of make test
 # make build  bin/indy
 # make lab    set up: packages that are missing, and the emulated laptop's kernel
 # make clean  remove what was built; the kernel stays
@@ -10,7 +11,9 @@ export GOTOOLCHAIN ?= auto
 STATICCHECK := v0.8.2
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
 
-.PHONY: run test build lab clean
+FUZZTIME ?= 10s
+
+.PHONY: run test fuzz build lab clean
 
 # 5: this host cannot, for want of an IOMMU. 1: it can be told only in part. Neither
 # says anything about indy.
@@ -35,7 +38,20 @@ test: lab .tools/staticcheck-$(STATICCHECK)
 	.tools/staticcheck-$(STATICCHECK) ./...
 	CGO_ENABLED=0 go build -trimpath ./...
 	CGO_ENABLED=1 go build -trimpath ./...
+	@$(MAKE) --no-print-directory fuzz
 	CGO_ENABLED=1 go test -race -timeout 40m ./...
+
+# Minimising would take most of the time that a target has. A target that is stopped in
+# the middle of a run sometimes fails with "context deadline exceeded" and no failing
+# input, which is go test's fault and not the target's; it is then run once more.
+fuzz:
+	@find . -name '*_test.go' -not -path './.*' -exec grep -Ho '^func Fuzz[A-Za-z0-9_]*' {} + | \
+		sed 's|/[^/]*_test.go:func | |' | sort | while read -r dir target; do \
+			run() { out=$$(go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime=10x $$dir 2>&1); }; \
+			run || { case "$$out" in *'Failing input'*) false;; *'context deadline exceeded'*) run;; *) false;; esac; } || \
+				{ echo "$$out"; exit 1; }; \
+			echo "fuzz $$dir $$target: $$(echo "$$out" | grep -o 'execs: [0-9]*' | tail -1)"; \
+		done
 
 # Built by the Go release that go.mod selects, or it could not read this code.
 .tools/staticcheck-$(STATICCHECK): | lab

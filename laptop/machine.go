@@ -82,15 +82,28 @@ func ReadMachine(fsys fs.FS) (m Machine, err error) {
 		}
 	}
 	host := []any{ghw.WithChroot(root), ghw.WithDisableWarnings()}
-	if c, e := ghw.CPU(host...); e == nil {
-		m.Threads = int(c.TotalHardwareThreads)
-		for _, p := range c.Processors {
-			m.CPU = known(p.Model)
+	ask := func(what string, f func()) {
+		// Some of ghw's parsers panic at what a saved machine may hold.
+		defer func() {
+			if p := recover(); p != nil {
+				err = errors.Join(err, fmt.Errorf("read machine: %s is not as the kernel writes it: %v", what, p))
+			}
+		}()
+		f()
+	}
+	ask("/proc/cpuinfo", func() {
+		if c, e := ghw.CPU(host...); e == nil {
+			m.Threads = int(c.TotalHardwareThreads)
+			for _, p := range c.Processors {
+				m.CPU = known(p.Model)
+			}
 		}
-	}
-	if mem, e := ghw.Memory(host...); e == nil {
-		m.Memory = max(mem.TotalPhysicalBytes, mem.TotalUsableBytes, 0)
-	}
+	})
+	ask("/proc/meminfo", func() {
+		if mem, e := ghw.Memory(host...); e == nil {
+			m.Memory = max(mem.TotalPhysicalBytes, mem.TotalUsableBytes, 0)
+		}
+	})
 	return m, err
 }
 
