@@ -1,6 +1,7 @@
 package gpu_test
 
 import (
+	"encoding/hex"
 	"fmt"
 
 	"github.com/project-independence/indy/gpu"
@@ -35,6 +36,26 @@ func ExampleDisplays() {
 		fmt.Printf("%v: boot display: %v, nodes %v, connectors %v\n", d.Function, d.BootVGA, d.Nodes, d.Connectors)
 	}
 	// Output:
-	// 0000:00:02.0: boot display: yes, nodes [dev/dri/card0], connectors [{eDP-1 connected true}]
+	// 0000:00:02.0: boot display: yes, nodes [dev/dri/card0], connectors [{eDP-1 connected true card0}]
 	// 0000:01:00.0: boot display: unknown, nodes [], connectors []
+}
+
+// The screen of a laptop says its maker, model and size on demand.
+func ExampleReadEDID() {
+	host := new(hostfs.Tree)
+	edid, _ := hex.DecodeString("00ffffffffffff00249934120000000007240104a51f1178020000000000000000000000000001010101010101010101010101010101023a801871382d40582c" +
+		"450035ae1000001e000000fe0050616e656c2031340a202020200000001000000000000000000000000000000000001000000000000000000000000000000093")
+	_ = host.Put("sys/class/drm/card0-eDP-1/edid", edid)
+
+	e, err := gpu.ReadEDID(host, gpu.Connector{Card: "card0", Name: "eDP-1"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	t, _ := e.Preferred()
+	fmt.Printf("%s %04x, %q, made %d\n", e.Manufacturer, e.Product, e.Texts, e.Made.Year)
+	fmt.Printf("%dx%d at %.2f Hz, %d x %d mm, %d bits by %v\n", t.Width, t.Height, t.Refresh(), t.WidthMM, t.HeightMM, e.Input.Depth, e.Input.Interface)
+	// Output:
+	// IDY 1234, ["Panel 14"], made 2026
+	// 1920x1080 at 60.00 Hz, 309 x 174 mm, 8 bits by DisplayPort
 }
