@@ -97,7 +97,7 @@ func DPMS(fsys fs.FS, c Connector) (string, error) {
 }
 
 // BootDisplay returns whether the firmware's picture was on a screen of the card
-// (/sys/class/drm/cardN/boot_display, since Linux 6.18). Where the file is missing
+// (/sys/class/drm/cardN/boot_display, of the newest kernels). Where the file is missing
 // the kernel does not know, or is older: Unknown. Unlike boot_vga it is stated for
 // display functions of every class.
 func BootDisplay(fsys fs.FS, card string) (Answer, error) {
