@@ -34,9 +34,10 @@ func (c Connector) attribute(fsys fs.FS, name string) ([]byte, error) {
 // (/sys/class/drm/cardN-NAME/edid). The cause of the error is ErrNoEDID when the
 // kernel has none, as without a screen.
 //
-// The kernel gives what it read when it last looked. Some drivers look again now
-// and ask the screen over its wires, which takes up to some hundred milliseconds,
-// and wakes a GPU that sleeps; so this is not part of a listing.
+// The kernel gives what it read when it last looked, under a lock that is held
+// while it looks, so this may block for as long as a screen takes to answer: some
+// hundred milliseconds, more with broken ones. Drivers may look again now, over the
+// wires, and wake a GPU that sleeps for it; so this is not part of a listing.
 func ReadEDID(fsys fs.FS, c Connector) (EDID, error) {
 	data, err := c.attribute(fsys, "edid")
 	if err != nil {
