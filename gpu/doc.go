@@ -6,7 +6,10 @@
 // same. Displays that are not PCI functions, such as one behind a USB dock, are
 // not listed here.
 //
-// Reading a connector here tells what the kernel last knew; it starts no probe and
-// wakes no sleeping GPU. Listings are partial truth: they return what could be read
+// A listing tells of a connector what the kernel last knew; it starts no probe and
+// wakes no sleeping GPU. What may do so is read on demand, one connector or function
+// at a time: EDIDs ([ReadEDID], [ParseEDID]) and option ROMs ([ReadROM],
+// [ParseROM]). [Hybrid] says which GPU of several drives the panel, and what for a
+// reason. Listings are partial truth: they return what could be read
 // together with an error that joins what could not.
 package gpu

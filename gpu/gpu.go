@@ -52,6 +52,24 @@ func (d Display) Panel() bool {
 	return false
 }
 
+// Card returns the kernel's name of the card, card0, or the empty string without a
+// graphics driver.
+func (d Display) Card() string { return d.node("card") }
+
+// Render returns the kernel's name of the node for drawing without a screen,
+// renderD128, or the empty string. A card that can show but not draw has none.
+func (d Display) Render() string { return d.node("renderD") }
+
+// node returns the first of the nodes that is named so.
+func (d Display) node(prefix string) string {
+	for _, n := range d.Nodes {
+		if name, ok := strings.CutPrefix(n, "dev/dri/"); ok && numbered(name, prefix) {
+			return name
+		}
+	}
+	return ""
+}
+
 // A Connector is where a screen is or may be plugged in, or the wires to a panel.
 type Connector struct {
 	// Name is the kernel's without the card: eDP-1, HDMI-A-1.
@@ -63,6 +81,9 @@ type Connector struct {
 	// Panel tells that the connector is of a kind for panels that are built in: eDP,
 	// LVDS or DSI.
 	Panel bool
+
+	// Card is the kernel's name of the card it belongs to: card0.
+	Card string
 }
 
 // An Answer is yes, no, or unknown when nothing says. The zero Answer is Unknown.
@@ -209,7 +230,7 @@ func (d *Display) add(fsys fs.FS, name string) error {
 			}
 			err = nil // a saved machine may lack it: unknown
 		}
-		d.Connectors = append(d.Connectors, Connector{connector, status, isPanel(connector)})
+		d.Connectors = append(d.Connectors, Connector{connector, status, isPanel(connector), card})
 		return err
 	}
 	return nil

@@ -133,7 +133,7 @@ func TestConnectors(t *testing.T) {
 		must(t, tr.Mkdir(dir+"card1-"+name))
 		must(t, tr.Symlink("../../"+strings.TrimPrefix(dir, "sys/")+"card1-"+name, "sys/class/drm/card1-"+name))
 		displays, err := gpu.Displays(tr, functions)
-		want := gpu.Connector{Name: name, Status: gpu.StatusUnknown, Panel: panel}
+		want := gpu.Connector{Name: name, Status: gpu.StatusUnknown, Panel: panel, Card: "card1"}
 		if err != nil || len(displays[0].Connectors) != 1 || displays[0].Connectors[0] != want || displays[0].Panel() != panel {
 			t.Errorf("%s: %+v, %v", name, displays[0], err)
 		}
