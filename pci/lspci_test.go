@@ -67,7 +67,6 @@ var (
 	firstLine = regexp.MustCompile(`^\S+ .*? \[([0-9a-f]{4})\]: .*\[([0-9a-f]{4}):([0-9a-f]{4})\](?: \(rev ([0-9a-f]{2})\))?(?: \(prog-if ([0-9a-f]{2})(?: .*)?\))?$`)
 	lastIDs   = regexp.MustCompile(`\[([0-9a-f]{4}):([0-9a-f]{4})\]$`)
 	regionOf  = regexp.MustCompile(`^Region (\d): (Memory|I/O ports) at (\S+)(?: \((64|32)-bit, (non-)?prefetchable\))?`)
-	romOf     = regexp.MustCompile(`^Expansion ROM at (\S+)( \[disabled\])?`)
 	windowOf  = regexp.MustCompile(`^(I/O|Memory|Prefetchable memory) behind bridge: ([0-9a-f]+)-([0-9a-f]+)( \[disabled\])?.*\[(16|32|64)-bit\]$`)
 	busesOf   = regexp.MustCompile(`^Bus: primary=([0-9a-f]+), secondary=([0-9a-f]+), subordinate=([0-9a-f]+),`)
 	capOf     = regexp.MustCompile(`^Capabilities: \[([0-9a-f]+)(?: v(\d+))?\] (.*)$`)

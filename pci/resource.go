@@ -9,21 +9,20 @@ import (
 
 // Flags of the third column (include/linux/ioport.h).
 const (
-	resourceShadow      = 1 << 1 // of a ROM
-	resourceIO          = 1 << 8
-	resourceMemory      = 1 << 9
-	resourceTypes       = 0x1f00
-	resourcePrefetch    = 1 << 13
-	resource64          = 1 << 20
-	resourceDisabled    = 1 << 28
-	resourceUnset       = 1 << 29
-	maxResources        = 64 // lines; there are 17 today
-	resourceBARs        = 6  // BARs 0 to 5
-	resourceROM         = 6  // then the ROM
-	resourceVFs         = 6  // then the virtual functions' BARs, if the kernel knows them
-	resourceWindows     = 4  // then the windows, of a bridge
-	resourcesWithoutVFs = resourceROM + 1
-	resourcesWithVFs    = resourcesWithoutVFs + resourceVFs
+	resourceShadow    = 1 << 1 // of a ROM
+	resourceIO        = 1 << 8
+	resourceMemory    = 1 << 9
+	resourceTypes     = 0xf00
+	resourcePrefetch  = 1<<13 | 1<<12 // the second on older kernels; today it is of no use to PCI
+	resource64        = 1 << 20
+	resourceDisabled  = 1 << 28
+	resourceUnset     = 1 << 29
+	maxResourceLines  = 64
+	linesOfROM        = 6 // after BARs 0 to 5
+	linesWithoutVFs   = 7
+	linesWithVFs      = 13                 // on a kernel that knows SR-IOV
+	linesOfWindows    = 4                  // after those, of a bridge
+	linesOfOldBridges = linesOfWindows + 1 // older kernels end with one that is empty
 )
 
 // Resources returns the ranges of addresses that the kernel gave a function, with
@@ -46,18 +45,25 @@ func Resources(fsys fs.FS, a Address) ([]BAR, error) {
 
 // parseResources reads lines of start, end and flags. What a line is for follows
 // from its number, and from how many there are: a kernel with SR-IOV has 13, and 17
-// for a bridge; one without has 7 and 11.
+// or 18 for a bridge; one without has 7, and 11 or 12.
 func parseResources(text string) ([]BAR, error) {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if len(lines) > maxResources {
-		return nil, fmt.Errorf("%d lines; at most %d were expected", len(lines), maxResources)
+	if len(lines) > maxResourceLines {
+		return nil, fmt.Errorf("%d lines; at most %d were expected", len(lines), maxResourceLines)
 	}
-	vfs := len(lines) == resourcesWithVFs || len(lines) == resourcesWithVFs+resourceWindows
-	windows := len(lines) == resourcesWithVFs+resourceWindows || len(lines) == resourcesWithoutVFs+resourceWindows
+	vfs, windows := 0, 0 // the lines where they end
+	switch n := len(lines); n {
+	case linesWithVFs + linesOfWindows, linesWithVFs + linesOfOldBridges:
+		vfs, windows = linesWithVFs, linesWithVFs+linesOfWindows
+	case linesWithVFs:
+		vfs = linesWithVFs
+	case linesWithoutVFs + linesOfWindows, linesWithoutVFs + linesOfOldBridges:
+		windows = linesWithoutVFs + linesOfWindows
+	}
 	var bars []BAR
 	var errs []error
 	for i, line := range lines {
-		b, flags, err := parseResource(line)
+		b, flags, err := parseResource(line, i == linesOfROM)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("line %d: %w", i+1, err))
 			continue
@@ -66,14 +72,14 @@ func parseResources(text string) ([]BAR, error) {
 			continue
 		}
 		switch {
-		case i < resourceBARs:
+		case i < linesOfROM:
 			b.Kind, b.Index = KindBAR, i
-		case i == resourceROM:
+		case i == linesOfROM:
 			b.Kind, b.Shadow = KindROM, flags&resourceShadow != 0
-		case vfs && i < resourcesWithVFs:
-			b.Kind, b.Index = KindVFBAR, i-resourcesWithoutVFs
-		case windows:
-			b.Kind, b.Index = KindWindow, i-(len(lines)-resourceWindows)
+		case i < vfs:
+			b.Kind, b.Index = KindVFBAR, i-linesWithoutVFs
+		case i < windows:
+			b.Kind, b.Index = KindWindow, i-(windows-linesOfWindows)
 		default:
 			errs = append(errs, fmt.Errorf("line %d of %d: what it stands for is not known", i+1, len(lines)))
 			continue
@@ -83,7 +89,7 @@ func parseResources(text string) ([]BAR, error) {
 	return bars, errors.Join(errs...)
 }
 
-func parseResource(line string) (b BAR, flags uint64, err error) {
+func parseResource(line string, rom bool) (b BAR, flags uint64, err error) {
 	fields := strings.Fields(line)
 	var n [3]uint64
 	ok := len(fields) == 3
@@ -105,10 +111,11 @@ func parseResource(line string) (b BAR, flags uint64, err error) {
 		Disabled:     flags&resourceDisabled != 0,
 		Unassigned:   flags&resourceUnset != 0 || start == 0,
 	}
-	switch flags & resourceTypes {
-	case resourceIO:
+	switch kind := flags & resourceTypes; {
+	case kind == resourceIO:
 		b.Space = SpaceIO
-	case resourceMemory:
+	case kind == resourceMemory:
+	case kind == 0 && rom && flags&resourceShadow != 0: // older kernels say no more of a copy
 	default:
 		return BAR{}, 0, fmt.Errorf("flags %#x are neither of I/O nor of memory", flags)
 	}
