@@ -26,7 +26,7 @@ func (c Config) AdvancedFeatures() (AdvancedFeatures, error) {
 // A VendorCapability is a capability that only its vendor can read.
 type VendorCapability struct {
 	Offset uint8
-	Data   string // the bytes after id, pointer and length
+	Data   string // the bytes after id, pointer and length, untrusted
 }
 
 // VendorCapabilities returns the vendor-specific capabilities in the order of the
