@@ -126,20 +126,21 @@ func (p *parser) audioTerminal(r RawDescriptor, protocol uint8) (Terminal, bool)
 
 // audioUnit returns what kind of unit a subtype is, "" for none that is known.
 func audioUnit(subtype, protocol uint8) string {
-	kinds := map[uint8]string{0x04: "mixer", 0x05: "selector", 0x06: "feature", 0x07: "processing", 0x08: "extension"}
+	var kinds []string // from subtype 4 on
 	switch protocol {
+	case audio1:
+		kinds = []string{"mixer", "selector", "feature", "processing", "extension"}
 	case audio2:
-		kinds = map[uint8]string{
-			0x04: "mixer", 0x05: "selector", 0x06: "feature", 0x07: "effect", 0x08: "processing", 0x09: "extension",
-			0x0a: "clock source", 0x0b: "clock selector", 0x0c: "clock multiplier", 0x0d: "sample rate converter",
-		}
+		kinds = []string{"mixer", "selector", "feature", "effect", "processing", "extension",
+			"clock source", "clock selector", "clock multiplier", "sample rate converter"}
 	case audio3:
-		kinds = map[uint8]string{
-			0x05: "mixer", 0x06: "selector", 0x07: "feature", 0x08: "effect", 0x09: "processing", 0x0a: "extension",
-			0x0b: "clock source", 0x0c: "clock selector", 0x0d: "clock multiplier", 0x0e: "sample rate converter", 0x10: "power domain",
-		}
+		kinds = []string{"", "mixer", "selector", "feature", "effect", "processing", "extension",
+			"clock source", "clock selector", "clock multiplier", "sample rate converter", "", "power domain"}
 	}
-	return kinds[subtype]
+	if i := int(subtype) - 4; i >= 0 && i < len(kinds) {
+		return kinds[i]
+	}
+	return ""
 }
 
 func (p *parser) audioStreaming(of []RawDescriptor, protocol uint8) ClassSpecific {

@@ -22,12 +22,12 @@ const dock = `05 0f 64 00 06
 func TestBOS(t *testing.T) {
 	data := bin(t, dock)
 	data[2] = byte(len(data))
-	got, err := usb.ParseBOS(data)
+	_, err := usb.ParseBOS(data)
 	if err == nil || !strings.Contains(err.Error(), "4 speeds are named in 24 bytes") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error: %v", err)
 	}
 	data[46] = 0x22 // three speeds
-	got, err = usb.ParseBOS(data)
+	got, err := usb.ParseBOS(data)
 	must(t, err)
 	want := usb.BOS{
 		USB2:        usb.USB2Extension{Present: true, LPM: true, BESL: true},

@@ -278,51 +278,51 @@ func (p *parser) classes() {
 }
 
 func (p *parser) specific(in *InterfaceDescriptor) ClassSpecific {
+	parse, want, least := p.classParser(in.Class)
+	if parse == nil {
+		return nil
+	}
 	var of []RawDescriptor
-	want, least := uint8(typeClassIn), 3
-	base, sub := in.Class.Base(), in.Class.Sub()
-	switch base {
-	case 0x03, 0x0b, 0xfe:
-		want = typeFunctional
-	}
-	switch {
-	case base == 0x03:
-		least = 6
-	case base == 0x0b:
-		least = 54
-	case base == 0xfe:
-		least = 7
-	}
 	for _, r := range in.Extra {
 		switch {
 		case r.Type() != want:
 		case len(r.Bytes) < least:
-			p.add(r.Offset, "a descriptor of the class %02x with %d bytes instead of %d", base, len(r.Bytes), least)
+			p.add(r.Offset, "a descriptor of the class %v with %d bytes instead of %d", in.Class, len(r.Bytes), least)
 		default:
 			of = append(of, r)
 		}
 	}
-	switch {
-	case len(of) == 0:
+	if of == nil {
 		return nil
-	case base == 0x03:
-		return p.hid(of)
-	case base == 0x0b:
-		return p.smartCard(of)
-	case base == 0xfe && sub == 0x01:
-		return p.dfu(of)
-	case base == 0x02:
-		return p.cdc(of)
-	case base == 0x01 && sub == 0x01:
-		return p.audioControl(of, in.Class.Protocol())
-	case base == 0x01 && sub == 0x02:
-		return p.audioStreaming(of, in.Class.Protocol())
-	case base == 0x0e && sub == 0x01:
-		return p.videoControl(of)
-	case base == 0x0e && sub == 0x02:
-		return p.videoStreaming(of)
 	}
-	return nil
+	return parse(of)
+}
+
+// classParser returns what understands the descriptors of a class, nil when nothing
+// does, with their type and how many bytes each has at least.
+func (p *parser) classParser(c Class) (parse func([]RawDescriptor) ClassSpecific, want uint8, least int) {
+	versioned := func(f func([]RawDescriptor, uint8) ClassSpecific) func([]RawDescriptor) ClassSpecific {
+		return func(of []RawDescriptor) ClassSpecific { return f(of, c.Protocol()) }
+	}
+	switch base, sub := c.Base(), c.Sub(); {
+	case base == 0x01 && sub == 0x01:
+		return versioned(p.audioControl), typeClassIn, 3
+	case base == 0x01 && sub == 0x02:
+		return versioned(p.audioStreaming), typeClassIn, 3
+	case base == 0x02:
+		return p.cdc, typeClassIn, 3
+	case base == 0x03:
+		return p.hid, typeFunctional, 6
+	case base == 0x0b:
+		return p.smartCard, typeFunctional, 54
+	case base == 0x0e && sub == 0x01:
+		return p.videoControl, typeClassIn, 3
+	case base == 0x0e && sub == 0x02:
+		return p.videoStreaming, typeClassIn, 3
+	case base == 0xfe && sub == 0x01:
+		return p.dfu, typeFunctional, 7
+	}
+	return nil, 0, 0
 }
 
 // need reports whether r has the bytes that are read of it.

@@ -178,7 +178,16 @@ func TestHubs(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	for _, root := range []string{"usb1", "usb2"} {
+	devices, err := usb.Devices(sockets(t, 1, 2))
+	must(t, err)
+	var list []string // neither root hubs nor interfaces are among them, hubs are marked
+	for _, d := range devices {
+		list = append(list, fmt.Sprint(d.Path, " ", d.Hub))
+	}
+	if diff := cmp.Diff([]string{"1-1 true", "1-1.4 false", "1-5 false", "2-3 true"}, list); diff != "" {
+		t.Error(diff)
+	}
+	for _, root := range []string{"usb1", "usb2", "1-0:1.0", "1-1:1.0", "usb1-port1"} {
 		if _, err := usb.ParsePortPath(root); err == nil {
 			t.Errorf("%s is a device", root)
 		}

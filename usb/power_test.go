@@ -31,6 +31,13 @@ func TestPower(t *testing.T) {
 		version.String() != "0201" || rx != 2 || tx != 1 || n != 2 || active != 2 || quirks != 0x18 || authorized != "internal" {
 		t.Errorf("%+v %v %d %d %d %d %d %q %v", power, version, rx, tx, n, active, quirks, authorized, err)
 	}
+	put("1-2/quirks", "18", "1-2/bmAttributes", "0xE0") // with 0x before it or not
+	if n, err := usb.Quirks(tr, p); n != 0x18 || err != nil {
+		t.Errorf("quirks: %#x, %v", n, err)
+	}
+	if power, err := usb.ReadPower(tr, p); !power.SelfPowered || err != nil {
+		t.Errorf("%+v, %v", power, err)
+	}
 	for word, value := range map[string]string{"none": "0", "all": "1"} {
 		put("usb1/authorized_default", value)
 		if got, err := usb.AuthorizedDefault(tr, 1); got != word || err != nil {
