@@ -395,3 +395,13 @@ func TestReadDescriptors(t *testing.T) {
 		t.Errorf("from uevents: %s", got)
 	}
 }
+
+func BenchmarkParseDescriptors(b *testing.B) {
+	data := device(b, "00 02", webcam)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := usb.ParseDescriptors(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
