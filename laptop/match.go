@@ -103,6 +103,7 @@ type item struct {
 	*Identity
 	side  int
 	key   sortKey
+	order int                          // among those of its side
 	value [len(evidenceKinds)]Evidence // by index of the kind
 
 	// What counts: empty when unknown, or when another device has the same.
@@ -113,13 +114,12 @@ type item struct {
 	mate       *item
 	unit       bool    // told by what only one device has
 	other      bool    // the mate is another thing at the same place
-	candidates []*item // of an ambiguous one
-	of         int     // how many there are
+	candidates []*item // of an ambiguous one, the first of them
 }
 
 func (i *item) get(k Kind) string { return i.value[k.index()].Value }
 
-func (i *item) settled() bool { return i.mate != nil || i.of > 0 }
+func (i *item) settled() bool { return i.mate != nil || len(i.candidates) > 0 }
 
 // A sortKey orders devices as people do: 1-2 before 1-10.
 type sortKey struct {
@@ -151,8 +151,6 @@ func (k sortKey) compare(l sortKey) int {
 	return cmp.Or(strings.Compare(k.bus, l.bus), k.address.Compare(l.address), k.port.Compare(l.port), strings.Compare(k.rest, l.rest))
 }
 
-func compareItems(i, j *item) int { return i.key.compare(j.key) }
-
 type matcher struct {
 	items [2][]*item
 }
@@ -180,7 +178,10 @@ func newMatcher(before, after []Identity) *matcher {
 			i.macs, i.wwids = splitSet(i.get(ByMAC)), splitSet(i.get(ByWWID))
 			m.items[side] = append(m.items[side], i)
 		}
-		slices.SortStableFunc(m.items[side], compareItems)
+		slices.SortStableFunc(m.items[side], func(i, j *item) int { return i.key.compare(j.key) })
+		for n, i := range m.items[side] {
+			i.order = n
+		}
 	}
 	m.dropShared()
 	return m
@@ -292,7 +293,7 @@ func matched(a, b *item) Matched {
 		}
 		r.Added, r.Removed = otherInterfaces(a, b)
 		r.Suspicious = len(r.Added)+len(r.Removed) > 0
-	case one.of > 0:
+	case len(one.candidates) > 0:
 		r.Outcome = Ambiguous
 		for _, c := range one.candidates {
 			r.Candidates = append(r.Candidates, c.ID)

@@ -181,7 +181,7 @@ var scrubbedName = sync.OnceValue(func() *regexp.Regexp {
 func isPlaceholder(serial string) bool {
 	s := strings.ToLower(serial)
 	switch s {
-	case "", "none", "n/a", "unknown", "default string", "not specified", "not applicable", "to be filled by o.e.m.":
+	case "", "none", "n/a", "unknown", "default string", "not specified", "not applicable", "to be filled by o.e.m.", "1234567890abcdef":
 		return true
 	}
 	const hexadecimal, decimal = "0123456789abcdef0123456789abcdef", "0123456789012345678901234567890"

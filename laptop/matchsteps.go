@@ -7,7 +7,7 @@ import (
 	"github.com/project-independence/indy/iommu"
 )
 
-// couple makes a and b the same device, or another thing at the same place.
+// couple makes two items mates.
 func couple(a, b *item) { a.mate, b.mate = b, a }
 
 // unique returns the items for which key gives something that no other item of their
@@ -141,37 +141,49 @@ func (t trait) mayBe(u trait) bool {
 		(t.subsystem == "" || u.subsystem == "" || t.subsystem == u.subsystem)
 }
 
-// candidates gathers what the items with trait t may be on the other side.
-func candidates(t trait, others map[trait]*flock) (loose, placed []*item) {
-	for u, f := range others {
-		if t.mayBe(u) {
-			loose = append(loose, f.loose...)
-			placed = append(placed, f.placed...)
-		}
-	}
-	return loose, placed
+// mostCandidates is how many of them are told of an ambiguous device.
+const mostCandidates = 16
+
+// candidates are what an item may be on the other side.
+type candidates struct {
+	loose, placed int     // how many of either there are
+	first         []*item // in their order, loose and placed
 }
 
-func settleHerd(herd *[2]map[trait]*flock) {
-	type decision struct {
-		of            *flock
-		loose, placed []*item
+func newCandidates(t trait, others map[trait]*flock) candidates {
+	var c candidates
+	for u, f := range others {
+		if !t.mayBe(u) {
+			continue
+		}
+		c.loose += len(f.loose)
+		c.placed += len(f.placed)
+		for _, list := range [][]*item{f.loose, f.placed} { // both in order
+			c.first = append(c.first, list[:min(mostCandidates, len(list))]...)
+		}
 	}
-	var decisions []decision
-	alone := map[*item]*item{} // of each with one candidate and no twin, the candidate
+	slices.SortFunc(c.first, func(i, j *item) int { return i.order - j.order })
+	c.first = c.first[:min(mostCandidates, len(c.first))]
+	return c
+}
+
+// settleHerd settles the items of one make.
+func settleHerd(herd *[2]map[trait]*flock) {
+	may := map[*flock]candidates{}
+	alone := map[*item]*item{} // of what has one candidate and no twin, the candidate
 	for side := range herd {
 		for t, f := range herd[side] {
 			if len(f.loose) == 0 {
 				continue
 			}
-			loose, placed := candidates(t, herd[1-side])
-			if len(loose) == 0 {
+			c := newCandidates(t, herd[1-side])
+			if c.loose == 0 {
 				continue // gone, or new
 			}
-			if len(f.loose) == 1 && len(loose) == 1 && len(placed) == 0 {
-				alone[f.loose[0]] = loose[0]
+			may[f] = c
+			if len(f.loose) == 1 && c.loose == 1 && c.placed == 0 {
+				alone[f.loose[0]] = c.first[0]
 			}
-			decisions = append(decisions, decision{f, loose, placed})
 		}
 	}
 	for a, b := range alone {
@@ -179,22 +191,11 @@ func settleHerd(herd *[2]map[trait]*flock) {
 			couple(a, b)
 		}
 	}
-	for _, d := range decisions {
-		if d.of.loose[0].settled() {
-			continue
-		}
-		all := slices.SortedFunc(func(yield func(*item) bool) {
-			for _, list := range [][]*item{d.loose, d.placed} {
-				for _, i := range list {
-					if !yield(i) {
-						return
-					}
-				}
+	for f, c := range may {
+		for _, i := range f.loose {
+			if i.mate == nil {
+				i.candidates = c.first
 			}
-		}, compareItems)
-		const most = 16
-		for _, i := range d.of.loose {
-			i.of, i.candidates = len(all), all[:min(most, len(all))]
 		}
 	}
 }
