@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -348,6 +349,40 @@ func TestIdentifyFaults(t *testing.T) {
 				t.Errorf("%s: %s is %v", file, want[i].ID, got[i].Evidence)
 			}
 		}
+	}
+}
+
+// Whatever a file holds, each device has an identity of bounded printable lines, and
+// is found again.
+func TestIdentifyMutations(t *testing.T) {
+	tr := workstation(t, firstStart).Tree
+	names := entries(t, tr)
+	for _, name := range names {
+		for _, data := range nonsense {
+			undo := mutate(t, tr, name, data)
+			l, _ := laptop.Read(tr)
+			ids, _ := laptop.Identify(tr, l)
+			if len(ids) != len(l.Devices) {
+				t.Errorf("%d identities of %d devices", len(ids), len(l.Devices))
+			}
+			for _, id := range ids {
+				for _, e := range id.Evidence {
+					if e.Value == "" || len(e.Value) > 2100 || strings.ContainsFunc(e.Value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+						t.Errorf("%s: %s %.80q", id.ID, e.Kind, e.Value)
+					}
+				}
+			}
+			if counts := tally(t, ids, ids); counts[laptop.Same] != len(ids) {
+				t.Errorf("%v", counts)
+			}
+			undo()
+			if t.Failed() {
+				t.Fatalf("%.20q in %s", data, name)
+			}
+		}
+	}
+	if len(names) < 100 {
+		t.Errorf("only %d names", len(names))
 	}
 }
 
