@@ -77,7 +77,8 @@ func workstation(t testing.TB, n numbers) *numbered {
 	h.put("sys/devices/"+ssd+"/nvme/nvme0/serial", "S5GXNX0T123456      \n")
 	h.block(ssd+"/nvme/nvme0", "nvme0n1", "259:0")
 	h.put("sys/devices/"+ssd+"/nvme/nvme0/nvme0n1/wwid", "eui.0025385b11b5a3a1\n")
-	h.put("sys/devices/"+ssd+"/nvme/nvme0/nvme0n1/nvme0n1p1/partition", "1\n")
+	h.block(ssd+"/nvme/nvme0/nvme0n1", "nvme0n1p1", "259:1")
+	h.put("sys/devices/"+ssd+"/nvme/nvme0/nvme0n1/nvme0n1p1/wwid", "of a partition\n")
 
 	wlan := fmt.Sprintf("pci0000:00/0000:00:1c.0/0000:%02x:00.0", n.root+1)
 	h.function("pci0000:00/0000:00:1c.0", "060400", "pcieport", 7+n.group)
@@ -357,8 +358,11 @@ func TestIdentifyFaults(t *testing.T) {
 func TestIdentifyMutations(t *testing.T) {
 	tr := workstation(t, firstStart).Tree
 	names := entries(t, tr)
-	for _, name := range names {
-		for _, data := range nonsense {
+	for i, name := range names {
+		for j, data := range nonsense {
+			if (i+j)%3 != 0 { // each kind of attribute comes often enough
+				continue
+			}
 			undo := mutate(t, tr, name, data)
 			l, _ := laptop.Read(tr)
 			ids, _ := laptop.Identify(tr, l)

@@ -106,10 +106,11 @@ type item struct {
 	order int                          // among those of its side
 	value [len(evidenceKinds)]Evidence // by index of the kind
 
-	// What counts: empty when unknown, or when another device has the same.
 	bus, ids, place, firmware string
-	serial                    string
-	macs, wwids               set
+
+	// Empty when unknown, or when another device of a machine has the same.
+	serial      string
+	macs, wwids set
 
 	mate       *item
 	unit       bool    // told by what only one device has
@@ -213,12 +214,6 @@ func (m *matcher) dropShared() {
 			for _, w := range i.wwids {
 				note("wwid " + w)
 			}
-			if i.place != "" {
-				note("place " + i.bus + " " + i.place)
-			}
-			if i.firmware != "" {
-				note("firmware " + i.bus + " " + i.firmware)
-			}
 		}
 	}
 	for side := range m.items {
@@ -228,12 +223,6 @@ func (m *matcher) dropShared() {
 			}
 			i.macs = slices.DeleteFunc(i.macs, func(a string) bool { return shared["mac "+a] })
 			i.wwids = slices.DeleteFunc(i.wwids, func(w string) bool { return shared["wwid "+w] })
-			if shared["place "+i.bus+" "+i.place] {
-				i.place = ""
-			}
-			if shared["firmware "+i.bus+" "+i.firmware] {
-				i.firmware = ""
-			}
 		}
 	}
 }
