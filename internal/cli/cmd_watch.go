@@ -98,7 +98,7 @@ func (w *watching) run(env *Env) error {
 	o.look()
 	if w.initial {
 		for i := range o.devices {
-			if err := o.print(change{event: added, device: &o.devices[i]}); err != nil {
+			if err := o.print(item{event: added, device: &o.devices[i]}); err != nil {
 				return err
 			}
 		}
@@ -179,9 +179,20 @@ func matters(e uevent.Event) bool {
 		return true
 	case "net", "ieee80211", "wwan", "bluetooth", "rfkill", "sound", "hdaudio", "video4linux", "media", "drm", "graphics",
 		"input", "hid", "hidraw", "block", "nvme", "mmc", "tpm", "tty", "usbmisc", "mei", "thunderbolt", "firewire", "typec",
-		"power_supply":
-		// What is made by software is no device; what changes there are levels, media and cables.
-		return e.Action != uevent.Change && !strings.HasPrefix(e.Path, "/devices/virtual/")
+		"power_supply", "iio", "i2c", "spi", "serio", "serial", "platform", "acpi", "mac80211_hwsim":
+		// What changes there are levels, media and cables.
+		return e.Action != uevent.Change && !isSoftware(e)
+	}
+	return false
+}
+
+// isSoftware reports whether an event is about a network, a terminal or a disk that is
+// made by software, which is no device; containers and images come with many of them.
+// A radio or a sound card made so stands in for one.
+func isSoftware(e uevent.Event) bool {
+	switch e.Subsystem {
+	case "net", "tty", "block", "graphics":
+		return strings.HasPrefix(e.Path, "/devices/virtual/"+e.Subsystem+"/")
 	}
 	return false
 }

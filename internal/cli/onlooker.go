@@ -20,7 +20,8 @@ const (
 	resync  = "resync"
 )
 
-type change struct {
+// An item is one line of what is told.
+type item struct {
 	event  string
 	device *laptop.Device
 	was    *laptop.Device // of a changed one
@@ -90,12 +91,12 @@ func (o *onlooker) update(n news) error {
 // difference returns what went, and then what came and what changed. A device that
 // went says whether one of that id has been removed meanwhile: then it has gone, also
 // when one like it is there now.
-func difference(before, after []laptop.Device, went func(id string) bool) []change {
-	var changes []change
+func difference(before, after []laptop.Device, went func(id string) bool) []item {
+	var changes []item
 	for i := range before {
 		was := &before[i]
 		if now := find(after, was.ID()); now == nil || went(was.ID()) || replaced(was, now) {
-			changes = append(changes, change{event: removed, device: was})
+			changes = append(changes, item{event: removed, device: was})
 		}
 	}
 	for i := range after {
@@ -103,9 +104,9 @@ func difference(before, after []laptop.Device, went func(id string) bool) []chan
 		was := find(before, now.ID())
 		switch {
 		case was == nil || went(now.ID()) || replaced(was, now):
-			changes = append(changes, change{event: added, device: now})
+			changes = append(changes, item{event: added, device: now})
 		case was.Driver() != now.Driver() || !slices.Equal(was.Roles, now.Roles) || !slices.Equal(was.Nodes, now.Nodes):
-			changes = append(changes, change{changed, now, was})
+			changes = append(changes, item{changed, now, was})
 		}
 	}
 	return changes
@@ -133,7 +134,7 @@ type watchJSON struct {
 }
 
 // print writes one line, in one write.
-func (o *onlooker) print(c change) error {
+func (o *onlooker) print(c item) error {
 	if role := laptop.Role(o.role); !plays(c.device, role) && (c.was == nil || !plays(c.was, role)) {
 		return nil
 	}
@@ -161,7 +162,7 @@ func (o *onlooker) print(c change) error {
 }
 
 // differs says how a changed device was before.
-func (c change) differs() string {
+func (c item) differs() string {
 	var s []string
 	if d := c.was.Driver(); d != c.device.Driver() {
 		s = append(s, "driver was "+or(d, "none"))
