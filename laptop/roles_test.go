@@ -44,7 +44,7 @@ func TestPCIRoles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := pciRoles(f); !slices.Equal(got, []Role{tt.want}) {
+		if got := pciRoles(f, nil); !slices.Equal(got, []Role{tt.want}) {
 			t.Errorf("class %q, driver %q: %v, want %s", tt.class, tt.driver, got, tt.want)
 		}
 	}
@@ -105,7 +105,7 @@ func TestUSBRoles(t *testing.T) {
 			d.Interfaces = append(d.Interfaces, i)
 		}
 		var got []string
-		for _, r := range usbRoles(d) {
+		for _, r := range usbRoles(d, nil) {
 			got = append(got, string(r))
 		}
 		if s := strings.Join(got, " "); s != tt.want {

@@ -19,11 +19,13 @@ func newDevicesCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "devices",
 		Short: "what is in this laptop, by role, with the verdict on each",
-		Long: `List every PCI function and USB device of the machine by role: what it is, which
-driver and IOMMU group it has, and whether it can go to a guest.
+		Long: `List every PCI function and USB device of the machine by role, and what is on neither
+bus, such as the TPM, the keyboard and the battery: what it is, which driver and IOMMU
+group it has, and whether it can go to a guest.
 
 Verdicts: assignable; with-companions, together with the rest of its IOMMU group;
-refused, with the reason; unknown, with what is not known. "indy why DEVICE" says more.
+share-only, on no bus that can be handed over; refused, with the reason; unknown, with
+what is not known. "indy why DEVICE" says more.
 
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
@@ -62,16 +64,25 @@ func plays(d *laptop.Device, role laptop.Role) bool {
 func writeDevices(env *Env, m *machine, role laptop.Role) error {
 	identity, err := laptop.ReadIdentity(m.fsys)
 	m.err = errors.Join(m.err, err)
-	functions := 0
+	functions, usbDevices, others := 0, 0, 0
 	for i := range m.Devices {
-		if m.Devices[i].PCI != nil {
+		switch d := &m.Devices[i]; {
+		case d.PCI != nil:
 			functions++
+		case d.USB != nil:
+			usbDevices++
+		default:
+			others++
 		}
 	}
 	if s := identity.String(); s != "" {
 		fmt.Fprintln(env.Stdout, env.paint(bold, printable(s)))
 	}
-	fmt.Fprintf(env.Stdout, "%s, %s, %s\n\n", count(functions, "PCI function"), count(len(m.Devices)-functions, "USB device"), iommuLine(m.Laptop))
+	counts := count(functions, "PCI function") + ", " + count(usbDevices, "USB device")
+	if others > 0 {
+		counts += ", " + count(others, "other device")
+	}
+	fmt.Fprintf(env.Stdout, "%s, %s\n\n", counts, iommuLine(m.Laptop))
 
 	var t table
 	t.add("ROLE", "ADDRESS", "GROUP", "DRIVER", "VERDICT", "DEVICE")
@@ -146,7 +157,7 @@ func iommuLine(l *laptop.Laptop) string {
 type deviceJSON struct {
 	ID              string           `json:"id"`
 	Bus             string           `json:"bus"`
-	Address         string           `json:"address"` // PCI address or USB port path
+	Address         string           `json:"address"` // PCI address, USB port path or kernel's name
 	Path            *string          `json:"path"`    // USB port path
 	Role            laptop.Role      `json:"role"`
 	Roles           []laptop.Role    `json:"roles"`
@@ -160,14 +171,33 @@ type deviceJSON struct {
 	Driver          string           `json:"driver"`
 	Group           iommu.GroupID    `json:"iommu_group"`
 	Nodes           []string         `json:"nodes"`
+	Classes         []classJSON      `json:"classes"`
+	Parts           []partJSON       `json:"parts"`
+	PartOf          *string          `json:"part_of"` // id of the device it is a part of
 	Verdict         laptop.Verdict   `json:"verdict"`
 	Findings        []laptop.Finding `json:"findings"`
+}
+
+// A classJSON is one thing the kernel made of a device.
+type classJSON struct {
+	Class string  `json:"class"`
+	Name  string  `json:"name"`
+	Node  *string `json:"node"`
+}
+
+// A partJSON is one part of a device: another device, or interfaces of a USB device.
+type partJSON struct {
+	ID         *string     `json:"id"`
+	Interfaces []int       `json:"interfaces"`
+	Role       laptop.Role `json:"role"`
+	Why        string      `json:"why"`
+	Evidence   string      `json:"evidence"`
 }
 
 func toJSON(m *machine, d *laptop.Device) deviceJSON {
 	out := deviceJSON{
 		ID: d.ID(), Bus: d.Bus(), Address: d.Where(), Role: d.Role(), Roles: d.Roles, Driver: d.Driver(),
-		Group: d.Group(), Nodes: []string{}, Verdict: d.Verdict, Findings: d.Findings,
+		Group: d.Group(), Nodes: []string{}, Classes: []classJSON{}, Parts: []partJSON{}, Verdict: d.Verdict, Findings: d.Findings,
 	}
 	if out.Findings == nil {
 		out.Findings = []laptop.Finding{}
@@ -181,9 +211,21 @@ func toJSON(m *machine, d *laptop.Device) deviceJSON {
 		}
 		return &s
 	}
+	for _, c := range d.Classes {
+		in := classJSON{Class: c.Class, Name: c.Name}
+		if c.Node != "" {
+			in.Node = known("/" + c.Node)
+		}
+		out.Classes = append(out.Classes, in)
+	}
+	for _, p := range d.Parts {
+		out.Parts = append(out.Parts, partJSON{known(p.ID), append([]int{}, p.Interfaces...), p.Role, p.Why, p.Evidence})
+	}
+	out.PartOf = known(d.PartOf)
 	vendor, device := m.names.VendorDevice(d)
 	out.Vendor, out.Device = known(vendor), known(device)
-	if d.USB != nil {
+	switch {
+	case d.USB != nil:
 		path := d.USB.Path.String()
 		out.Path = &path
 		out.Class = pci.NewClass(uint32(d.USB.Class.Base())<<16 | uint32(d.USB.Class.Sub())<<8 | uint32(d.USB.Class.Protocol()))
@@ -191,11 +233,11 @@ func toJSON(m *machine, d *laptop.Device) deviceJSON {
 			out.Class = pci.Class{}
 		}
 		out.VendorID, out.DeviceID = d.USB.Vendor, d.USB.Product
-		return out
+	case d.PCI != nil:
+		f := d.PCI
+		out.Class, out.VendorID, out.DeviceID = f.Class, f.Vendor, f.Device
+		out.SubsystemVendor, out.SubsystemDevice = f.SubsystemVendor, f.SubsystemDevice
 	}
-	f := d.PCI
-	out.Class, out.VendorID, out.DeviceID = f.Class, f.Vendor, f.Device
-	out.SubsystemVendor, out.SubsystemDevice = f.SubsystemVendor, f.SubsystemDevice
 	return out
 }
 

@@ -53,11 +53,15 @@ func writeWhy(env *Env, m *machine, d *laptop.Device) {
 		}
 	}
 	t.add("  role", joinRoles(d.Roles))
-	if d.PCI != nil {
+	switch {
+	case d.PCI != nil:
 		describeFunction(m, d, line)
-	} else {
+	case d.USB != nil:
 		describeUSB(m, d, line)
+	default:
+		describeOther(d, line)
 	}
+	describeParts(m, d, line)
 	line("nodes", "/"+strings.Join(d.Nodes, " /"))
 	if len(d.Nodes) == 0 {
 		t.rows = t.rows[:len(t.rows)-1]
@@ -122,10 +126,8 @@ func describeFunction(m *machine, d *laptop.Device, line func(label, value strin
 			line("connector", c.Name+" "+string(c.Status)+panel(c))
 		}
 	}
-	for i := range m.Devices {
-		if u := m.Devices[i].USB; u != nil && u.Controller == f.Address {
-			line("carries", u.Path.String()+" "+joinRoles(m.Devices[i].Roles)+", "+m.names.Name(&m.Devices[i]))
-		}
+	for _, c := range m.Carried(f.Address) {
+		line("carries", c.Where()+" "+joinRoles(c.Roles)+", "+m.names.Name(c))
 	}
 	for _, u := range m.Uses {
 		for _, a := range u.Functions {
@@ -155,5 +157,37 @@ func describeUSB(m *machine, d *laptop.Device, line func(label, value string)) {
 	}
 	for _, i := range u.Interfaces {
 		line(fmt.Sprintf("interface %d", i.Number), i.Class.String()+" "+or(i.Driver, "no driver"))
+	}
+}
+
+func describeOther(d *laptop.Device, line func(label, value string)) {
+	o := d.Other
+	line("bus", o.Bus)
+	line("driver", or(o.Driver, "none"))
+	line("path", "/sys/devices/"+o.Path)
+	if o.Controller.IsValid() {
+		line("behind", o.Controller.String())
+	}
+}
+
+// describeParts says what the kernel made of the device, and what it is a part of or
+// consists of.
+func describeParts(m *machine, d *laptop.Device, line func(label, value string)) {
+	var classes []string
+	for _, c := range d.Classes {
+		classes = append(classes, c.Class+"/"+c.Name)
+	}
+	line("shows as", strings.Join(classes, " "))
+	if o := m.Device(d.PartOf); o != nil {
+		line("part of", o.Where()+", "+m.names.Name(o))
+	}
+	for _, p := range d.Parts {
+		var what string
+		if o := m.Device(p.ID); o != nil {
+			what = o.Where()
+		} else {
+			what = "interfaces " + strings.Trim(fmt.Sprint(p.Interfaces), "[]")
+		}
+		line("part", what+" "+string(p.Role)+": "+p.Why)
 	}
 }

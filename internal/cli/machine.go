@@ -57,8 +57,9 @@ type machine struct {
 
 func readMachine(env *Env, fsys fs.FS) *machine {
 	l, err := laptop.Read(fsys)
-	// Names come from the lists installed here, whichever machine is looked at.
-	return &machine{l, fsys, laptop.NewNames(env.Names), err}
+	// Names come from the lists installed here, whichever machine is looked at, and
+	// from its devices where the lists know none.
+	return &machine{l, fsys, laptop.NewNames(env.Names).Of(fsys), err}
 }
 
 // look opens and reads a machine, lets the command show it, and says what could
@@ -88,7 +89,12 @@ func (m *machine) functions(words []string) ([]pci.Address, error) {
 			return nil, err
 		}
 		if d.PCI == nil {
-			return nil, fmt.Errorf("%s: %s (%w); %s", w, d.Findings[len(d.Findings)-1].Detail, errors.ErrUnsupported, d.Findings[len(d.Findings)-1].Remedy)
+			why := d.Findings[len(d.Findings)-1]
+			err := fmt.Errorf("%s: %s (%w)", w, why.Detail, errors.ErrUnsupported)
+			if why.Remedy != "" {
+				err = fmt.Errorf("%w; %s", err, why.Remedy)
+			}
+			return nil, err
 		}
 		if !slices.Contains(found, d.PCI.Address) {
 			found = append(found, d.PCI.Address)
