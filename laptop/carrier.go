@@ -72,6 +72,9 @@ func devicesIn(elems []string) (bare []string, ends []int) {
 		// What is right below platform is a device, whatever it is called.
 		if i > 0 && elems[i-1] != "platform" && isClassDirectory(elems[i]) {
 			i++
+			for i+1 < len(elems) && numbered(elems[i+1], "input") {
+				i++ // below what is of a class already, as the sockets of a sound card
+			}
 			continue
 		}
 		bare, ends = append(bare, elems[i]), append(ends, i+1)

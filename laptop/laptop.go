@@ -131,6 +131,13 @@ func (l *Laptop) Function(a pci.Address) *Device {
 
 // Device returns the device with the given id, or nil.
 func (l *Laptop) Device(id string) *Device {
+	if name, ok := strings.CutPrefix(id, "pci:"); ok || id == "" {
+		a, err := pci.ParseAddress(name)
+		if err != nil {
+			return nil
+		}
+		return l.Function(a)
+	}
 	i := slices.IndexFunc(l.Devices, func(d Device) bool { return d.ID() == id })
 	if i < 0 {
 		return nil

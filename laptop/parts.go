@@ -177,9 +177,10 @@ func chipParts(functions []*Device) {
 func interfaceParts(d usb.Device) []Part {
 	var parts []Part
 	last := -1 // the part of the interface before
-	for _, i := range d.Interfaces {
-		role, ok := interfaceRole(i)
-		switch {
+	roles := interfaceRoles(d)
+	for n, i := range d.Interfaces {
+		role := roles[n]
+		switch ok := role != ""; {
 		case !ok && i.Class.Base() == 0x0a && last >= 0:
 			parts[last].Interfaces = append(parts[last].Interfaces, i.Number)
 			continue

@@ -164,17 +164,12 @@ func usbRoles(d usb.Device, classes []ClassDevice) []Role {
 			roles = append(roles, r)
 		}
 	}
-	vendorSpecific, hid := len(d.Interfaces) > 0, false
-	for _, i := range d.Interfaces {
-		vendorSpecific = vendorSpecific && i.Class.Base() == 0xff
-		hid = hid || i.Class.Base() == 0x03
-		if r, ok := interfaceRole(i); ok {
+	vendorSpecific := len(d.Interfaces) > 0
+	for i, r := range interfaceRoles(d) {
+		vendorSpecific = vendorSpecific && d.Interfaces[i].Class.Base() == 0xff
+		if r != "" {
 			add(r)
 		}
-	}
-	// Readers of Goodix announce a serial line where others have a class of their own.
-	if serial := len(roles) == 1 && roles[0] == Modem && d.Vendor.Uint16() == 0x27c6; serial && !hid {
-		return []Role{Fingerprint}
 	}
 	for _, c := range classes {
 		if r, ok := usbClassRole(c, roles); ok {
@@ -194,6 +189,28 @@ func usbRoles(d usb.Device, classes []ClassDevice) []Role {
 	return roles
 }
 
+// interfaceRoles tells what each interface of a device is for, empty where that is
+// not known.
+func interfaceRoles(d usb.Device) []Role {
+	roles := make([]Role, len(d.Interfaces))
+	hid, other := false, false
+	for n, i := range d.Interfaces {
+		roles[n], _ = interfaceRole(i)
+		hid = hid || roles[n] == Input
+		other = other || roles[n] != "" && roles[n] != Modem && roles[n] != WWAN
+	}
+	for n, i := range d.Interfaces {
+		switch {
+		case roles[n] != Modem:
+		case d.Vendor.Uint16() == 0x27c6 && !hid:
+			roles[n] = Fingerprint // readers of Goodix announce a serial line
+		case i.Class.Protocol() == 0 && other:
+			roles[n] = "" // a serial line beside what the device is for, as of keyboards
+		}
+	}
+	return roles
+}
+
 // interfaceRole tells what one interface of a USB device is for.
 func interfaceRole(i usb.Interface) (Role, bool) {
 	c, s, p := i.Class.Base(), i.Class.Sub(), i.Class.Protocol()
@@ -208,7 +225,7 @@ func interfaceRole(i usb.Interface) (Role, bool) {
 		return Bluetooth, true
 	case c == 0xe0 && s == 0x01 && p == 0x03, c == 0xef && s == 0x04 && p == 0x01: // RNDIS
 		return Ethernet, true
-	case c == 0x02 && s == 0x0e: // MBIM
+	case c == 0x02 && (s == 0x0e || s == 0x09): // MBIM; wireless device management
 		return WWAN, true
 	case c == 0x02 && s == 0x02 && p != 0xff: // abstract control model; ff is RNDIS
 		return Modem, true
