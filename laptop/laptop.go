@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/project-independence/indy/audio"
@@ -117,11 +118,11 @@ func (d *Device) Driver() string {
 
 // Function returns the device of the PCI function a, or nil.
 func (l *Laptop) Function(a pci.Address) *Device {
-	i, ok := slices.BinarySearchFunc(l.Devices, a, func(d Device, a pci.Address) int {
-		if d.PCI == nil {
-			return 1
+	i, ok := sort.Find(len(l.Devices), func(i int) int {
+		if f := l.Devices[i].PCI; f != nil {
+			return a.Compare(f.Address)
 		}
-		return d.PCI.Address.Compare(a)
+		return -1
 	})
 	if !ok {
 		return nil

@@ -172,9 +172,18 @@ func usbRoles(d usb.Device, classes []ClassDevice) []Role {
 		}
 	}
 	for _, c := range classes {
-		if r, ok := usbClassRole(c, roles); ok {
+		if r, ok := usbClassRole(c); ok {
 			add(r)
 		}
+	}
+	// With one of those these are a by-product: the network interface of a radio, the
+	// button of a webcam.
+	switch {
+	case len(roles) > 0:
+	case has(classes, "net"):
+		add(Ethernet)
+	case has(classes, "input"), has(classes, "hidraw"):
+		add(Input)
 	}
 	if len(roles) == 0 && vendorSpecific && fingerprintVendor(d.Vendor.Uint16()) {
 		add(Fingerprint)
@@ -243,11 +252,9 @@ func interfaceRole(i usb.Interface) (Role, bool) {
 	return "", false
 }
 
-// usbClassRole tells what a class device makes of a USB device that plays the roles
-// its interfaces announce. What is only a by-product adds nothing: the button of a
-// webcam, the network interface of a radio, the battery of a mouse.
-func usbClassRole(c ClassDevice, announced []Role) (Role, bool) {
-	alone := len(announced) == 0
+// usbClassRole tells what a class device makes of a USB device, whatever else that
+// is.
+func usbClassRole(c ClassDevice) (Role, bool) {
 	switch c.Class {
 	case "ieee80211":
 		return WLAN, true
@@ -263,10 +270,6 @@ func usbClassRole(c ClassDevice, announced []Role) (Role, bool) {
 		return Audio, true
 	case "block", "mmc_host":
 		return Storage, true
-	case "net":
-		return Ethernet, alone
-	case "input", "hidraw":
-		return Input, alone
 	}
 	return "", false
 }
