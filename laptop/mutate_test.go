@@ -88,7 +88,7 @@ func survive(t testing.TB, tr *hostfs.Tree, before *laptop.Laptop, name string) 
 	for i := range before.Devices {
 		d := &before.Devices[i]
 		// What is on neither bus is there for its class devices, and is what they are.
-		if strings.Contains(name, d.Where()) || slices.ContainsFunc(d.Classes, func(c laptop.ClassDevice) bool { return strings.HasSuffix(name, "/"+c.Name) }) {
+		if strings.Contains(name, d.Where()) || slices.ContainsFunc(d.Classes, func(c laptop.ClassDevice) bool { return strings.Contains(name, "/"+c.Name) }) {
 			continue
 		}
 		j := slices.IndexFunc(after.Devices, func(a laptop.Device) bool { return a.ID() == d.ID() })

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -175,4 +177,78 @@ func TestUdevMachines(t *testing.T) {
 			t.Errorf("no %s on any machine", r)
 		}
 	}
+}
+
+// TestArchives reads machines that other programs saved, of which some lack uevent,
+// have a class without its devices, or none of the two buses.
+func TestArchives(t *testing.T) {
+	dir := hosttest.Shared(t, "hwdata", "sysfs")
+	read := func(name string, fsys fs.FS) {
+		l, err := laptop.Read(fsys)
+		if err != nil {
+			t.Logf("%s: %.300v", name, err)
+		}
+		check(t, l)
+		kinds := [3]int{}
+		for i := range l.Devices {
+			d := &l.Devices[i]
+			switch {
+			case d.PCI != nil:
+				kinds[0]++
+			case d.USB != nil:
+				kinds[1]++
+			default:
+				kinds[2]++
+				if d.ID() != "acpi:ACPI0012:00" || d.Role() != laptop.Storage { // memory that lasts, in a server
+					t.Errorf("%s: %s %s", name, d.ID(), d.Role())
+				}
+			}
+			facts, err := laptop.Facts(fsys, l, d)
+			checkFacts(t, facts)
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, d.ID(), err)
+			}
+		}
+		t.Logf("%s: %v", name, kinds)
+		if kinds[0] == 0 && !strings.Contains(name, "offlineCPUs") {
+			t.Errorf("%s: no devices", name)
+		}
+	}
+	for _, pattern := range []string{"ghw/*.tar.gz", "hwloc/*.tar.bz2"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		must(t, err)
+		for _, file := range files {
+			var fsys fs.FS = open(t, file)
+			if top, err := fs.ReadDir(fsys, "."); err == nil && len(top) == 1 && top[0].Name() != "sys" {
+				fsys, err = fs.Sub(fsys, top[0].Name())
+				must(t, err)
+			}
+			read(filepath.Base(file), fsys)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "procfs", "pci_fixtures_subset.ttar"))
+	must(t, err)
+	read("procfs", ttar(t, string(text)))
+}
+
+// ttar reads the archive format of Prometheus's procfs.
+func ttar(t *testing.T, text string) *hostfs.Tree {
+	tr := new(hostfs.Tree)
+	lines := strings.Split(text, "\n")
+	for i := 0; i+1 < len(lines); i++ {
+		name, ok := strings.CutPrefix(lines[i], "Path: fixtures/")
+		if !ok {
+			continue
+		}
+		kind, value, _ := strings.Cut(lines[i+1], ": ")
+		switch kind {
+		case "SymlinkTo":
+			must(t, tr.Symlink(value, name))
+		case "Lines":
+			n, err := strconv.Atoi(value)
+			must(t, err)
+			must(t, tr.Put(name, []byte(strings.Join(lines[i+2:i+2+n], "\n")+"\n")))
+		}
+	}
+	return tr
 }

@@ -163,7 +163,7 @@ func describeUSB(m *machine, d *laptop.Device, line func(label, value string)) {
 func describeOther(d *laptop.Device, line func(label, value string)) {
 	o := d.Other
 	line("bus", o.Bus)
-	line("driver", or(o.Driver, "none"))
+	line("driver", o.Driver) // unknown on a machine that does not state it
 	line("path", "/sys/devices/"+o.Path)
 	if o.Controller.IsValid() {
 		line("behind", o.Controller.String())
