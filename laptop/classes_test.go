@@ -89,7 +89,6 @@ func TestClasses(t *testing.T) {
 		{name: "panel", class: "030000", driver: "i915", classes: []string{"backlight " + fn + "/drm/card0/card0-eDP-1/intel_backlight"}, where: "05:00.0", want: "gpu backlight/intel_backlight"},
 		{name: "touch host controller", class: "0c8000", driver: "intel_quicki2c", where: "05:00.0", want: "input"},
 		{name: "sensor hub", class: "070000", driver: "intel_ish_ipc", classes: []string{"iio " + fn + "/{33AECD58}/001F:8087:0AC2.0001/HID-SENSOR-200041.1.auto/iio:device0"}, where: "05:00.0", want: "system iio/iio:device0"},
-		{name: "fingerprint reader of Goodix with a serial line", usb: []string{"2/2/1", "10/0/0"}, where: "1-7", want: "modem"}, // of another maker it is none
 		// On neither bus.
 		{name: "TPM", classes: []string{"tpm platform/MSFT0101:00/tpm/tpm0", "tpmrm platform/MSFT0101:00/tpmrm/tpmrm0"}, where: "platform:MSFT0101:00", want: "tpm tpm/tpm0 tpmrm/tpmrm0 /dev/tpm0 /dev/tpmrm0"},
 		{name: "keyboard", classes: []string{"input platform/i8042/serio0/input/input3", "input platform/i8042/serio0/input/input3/event3"}, where: "serio0", want: "input input/event3 input/input3 /dev/input/event3"},

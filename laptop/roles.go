@@ -130,20 +130,20 @@ func pciRole(f pci.Function) Role {
 	case 0x09:
 		return Input
 	}
-	// Classes of a vendor's own or too wide: the driver knows.
-	switch d := f.Driver; {
-	case strings.HasPrefix(d, "snd_"), strings.HasPrefix(d, "sof-"), strings.HasPrefix(d, "AMDI"):
+	// Classes of a vendor's own or too wide: the driver knows. Its name has _ or -, as
+	// the module or the driver was called.
+	switch d := strings.ReplaceAll(f.Driver, "_", "-"); {
+	case strings.HasPrefix(d, "snd-"), strings.HasPrefix(d, "sof-"), strings.HasPrefix(d, "AMDI"):
 		return Audio
-	case strings.HasPrefix(d, "intel-ipu"), strings.HasPrefix(d, "ipu3"), d == "intel_ipu6", d == "intel_ipu7",
-		d == "atomisp-isp2", d == "facetimehd":
+	case strings.HasPrefix(d, "intel-ipu"), strings.HasPrefix(d, "ipu3"), d == "atomisp-isp2", d == "facetimehd":
 		return Webcam
 	case d == "thunderbolt":
 		return Thunderbolt
-	case strings.HasPrefix(d, "rtsx_pci"), strings.HasPrefix(d, "alcor_pci"):
+	case strings.HasPrefix(d, "rtsx-pci"), strings.HasPrefix(d, "alcor-pci"):
 		return Storage
-	case strings.HasPrefix(d, "iosm"), strings.HasPrefix(d, "mtk_t7xx"), strings.HasPrefix(d, "mhi-pci"):
+	case strings.HasPrefix(d, "iosm"), strings.HasPrefix(d, "mtk-t7xx"), strings.HasPrefix(d, "mhi-pci"):
 		return WWAN
-	case strings.HasPrefix(d, "intel_quick"): // touch host controllers
+	case strings.HasPrefix(d, "intel-quick"): // touch host controllers
 		return Input
 	}
 	// Intel's multimedia functions of this class are the image processors of built-in
