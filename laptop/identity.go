@@ -112,7 +112,7 @@ func Identify(fsys fs.FS, l *Laptop) ([]Identity, error) {
 	for i := range l.Devices {
 		d := &l.Devices[i]
 		r.current = d.ID()
-		v := facts{}
+		v := vector{}
 		switch {
 		case d.PCI != nil:
 			r.function(d, v)
@@ -131,17 +131,17 @@ func Identify(fsys fs.FS, l *Laptop) ([]Identity, error) {
 	return found, errors.Join(r.errs...)
 }
 
-// facts are what was found of one device.
-type facts map[Kind]Evidence
+// A vector is the evidence that was found of one device.
+type vector map[Kind]Evidence
 
 // add adds a fact unless it is empty.
-func (v facts) add(k Kind, value, source string) {
+func (v vector) add(k Kind, value, source string) {
 	if value = strings.TrimSpace(oneLine(value)); value != "" {
 		v[k] = Evidence{k, value, source}
 	}
 }
 
-func (v facts) list() []Evidence {
+func (v vector) list() []Evidence {
 	list := make([]Evidence, 0, len(v))
 	for i := range evidenceKinds {
 		if e, ok := v[evidenceKinds[i].kind]; ok {

@@ -19,7 +19,7 @@ type carriedNames struct {
 	macFile, diskFile  string
 }
 
-func (c *carriedNames) add(v facts) {
+func (c *carriedNames) add(v vector) {
 	if c.serial != "" {
 		v.add(BySerial, c.serial, c.serialFile)
 	}

@@ -16,7 +16,7 @@ import (
 const pciDevices = "sys/bus/pci/devices/"
 
 // function adds what is known of a PCI function.
-func (r *identifier) function(d *Device, v facts) {
+func (r *identifier) function(d *Device, v vector) {
 	f := d.PCI
 	dir := pciDevices + f.Address.String()
 	v.add(ByTopology, r.functionPlace(f.Address), dir)
@@ -96,7 +96,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 // screens adds what is wired or plugged into a display function.
-func (r *identifier) screens(d *Device, v facts) {
+func (r *identifier) screens(d *Device, v vector) {
 	var panels, monitors set
 	var panelFile, monitorFile string
 	for _, node := range d.Display.Nodes {

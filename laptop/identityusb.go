@@ -15,7 +15,7 @@ import (
 const usbDevices = "sys/bus/usb/devices/"
 
 // usbDevice adds what is known of a USB device.
-func (r *identifier) usbDevice(d *usb.Device, v facts) {
+func (r *identifier) usbDevice(d *usb.Device, v vector) {
 	dir := usbDevices + d.Path.String()
 	serial, err := usb.Serial(r.fsys, d.Path)
 	r.note(err)
@@ -39,7 +39,7 @@ func (r *identifier) usbDevice(d *usb.Device, v facts) {
 
 // interfaces adds what the device can be: all that its descriptors offer, whichever
 // configuration and alternate setting a driver chose, else what is active now.
-func (r *identifier) interfaces(d *usb.Device, dir string, v facts) {
+func (r *identifier) interfaces(d *usb.Device, dir string, v vector) {
 	descriptors, err := fs.ReadFile(r.fsys, dir+"/descriptors")
 	r.note(err)
 	if len(descriptors) > 0 {
