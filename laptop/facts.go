@@ -11,9 +11,9 @@ import (
 
 // A Fact is one thing that is known of a device.
 type Fact struct {
-	Name   string // what it is about, as "reset methods" or "wlan0 state"
-	Value  string // for a person: one bounded line, never empty
-	Source string // the file that says so, as /sys/class/net/wlan0/operstate
+	Name   string `json:"name"`   // what it is about, as "reset methods" or "wlan0 state"
+	Value  string `json:"value"`  // for a person: one bounded line, never empty
+	Source string `json:"source"` // the file that says so, as /sys/class/net/wlan0/operstate
 }
 
 // Facts says what is known of a device of l beyond what a listing reads: attributes

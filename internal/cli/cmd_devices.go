@@ -16,6 +16,7 @@ import (
 func newDevicesCommand(env *Env) *cobra.Command {
 	var flags reading
 	var role string
+	var tree bool
 	cmd := &cobra.Command{
 		Use:   "devices",
 		Short: "what is in this laptop, by role, with the verdict on each",
@@ -33,9 +34,15 @@ what is not known. "indy why DEVICE" says more.
 			if role != "" && !slices.Contains(laptop.Roles(), laptop.Role(role)) {
 				return usageError{fmt.Errorf("no role %q; the roles are %s", role, joinRoles(laptop.Roles()))}
 			}
+			if tree && flags.json {
+				return usageError{errors.New("--tree draws for people; --json has no tree")}
+			}
 			return flags.look(env, func(m *machine) error {
-				if flags.json {
+				switch {
+				case flags.json:
 					return writeDevicesJSON(env, m, laptop.Role(role))
+				case tree:
+					return writeDevicesTree(env, m, laptop.Role(role))
 				}
 				return writeDevices(env, m, laptop.Role(role))
 			})
@@ -43,6 +50,7 @@ what is not known. "indy why DEVICE" says more.
 	}
 	flags.add(cmd)
 	cmd.Flags().StringVar(&role, "role", "", "only devices of this role")
+	cmd.Flags().BoolVar(&tree, "tree", false, "show what hangs on what")
 	_ = cmd.RegisterFlagCompletionFunc("role", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return strings.Split(joinRoles(laptop.Roles()), ", "), cobra.ShellCompDirectiveNoFileComp
 	})
@@ -62,6 +70,45 @@ func plays(d *laptop.Device, role laptop.Role) bool {
 }
 
 func writeDevices(env *Env, m *machine, role laptop.Role) error {
+	if err := writeHeading(env, m); err != nil {
+		return err
+	}
+	t := table{least: []int{8, 0, 0, 8, 12, 12}}
+	t.add("ROLE", "ADDRESS", "GROUP", "DRIVER", "VERDICT", "DEVICE")
+	t.colours = []func(int, string) colour{4: verdictCell}
+	for _, r := range laptop.Roles() {
+		for i := range m.Devices {
+			d := &m.Devices[i]
+			if d.Role() != r || !plays(d, role) {
+				continue
+			}
+			group := "-"
+			if d.Group().IsValid() {
+				group = d.Group().String()
+			}
+			t.add(joinRoles(d.Roles), d.Where(), group, or(d.Driver(), "-"), shortVerdict(d), m.names.Name(d))
+		}
+	}
+	if len(t.rows) > 1 {
+		t.narrow(env, 1)
+		t.write(env, env.Stdout)
+		return nil
+	}
+	return writeNone(env)
+}
+
+func writeNone(env *Env) error {
+	_, err := fmt.Fprintln(env.Stdout, "no such devices")
+	return err
+}
+
+func verdictCell(_ int, cell string) colour {
+	word, _, _ := strings.Cut(cell, ":")
+	return verdictColour(laptop.Verdict(word))
+}
+
+// writeHeading says what machine it is, and how much is in it.
+func writeHeading(env *Env, m *machine) error {
 	identity, err := laptop.ReadIdentity(m.fsys)
 	m.err = errors.Join(m.err, err)
 	functions, usbDevices, others := 0, 0, 0
@@ -82,33 +129,8 @@ func writeDevices(env *Env, m *machine, role laptop.Role) error {
 	if others > 0 {
 		counts += ", " + count(others, "other device")
 	}
-	fmt.Fprintf(env.Stdout, "%s, %s\n\n", counts, iommuLine(m.Laptop))
-
-	var t table
-	t.add("ROLE", "ADDRESS", "GROUP", "DRIVER", "VERDICT", "DEVICE")
-	t.colours = []func(int, string) colour{4: func(_ int, cell string) colour {
-		word, _, _ := strings.Cut(cell, ":")
-		return verdictColour(laptop.Verdict(word))
-	}}
-	for _, r := range laptop.Roles() {
-		for i := range m.Devices {
-			d := &m.Devices[i]
-			if d.Role() != r || !plays(d, role) {
-				continue
-			}
-			group := "-"
-			if d.Group().IsValid() {
-				group = d.Group().String()
-			}
-			t.add(joinRoles(d.Roles), d.Where(), group, or(d.Driver(), "-"), shortVerdict(d), m.names.Name(d))
-		}
-	}
-	if len(t.rows) > 1 {
-		t.write(env, env.Stdout)
-	} else {
-		fmt.Fprintln(env.Stdout, "no such devices")
-	}
-	return nil
+	_, err = fmt.Fprintf(env.Stdout, "%s, %s\n\n", counts, iommuLine(m.Laptop))
+	return err
 }
 
 // shortVerdict is the verdict with the codes that led to it.
