@@ -47,7 +47,7 @@ the file it comes from and what to do about it.
 func writeWhy(env *Env, m *machine, d *laptop.Device, facts []laptop.Fact) {
 	w := env.Stdout
 	fmt.Fprintf(w, "%s  %s\n", env.paint(bold, d.Where()), printable(m.names.Name(d)))
-	t := table{least: []int{0, 24, 20}, colours: []func(int, string) colour{2: func(int, string) colour { return dim }}}
+	t := table{least: []int{0, 24, 20}, ragged: []int{0, 32}, colours: []func(int, string) colour{2: func(int, string) colour { return dim }}}
 	t.add("  role", joinRoles(d.Roles), "")
 	for _, f := range facts {
 		t.add("  "+f.Name, f.Value, f.Source)

@@ -46,6 +46,7 @@ func verdictColour(v laptop.Verdict) colour {
 type table struct {
 	rows    [][]string
 	least   []int                               // by column, how far it may shrink; 0, or none, not at all
+	ragged  []int                               // by column, without a terminal: cells wider than this do not widen it
 	colours []func(row int, cell string) colour // by column, nil for plain
 }
 
@@ -114,7 +115,7 @@ func (t *table) print(e *Env, w io.Writer, heading colour) {
 			}
 			line.WriteString(e.paint(c, cell))
 			if i < len(row)-1 {
-				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+gap))
+				line.WriteString(strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(cell))+gap))
 			}
 		}
 		fmt.Fprintln(&out, strings.TrimRight(line.String(), " "))
@@ -134,7 +135,11 @@ func (t *table) widths(most int) []int {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			n := utf8.RuneCountInString(cell)
+			if most == 0 && i < len(t.ragged) && t.ragged[i] > 0 {
+				n = min(n, t.ragged[i])
+			}
+			widths[i] = max(widths[i], n)
 		}
 	}
 	over := -gap - most

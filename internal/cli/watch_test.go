@@ -215,7 +215,7 @@ func TestWatch(t *testing.T) {
 		w.put("sys/"+card+"/controlC1/uevent", "")
 		w.link("../../"+card+"/controlC1", "sys/class/sound/controlC1")
 		w.tell(uevent.Add, "sound", card[len("devices/"):], 104)
-		w.expect("with a card", "~ webcam          usb:1-3           uvcvideo       046d:0843 (nodes were /dev/bus/usb/001/005)\n")
+		w.expect("with a card", "~ webcam, audio   usb:1-3           uvcvideo       046d:0843 (was webcam; nodes were /dev/bus/usb/001/005)\n")
 		if err := errors.Join(w.tree.Remove("sys/class/sound/card1"), w.tree.Remove("sys/class/sound/controlC1")); err != nil {
 			w.t.Fatal(err)
 		}
@@ -224,7 +224,7 @@ func TestWatch(t *testing.T) {
 		w.tell(uevent.Unbind, "usb", hub+"/1-3/1-3:1.0", 104)
 		w.tell(uevent.Remove, "usb", hub+"/1-3/1-3:1.0", 105)
 		w.tell(uevent.Remove, "usb", hub+"/1-3", 106)
-		w.expect("unplugged", "- webcam          usb:1-3           uvcvideo       046d:0843\n")
+		w.expect("unplugged", "- webcam, audio   usb:1-3           uvcvideo       046d:0843\n")
 
 		w.function("0000:00:1f.6", "vfio-pci", "20000", "8086:15FB")
 		w.tell(uevent.Unbind, "pci", "pci0000:00/0000:00:1f.6", 107)
