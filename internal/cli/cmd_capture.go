@@ -37,7 +37,7 @@ ones, unless --raw is given. Root sees more than others.
 				return cerr
 			}
 			m, err := laptop.ReadMachine(fsys)
-			cerr = errors.Join(cerr, err)
+			cerr = errors.Join(flags.partly, cerr, err)
 			comment := fmt.Sprintf("%s, captured by indy %s on %s.\n", or(m.String(), "A machine that does not say what it is"),
 				env.Version, time.Now().UTC().Format(time.DateOnly))
 			if m.CPU != "" {
@@ -57,7 +57,7 @@ ones, unless --raw is given. Root sees more than others.
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&flags.from, "from", "", "capture from this saved machine instead of this host, to convert it")
+	cmd.Flags().StringVar(&flags.from, "from", "", "capture from this saved machine or report instead of this host, to convert it")
 	flags.addJSON(cmd)
 	cmd.Flags().BoolVar(&raw, "raw", false, "keep serial numbers, MAC addresses, UUIDs and host names")
 	cmd.Flags().BoolVar(&config, "config", false, "also take the config space of each function, which may wake it")
