@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -121,7 +122,7 @@ func (b *builder) facter(data []byte) {
 	})
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		b.addf(lineAt(data, len(data)), "the report is cut off; what came before was read")
+		b.addf(lineAt(data, len(bytes.TrimSpace(data))), "the report is cut off; what came before was read")
 	case err != nil:
 		b.addf(r.next(), "no JSON from here on: %w", err)
 	case !hardware:

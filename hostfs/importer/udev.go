@@ -139,6 +139,13 @@ func (b *builder) putDevice(d *device, onBus bool, paths map[string]bool) error 
 	}
 	// Kernels before 3.4 had a class usb, too, now usbmisc: of nodes that drivers make.
 	onBus = onBus && !(d.subsystem == "usb" && d.isNodeOfDriver())
+	if d.driver != "" {
+		if err := checkElement(d.driver); err != nil {
+			b.addf(d.line, "%s: driver: %w", path.Base(d.path), err)
+			d.driver = ""
+			d.properties = slices.DeleteFunc(d.properties, func(p attribute) bool { return p.name == "DRIVER" })
+		}
+	}
 	dir := "sys" + d.path
 	b.found++
 	var uevent strings.Builder
