@@ -56,7 +56,8 @@ type facterReport struct {
 	*builder
 	seen    map[string]string // what was said of a sysfs id
 	devices map[string]usbIDs
-	members []link // of groups
+	members []link   // of groups
+	behind  []record // USB interfaces that the report tells of by their disks only
 }
 
 // again says whether the report told of the same before; another word on it is an
@@ -127,6 +128,13 @@ func (b *builder) facter(data []byte) {
 		b.addf(r.next(), "no JSON from here on: %w", err)
 	case !hardware:
 		b.addf(0, `no "hardware" in it; expected %s`, Accepted)
+	}
+	for _, r := range f.behind {
+		if _, ok := f.seen[r.SysfsID]; !ok {
+			if err := f.put(&r); err != nil {
+				b.add(r.line, err)
+			}
+		}
 	}
 	if !whole {
 		// A function that is missing may be in any group, or the only one in one.
@@ -274,6 +282,7 @@ func (f *facterReport) putClass(r *record, class, name string) error {
 		f.link(dir+"/device", device)
 	}
 	if class == "block" {
+		f.noteInterface(r)
 		f.link("sys/block/"+name, dir)
 		if n := r.Node; n.Major.known && n.Minor.known {
 			number := fmt.Sprintf("%d:%d", n.Major.value, n.Minor.value)
@@ -282,6 +291,20 @@ func (f *facterReport) putClass(r *record, class, name string) error {
 		}
 	}
 	return nil
+}
+
+// noteInterface keeps what a disk on USB says of the interface it is behind, as libhd
+// makes one of the two. Its names are those of the disk.
+func (f *facterReport) noteInterface(r *record) {
+	if _, ok := parseUSBAlias(r.Alias); !ok {
+		return
+	}
+	for dir := r.DeviceLink; len(dir) > len("/devices"); dir = path.Dir(dir) {
+		if name, ok := parseUSBName(path.Base(dir)); ok && name.inter {
+			f.behind = append(f.behind, record{SysfsID: dir, Alias: r.Alias, Driver: r.Driver, line: r.line})
+			return
+		}
+	}
 }
 
 // smbios is what the firmware says of the machine.

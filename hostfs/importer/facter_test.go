@@ -81,3 +81,34 @@ func TestFacterTwice(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A disk on USB stands for its interface, too, unless that has a record of its own.
+func TestFacterUSBDisk(t *testing.T) {
+	const disk = `"disk": [
+      {
+        "vendor": {"hex": "0bda", "name": "Generic-", "value": 3034}, "device": {"hex": "0316", "name": "SD/MMC", "value": 790},
+        "sysfs_id": "/class/block/sdb", "driver": "usb-storage", "drivers": ["sd", "usb-storage"],
+        "sysfs_device_link": "/devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host2/target2:0:0/2:0:0:0",
+        "module_alias": "usb:v0BDAp0316d0204dc00dsc00dp00ic08isc06ip50in00"
+      },
+      {
+        "sysfs_id": "/class/block/sdc", "driver": "usb-storage",
+        "sysfs_device_link": "/devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host2/target2:0:0/2:0:0:1",
+        "module_alias": "usb:v0BDAp0316d0204dc00dsc00dp00ic08isc06ip50in00"
+      },`
+	tree := parse(t, strings.Replace(smallFacter, `"disk": [`, disk, 1), importer.Facter)
+	got := usbDevices(t, tree)
+	if want := "2-1 0bda:0316 0204 000000 by 0000:00:14.0, 0 080650 usb-storage"; len(got) != 2 || got[0] != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if s := text(tree, "sys/bus/usb/devices/2-1/product"); s != "" {
+		t.Errorf("the disk's name %q is the device's", s)
+	}
+	if link, err := fs.ReadLink(tree, "sys/class/block/sdc"); link != "../../devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host2/target2:0:0/2:0:0:1/block/sdc" {
+		t.Errorf("%s, %v", link, err)
+	}
+	own := strings.Replace(disk, "usb2/2-1/2-1:1.0", "usb3/3-7/3-7:1.0", 1)
+	if got := usbDevices(t, parse(t, strings.Replace(smallFacter, `"disk": [`, own, 1), importer.Facter)); len(got) != 2 || !strings.HasSuffix(got[1], "0 0e0100 uvcvideo, 1 0e0200 uvcvideo") {
+		t.Errorf("%q", got)
+	}
+}
