@@ -57,6 +57,7 @@ func mayImport() map[string][]string {
 		"internal/daemon":     below,
 		"internal/broker":     below,
 		"internal/cli":        append([]string{"uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab"}, below...),
+		"internal/cli":        append([]string{"hostfs/importer", "internal/daemon", "internal/broker", "internal/sim", "internal/lab"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},

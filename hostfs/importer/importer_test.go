@@ -187,7 +187,7 @@ func TestPartial(t *testing.T) {
 		{"lspci words", smallText, "\n\n", "\nwhat\n\n", []string{`line 5: 0000:00:1d.0: "what"; expected a line of -v, or of -x`}, 2},
 		{"records slot", smallRecords, "Slot:\t10000:e1:00.0", "Slot:\t10000:e1:20.0", []string{`line 9: slot "10000:e1:20.0"; expected an address`}, 1},
 		{"records words", smallRecords, "[8086]", "", []string{"line 1: 0000:00:0e.0: its ids"}, 1},
-		{"records interface", smallRecords, "ProgIf:\t02", "ProgIf:\t2", []string{"line 14: 10000:e1:00.0: ProgIf"}, 2},
+		{"records interface", smallRecords, "ProgIf:\t02", "ProgIf:\t2", []string{"line 14: 10000:e1:00.0: field ProgIf"}, 2},
 		{"udev class", smallUdev, "PCI_CLASS=C0330", "PCI_CLASS=+C0330", []string{`database of udev: line 6: 0000:00:14.0: PCI_CLASS="+C0330"; expected up to six`}, 1},
 		{"udev id", smallUdev, "PCI_ID=8086:1E31", "PCI_ID=8086", []string{"line 6: 0000:00:14.0: PCI_ID"}, 1},
 		{"udev slot", smallUdev, "PCI_SLOT_NAME=0000:00:14.0", "PCI_SLOT_NAME=0000:00:15.0", []string{"PCI_SLOT_NAME"}, 1},

@@ -118,7 +118,7 @@ func cutNote(s, begin string) (rest, digits string) {
 		return s, ""
 	}
 	digits = strings.ToLower(s[i+len(begin):][:2])
-	if _, ok := parseHex(digits, 2); !ok || len(strings.TrimPrefix(digits, "0x")) != 2 {
+	if !isDigits(digits) {
 		return s, ""
 	}
 	after := s[i+len(begin)+2:]
@@ -210,7 +210,7 @@ func groupDigits(s string) (string, bool) {
 func (f *function) parseHexLine(line string) error {
 	offset, rest, ok := strings.Cut(line, ":")
 	at, isHex := parseHex(offset, 3)
-	if !ok || !isHex || strings.HasPrefix(offset, "0x") {
+	if !ok || !isHex {
 		return fmt.Errorf("%s; expected a line of -v, or of -x such as 00: 86 80", quote(line))
 	}
 	digits := strings.ReplaceAll(strings.TrimSpace(rest), " ", "")

@@ -2,7 +2,6 @@ package importer
 
 import (
 	"fmt"
-	"path"
 	"strconv"
 	"strings"
 	"unicode"
@@ -45,24 +44,18 @@ func (a address) String() string {
 	return fmt.Sprintf("%04x:%02x:%02x.%x", a.domain, a.bus, a.device, a.function)
 }
 
-// parseHex reads one to most hexadecimal digits, with or without 0x.
+// parseHex reads one to most hexadecimal digits.
 func parseHex(s string, most int) (uint64, bool) {
-	s = strings.TrimPrefix(s, "0x")
-	if s == "" || len(s) > most || strings.ContainsAny(s, "_+-") {
-		return 0, false
-	}
 	n, err := strconv.ParseUint(s, 16, 64)
-	return n, err == nil
+	return n, err == nil && len(s) <= most
 }
 
 // A usbName is what the name of an entry of the USB bus says.
 type usbName struct {
-	bus       string
-	device    string // 1-4.2, or usb1 for a root hub
-	inter     bool   // it is an interface
-	config    uint64
-	number    uint64
-	canonical bool
+	bus    string
+	device string // 1-4.2, or usb1 for a root hub
+	inter  bool   // it is an interface
+	number uint64
 }
 
 // parseUSBName reads usb1, 1-4.2 and 1-4.2:1.0; 1-0:1.0 is an interface of usb1.
@@ -84,7 +77,7 @@ func parseUSBName(s string) (n usbName, ok bool) {
 		if !ok || err1 != nil || err2 != nil || config+"."+number != fmt.Sprintf("%d.%d", c, i) {
 			return n, false
 		}
-		n.config, n.number = c, i
+		n.number = i
 		if ports == "0" {
 			n.device = "usb" + bus
 			return n, true
@@ -168,5 +161,3 @@ func clean(s string) string {
 	}
 	return strings.Join(strings.Fields(s), " ")
 }
-
-func parent(name string) string { return path.Dir(name) }

@@ -72,7 +72,7 @@ func (f *function) parseField(key, value string) error {
 	case "ProgIf":
 		digits := strings.ToLower(value)
 		if len(digits) != 2 || !isDigits(digits) {
-			return fmt.Errorf("ProgIf %s; expected two hexadecimal digits", quote(value))
+			return fmt.Errorf("field ProgIf %s; expected two hexadecimal digits", quote(value))
 		}
 		if f.ids.class != "" {
 			f.ids.class = f.ids.class[:4] + digits
@@ -80,7 +80,7 @@ func (f *function) parseField(key, value string) error {
 	case "Rev":
 		digits := strings.ToLower(value)
 		if len(digits) != 2 || !isDigits(digits) {
-			return fmt.Errorf("Rev %s; expected two hexadecimal digits", quote(value))
+			return fmt.Errorf("field Rev %s; expected two hexadecimal digits", quote(value))
 		}
 		f.revision = digits
 	case "Vendor":
