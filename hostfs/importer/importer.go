@@ -47,6 +47,7 @@ var ErrUnknown = errors.New("is no report that is known; expected " + Accepted)
 const (
 	maxReport   = hostfs.MaxSaved
 	maxRecords  = 65536
+	maxEntries  = 250_000  // files, links and directories; real machines make some 10000
 	maxLine     = 64 << 10 // bytes; the longest that the kernel writes of a device is a page
 	maxElements = 64       // of a path; the deepest of real machines have about 25
 	maxName     = 255      // NAME_MAX

@@ -196,6 +196,9 @@ func TestPartial(t *testing.T) {
 		{"udev subsystem", smallUdev, "SUBSYSTEM=sound", "SUBSYSTEM=../../etc", []string{"card0: SUBSYSTEM: name", "leads elsewhere"}, 2},
 		{"udev driver", smallUdev, "DRIVER=snd_hda_intel", "DRIVER=a/b", []string{"0000:00:1b.0: driver: name"}, 2},
 		{"udev node", smallUdev, "N: bus/usb/001/002", "N: ../etc/passwd", []string{"1-1: node"}, 2},
+		{"udev twice", smallUdev, "P: /devices/pci0000:00/0000:00:1b.0\n", "P: /devices/pci0000:00/0000:00:14.0\n", []string{`line 16: "/devices/pci0000:00/0000:00:14.0" is told of twice; the first is taken`}, 1},
+		{"udev below a file", smallUdev, "P: /devices/virtual/input/input5\n", "P: /devices/virtual/dmi/id/uevent\n", []string{"sys/devices/virtual/dmi/id/uevent"}, 2},
+		{"udev in a driver", smallUdev, "P: /devices/virtual/input/input5\n", "P: /devices/pci0000:00/0000:00:1b.0/driver/x\n", []string{`"sys/devices/pci0000:00/0000:00:1b.0/driver" belongs to two devices`}, 2},
 		{"udev port", smallUdev, "/usb1/1-1\n", "/usb1/1-01\n", []string{"line 25: 1-01: expected a USB port path"}, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -226,6 +229,28 @@ func TestPartial(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Domains have 32 bits, in paths as in addresses (trap 3).
+func TestDomains(t *testing.T) {
+	facter := strings.NewReplacer("pci0000:00/0000:00:06.0/0000:01:00.0", "pci10000:e0/10000:e0:06.0/10000:e1:00.0").Replace(smallFacter)
+	udev := strings.NewReplacer("pci0000:00/0000:00:1b.0", "pcifffffffe:00/fffffffe:00:1b.0").Replace(smallUdev)
+	for _, tt := range []struct {
+		tree    fs.FS
+		address string
+		want    string
+	}{
+		{parse(t, facter, importer.Facter), "10000:e1:00.0", "../../../devices/pci10000:e0/10000:e0:06.0/10000:e1:00.0"},
+		{parse(t, udev, importer.Udev), "fffffffe:00:1b.0", "../../../devices/pcifffffffe:00/fffffffe:00:1b.0"},
+		{parse(t, smallRecords, importer.LSPCIRecords), "10000:e1:00.0", "../../../devices/pci10000:e1/10000:e1:00.0"},
+	} {
+		if link, err := fs.ReadLink(tt.tree, "sys/bus/pci/devices/"+tt.address); link != tt.want || err != nil {
+			t.Errorf("%s leads to %s, %v", tt.address, link, err)
+		}
+		if all, err := pci.Functions(tt.tree); err != nil || all[len(all)-1].Address.String() != tt.address {
+			t.Errorf("%v, %v", all, err)
+		}
 	}
 }
 

@@ -111,21 +111,18 @@ func (f *function) parseHeader(s string) {
 	}
 }
 
-// cutNote cuts a note such as " (rev 01)" out of s and returns its two digits.
+// cutNote cuts a note such as " (rev 01)" or " (prog-if 10 [CXL Memory Device (CXL 2.x)])"
+// off the end of s and returns its two digits.
 func cutNote(s, begin string) (rest, digits string) {
 	i := strings.LastIndex(s, begin)
-	if i < 0 || i+len(begin)+2 > len(s) {
+	if i < 0 || !strings.HasSuffix(s, ")") || len(s) < i+len(begin)+3 {
 		return s, ""
 	}
-	digits = strings.ToLower(s[i+len(begin):][:2])
-	if !isDigits(digits) {
+	digits, after := strings.ToLower(s[i+len(begin):][:2]), s[i+len(begin)+2:]
+	if !isDigits(digits) || after != ")" && !strings.HasPrefix(after, " [") {
 		return s, ""
 	}
-	after := s[i+len(begin)+2:]
-	if end := strings.IndexByte(after, ')'); end >= 0 {
-		after = after[end+1:]
-	}
-	return s[:i] + after, digits
+	return s[:i], digits
 }
 
 // numberOf returns the four digits that s is or has in brackets at its end: 0403, or

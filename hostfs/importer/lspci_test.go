@@ -42,6 +42,9 @@ func TestText(t *testing.T) {
 			"10000:e0:06.0 ffff:ffff ????:???? ffffff - group none",
 			"fffffffe:00:1f.7 0001:0002 ????:???? 030000 - group none",
 		}, ""},
+		{"notes in names and in notes", "df:00.0 CXL [0502]: Intel (rev 7) Device (rev 02) [8086:0d93] (prog-if 10 [CXL Memory Device (CXL 2.x)])\n\tFlags: x\n", []string{
+			"0000:df:00.0 8086:0d93 ????:???? 050210 - group none",
+		}, ""},
 		{"a switched off function", "01:00.0 VGA compatible controller [0300]: NVIDIA Corporation Device [10de:1d01] (rev ff) (prog-if ff)\n\t!!! Unknown header type 7f\n\tKernel driver in use: nvidia\n" + dump(64, 0xff), []string{
 			"0000:01:00.0 10de:1d01 ????:???? 0300ff nvidia group none",
 		}, ""},
@@ -141,6 +144,20 @@ func TestDumps(t *testing.T) {
 				want[address] = m[2] + " " + m[3]
 			}
 			if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
+				t.Error(diff)
+			}
+			// And its words lead to the same functions behind the same bridges.
+			// It writes no driver and no group, and no subsystem of 0000:0000.
+			hardware := func(tree fs.FS) []string {
+				var lines []string
+				for _, l := range functions(t, tree) {
+					numbers, rest, _ := strings.Cut(strings.Replace(l, " 0000:0000 ", " ????:???? ", 1), " group ")
+					_, behind, _ := strings.Cut(rest, " behind")
+					lines = append(lines, strings.Join(strings.Fields(numbers)[:4], " ")+behind)
+				}
+				return lines
+			}
+			if diff := cmp.Diff(hardware(tree), hardware(parse(t, string(decoded), importer.LSPCI))); diff != "" {
 				t.Error(diff)
 			}
 		})

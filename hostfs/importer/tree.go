@@ -85,8 +85,8 @@ func (b *builder) count(size int) {
 	switch {
 	case size > hostfs.MaxFile, b.bytes > hostfs.MaxSaved:
 		b.exceed("more than %d bytes of attributes", hostfs.MaxSaved)
-	case b.entries > hostfs.MaxEntries:
-		b.exceed("more than %d files, links and directories", hostfs.MaxEntries)
+	case b.entries > maxEntries:
+		b.exceed("more than %d files, links and directories", maxEntries)
 	}
 }
 

@@ -107,12 +107,12 @@ func (d *device) parseLine(kind, value, line string, marked bool) error {
 // putDevices places devices at the paths they have. What has a driver is on a bus.
 func (b *builder) putDevices(all []device) {
 	slices.SortStableFunc(all, func(d, e device) int { return strings.Compare(d.path, e.path) })
-	all = slices.CompactFunc(all, func(d, e device) bool {
+	all = slices.CompactFunc(all, func(d, first device) bool {
 		// udev itself repeats what is both on a bus and in a class.
-		if d.path == e.path && !d.same(e) {
-			b.addf(e.line, "%s is told of twice; the first is taken", quote(e.path))
+		if d.path == first.path && !d.same(first) {
+			b.addf(d.line, "%s is told of twice; the first is taken", quote(d.path))
 		}
-		return d.path == e.path
+		return d.path == first.path
 	})
 	buses := map[string]bool{}
 	for _, name := range busNames {
