@@ -11,11 +11,15 @@ import (
 // driver. The rest are classes.
 var busNames = []string{
 	"ac97", "acpi", "auxiliary", "bcma", "clockevents", "clocksource", "container", "cpu", "edac", "eisa", "event_source",
-	"firewire", "gameport", "gpio", "hdaudio", "hid", "i2c", "i3c", "isa", "machinecheck", "media", "mei",
+	"firewire", "gameport", "gpio", "hdaudio", "hid", "i2c", "i3c", "isa", "machinecheck", "mdio_bus", "media", "mei",
 	"memory", "mmc", "mmc_rpmb", "nd", "node", "nvmem", "parport", "pci", "pci-epf", "pci_express", "platform", "pnp",
 	"rapidio", "rmi4", "scsi", "sdio", "serial", "serio", "slimbus", "snd_seq", "soundwire", "spi", "ssb", "thunderbolt",
-	"ulpi", "usb", "usb-serial", "virtio", "vme", "wmi", "workqueue", "xen", "xen-backend",
+	"typec", "ulpi", "usb", "usb-serial", "virtio", "vme", "wmi", "workqueue", "xen", "xen-backend",
 }
+
+// bothNames are those of a bus and of a class. Kernels before 3.4 had a class usb, now
+// usbmisc, of nodes that drivers make.
+var bothNames = []string{"gpio", "mdio_bus", "typec", "usb"}
 
 // kernelKeys are the properties that the kernel writes to a uevent file. The others
 // in the database are udev's. Those that end in _ are beginnings.

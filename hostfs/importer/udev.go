@@ -137,8 +137,7 @@ func (b *builder) putDevice(d *device, onBus bool, paths map[string]bool) error 
 	if err := d.check(); err != nil {
 		return err
 	}
-	// Kernels before 3.4 had a class usb, too, now usbmisc: of nodes that drivers make.
-	onBus = onBus && !(d.subsystem == "usb" && d.isNodeOfDriver())
+	onBus = onBus && !d.ofClass()
 	if d.driver != "" {
 		if err := checkElement(d.driver); err != nil {
 			b.addf(d.line, "%s: driver: %w", path.Base(d.path), err)
@@ -220,7 +219,7 @@ func (d *device) check() error {
 			return fmt.Errorf("PCI_SUBSYS_ID=%s; expected VENDOR:DEVICE in hexadecimal", quote(d.get("PCI_SUBSYS_ID")))
 		}
 	case "usb":
-		if d.isNodeOfDriver() {
+		if d.ofClass() {
 			return nil
 		}
 		name, ok := parseUSBName(base)
@@ -235,7 +234,11 @@ func (d *device) check() error {
 	return nil
 }
 
-func (d *device) isNodeOfDriver() bool { return d.get("DEVTYPE") == "" && d.get("PRODUCT") == "" }
+// ofClass says whether the device is of the class, where a bus and a class have one
+// name: those of a class are in a directory of that name.
+func (d *device) ofClass() bool {
+	return slices.Contains(bothNames, d.subsystem) && path.Base(path.Dir(d.path)) == d.subsystem
+}
 
 // pair reads two ids, as 8086:1E2D.
 func (d *device) pair(key string) (first, second uint64, ok bool) {

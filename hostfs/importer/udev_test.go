@@ -77,6 +77,24 @@ func TestUdev(t *testing.T) {
 	}
 }
 
+// A bus and a class may have one name, and devices of one name in both.
+func TestUdevBothNames(t *testing.T) {
+	tree := parse(t, "P: /devices/platform/x\nE: SUBSYSTEM=platform\n\nP: /devices/platform/x/gpiochip0\nE: SUBSYSTEM=gpio\n\n"+
+		"P: /devices/platform/x/gpio/gpiochip0\nE: SUBSYSTEM=gpio\n\nP: /devices/pci0000:00/0000:00:14.0/usb2/2-7/2-7:1.0/usb/hiddev0\nN: usb/hiddev0\nE: SUBSYSTEM=usb\n", importer.Udev)
+	for name, want := range map[string]string{
+		"sys/bus/gpio/devices/gpiochip0":   "../../../devices/platform/x/gpiochip0",
+		"sys/class/gpio/gpiochip0":         "../../devices/platform/x/gpio/gpiochip0",
+		"sys/class/gpio/gpiochip0/device":  "../../../x",
+		"sys/class/usb/hiddev0":            "../../devices/pci0000:00/0000:00:14.0/usb2/2-7/2-7:1.0/usb/hiddev0",
+		"sys/bus/platform/devices/x":       "../../../devices/platform/x",
+		"sys/bus/platform/devices/x/power": "",
+	} {
+		if got, err := fs.ReadLink(tree, name); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s leads to %q, %v, want %q", name, got, err, want)
+		}
+	}
+}
+
 // checkbox gives the databases of real machines, most of them notebooks.
 func checkbox(t testing.TB) map[string]string {
 	t.Helper()
