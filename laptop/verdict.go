@@ -188,6 +188,14 @@ func (l *Laptop) noGroup(d *Device) Finding {
 			Evidence: evidence(d.PCI.Address, "iommu_group"),
 		}
 	}
+	if l.IOMMU.Unstated {
+		return Finding{
+			Code: GroupUnknown, Severity: Gap, Device: d.ID(),
+			Detail:   "which IOMMU groups there are, or that there are none, is not stated",
+			Evidence: "/sys/kernel/iommu_groups",
+			Remedy:   lookAgain,
+		}
+	}
 	return Finding{
 		Code: NoIOMMU, Severity: Block, Device: d.ID(),
 		Detail:   "the kernel made no IOMMU groups: a guest's device could read and write all of the host's memory",

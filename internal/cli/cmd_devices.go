@@ -160,7 +160,10 @@ func count(n int, what string) string {
 
 // iommuLine says in words what the IOMMU does.
 func iommuLine(l *laptop.Laptop) string {
-	if !l.IOMMU.Enabled {
+	switch {
+	case l.IOMMU.Unstated:
+		return "IOMMU groups are not stated"
+	case !l.IOMMU.Enabled:
 		return "no IOMMU at work: nothing can be assigned"
 	}
 	s := count(len(l.Groups), "IOMMU group")

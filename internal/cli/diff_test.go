@@ -76,7 +76,7 @@ func TestDiffSchema(t *testing.T) {
 func TestDiffHost(t *testing.T) {
 	m := filepath.Join(hosttest.Root(t), "testdata", "hosts", "lab-intel.txtar")
 	stdout, stderr, code := diff(t, m)
-	if code != 0 || !strings.Contains(stdout, "after:  this host\n") || !strings.Contains(stdout, "of 21 devices before and 0 after") {
+	if code != 0 || !strings.Contains(stdout, "after:  this host\n") || !strings.Contains(stdout, "of 25 devices before and 0 after") {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
 	for _, args := range [][]string{{}, {m, m, m}, {""}, {m, ""}, {"--bogus", m}} {
