@@ -113,8 +113,8 @@ var notCaptured = []string{
 	"proc/self/mounts", // in place of mountinfo, which is there here
 	"proc/*/comm",      // a process, which means nothing later
 	"proc/*/stat",
-	"proc/sys/kernel/random/boot_id", // of leases
-	"sys/bus/pci/devices/*/rom",      // is for a function of its own
+	"proc/sys/kernel/random/boot_id",            // of leases
+	"sys/bus/pci/devices/*/rom",                 // is for a function of its own
 	"etc/*", "usr/*", "lib/*", "var/*", "run/*", // lists of names, which are not of the machine
 	"sys/bus/pci/drivers/vfio-pci", // directories
 	"dev/vfio/*",

@@ -23,6 +23,8 @@ type scrubber struct {
 	root    *node
 	serials map[string][]string // the serial numbers of each directory that are found as words
 	words   []string            // all of them, longest first
+	plain   map[string]string   // what they are without signs, to what they are
+	macs    map[string]bool     // the addresses of interfaces, twelve digits each
 	hosts   []string            // names of this host, in lower case, longest first
 }
 
@@ -36,7 +38,7 @@ var identityFiles = map[string]bool{
 // Files that say in words what the device in the same directory is.
 var productFiles = map[string]bool{
 	"product": true, "manufacturer": true, "configuration": true, "interface": true, "name": true, "model": true,
-	"device_name": true, "vendor_name": true, "model_name": true,
+	"device_name": true, "vendor_name": true, "model_name": true, "id": true, "label": true,
 }
 
 // Serial numbers that are none.
@@ -53,7 +55,7 @@ var commonHosts = map[string]bool{
 }
 
 func newScrubber(salt []byte, root *node) *scrubber {
-	s := &scrubber{salt: salt, root: root, serials: map[string][]string{}}
+	s := &scrubber{salt: salt, root: root, serials: map[string][]string{}, plain: map[string]string{}, macs: map[string]bool{}}
 	_ = root.visit("", func(name string, n *node) error {
 		v := strings.TrimSpace(string(n.data))
 		switch {
@@ -67,14 +69,43 @@ func newScrubber(salt []byte, root *node) *scrubber {
 				}
 			}
 		case isIdentity(name, n.data) && looksSerial(v):
-			dir := path.Dir(name)
-			s.serials[dir] = append(s.serials[dir], v)
-			s.words = append(s.words, v)
+			s.addWord(path.Dir(name), v)
+		case path.Base(name) == "ieee1284_id":
+			for _, f := range strings.Split(v, ";") {
+				if key, id, _ := strings.Cut(f, ":"); isSerialField(key) && looksSerial(strings.TrimSpace(id)) {
+					s.addWord(path.Dir(path.Dir(name)), strings.TrimSpace(id))
+				}
+			}
+		case path.Base(name) == "address" || path.Base(name) == "macaddress":
+			if digits := strings.ReplaceAll(v, ":", ""); len(digits) == 12 && strings.Trim(digits, "0") != "" && patterns().mac.FindString(v) == v {
+				s.macs[strings.ToLower(digits)] = true
+			}
 		}
 		return nil
 	})
 	s.words, s.hosts = longestFirst(s.words), longestFirst(s.hosts)
 	return s
+}
+
+// addWord notes a serial number of the device in dir. Sound cards are named after
+// devices without the signs in their names.
+func (s *scrubber) addWord(dir, v string) {
+	found := []string{v}
+	if plain := onlyAlnum(v); plain != v && looksSerial(plain) {
+		s.plain[plain] = v
+		found = append(found, plain)
+	}
+	s.serials[dir] = append(s.serials[dir], found...)
+	s.words = append(s.words, found...)
+}
+
+func onlyAlnum(v string) string {
+	return strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z' {
+			return r
+		}
+		return -1
+	}, v)
 }
 
 func longestFirst(words []string) []string {
@@ -137,12 +168,21 @@ func (s *scrubber) hash(v string, n int) string {
 }
 
 // serial gives what stands for the identity v. What is a UUID or a MAC address as
-// a whole keeps its form, because others repeat it in that form.
+// a whole keeps its form, because others repeat it in that form, as adapters do that
+// have the address of their interface, without colons, for a serial number.
 func (s *scrubber) serial(v string) string {
+	if whole, ok := s.plain[v]; ok {
+		return s.serial(whole)
+	}
 	switch {
+	case s.macs[strings.ToLower(v)]:
+		if v != strings.ToLower(v) {
+			return strings.ToUpper(s.macDigits(strings.ToLower(v)))
+		}
+		return s.macDigits(v)
 	case noSerial[strings.ToLower(v)], patterns().address.MatchString(v):
 		return v
-	case patterns().mac.FindString(v) == v, patterns().uuid.FindString(v) == v:
+	case patterns().mac.FindString(v) == v && !strings.HasSuffix(v, "_"), patterns().uuid.FindString(v) == v:
 		return s.forms(v)
 	}
 	return "SCRUBBED" + strings.ToUpper(s.hash(v, 12))
@@ -182,6 +222,8 @@ func (s *scrubber) content(name string, data []byte) []byte {
 		return withoutSerial(data)
 	case base == "edid":
 		return s.edid(data)
+	case base == "bos_descriptors":
+		return s.bos(data)
 	case strings.HasPrefix(name, "proc/"):
 		return []byte(s.proc(name, text))
 	case v == "":
@@ -196,6 +238,8 @@ func (s *scrubber) content(name string, data []byte) []byte {
 		return whole(s.mappedID(v))
 	case strings.HasSuffix(name, "/loop/backing_file"):
 		return whole(s.source(v))
+	case base == "ieee1284_id":
+		return whole(s.printer(v, s.near(dir)))
 	case base == "name" && s.isBluetooth(dir), (base == "device_name" || base == "vendor_name") && s.isPeer(dir):
 		return whole(base + " " + s.hash(v, 8))
 	case productFiles[base]:
