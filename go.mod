@@ -6,6 +6,7 @@ require (
 	github.com/cavaliergopher/cpio v1.0.1
 	github.com/gofrs/flock v0.13.1
 	github.com/google/go-cmp v0.7.0
+	github.com/google/gousb v1.1.3
 	github.com/google/renameio/v2 v2.0.2
 	github.com/jaypipes/ghw v0.27.0
 	github.com/klauspost/compress v1.20.3

@@ -56,7 +56,7 @@ func mayImport() map[string][]string {
 		"internal/lab":        below,
 		"internal/daemon":     below,
 		"internal/broker":     below,
-		"internal/cli":        append([]string{"internal/daemon", "internal/broker", "internal/sim", "internal/lab"}, below...),
+		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},
@@ -64,7 +64,7 @@ func mayImport() map[string][]string {
 		"internal/lab/labtest": {"internal/lab", "internal/hosttest"},
 		"bench":                {},
 		"bench/gensysfs":       {},
-		"bench/enumerate":      {"hostfs", "pci"},
+		"bench/enumerate":      {"hostfs", "pci", "uevent"},
 	}
 }
 

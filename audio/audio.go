@@ -152,8 +152,11 @@ func readCard(fsys fs.FS, name string, index int) (c Card, dir string, err error
 		c.Port, _ = usb.InPath(target)
 	}
 	id, err := hostfs.ReadString(fsys, class+"/"+name+"/id")
-	if err != nil {
-		errs = append(errs, err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err) // a saved machine may not state it
+	}
+	if _, gone := fs.Stat(fsys, class+"/"+name); err != nil && errors.Is(gone, fs.ErrNotExist) {
+		return c, dir, fmt.Errorf("%w: %w", errGone, gone)
 	}
 	c.ID = clean(id)
 	if driver, err := hostfs.ReadLinkBase(fsys, class+"/"+name+"/device/driver"); err == nil {

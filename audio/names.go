@@ -27,16 +27,24 @@ func nameCards(fsys fs.FS, cards []Card) error {
 	return nil
 }
 
-type idName struct{ id, name string }
+type cardText struct{ id, name, model, longName string }
 
 // parseCards reads /proc/asound/cards by the numbers of the cards. Each has two
-// lines, of which the first says what is wanted here:
+// lines, id, model and name, and the long name:
 //
 //	0 [PCH            ]: HDA-Intel - HDA Intel PCH
 //	                     HDA Intel PCH at 0x6001100000 irq 141
-func parseCards(text string) map[int]idName {
-	cards := map[int]idName{}
+func parseCards(text string) map[int]cardText {
+	cards := map[int]cardText{}
+	last := -1
 	for line := range strings.Lines(text) {
+		if c, ok := cards[last]; ok && strings.HasPrefix(line, longNameIndent) {
+			c.longName = clean(line)
+			cards[last] = c
+			last = -1
+			continue
+		}
+		last = -1
 		number, rest, ok := strings.Cut(line, " [")
 		n, err := strconv.ParseUint(strings.TrimLeft(number, " "), 10, 16)
 		if !ok || err != nil {
@@ -46,14 +54,19 @@ func parseCards(text string) map[int]idName {
 		if !ok {
 			continue
 		}
-		_, name, ok := strings.Cut(rest, " - ") // after the name of the driver
+		model, name, ok := strings.Cut(rest, " - ")
 		if !ok {
 			continue
 		}
-		cards[int(n)] = idName{clean(id), clean(name)}
+		last = int(n)
+		cards[last] = cardText{id: clean(id), name: clean(name), model: clean(model)}
 	}
 	return cards
 }
+
+// longNameIndent begins the second line of a card, which a first one cannot begin
+// with: that has the number within the first few columns.
+const longNameIndent = "                      "
 
 const maxText = 126 // characters, as many as a USB device can state
 

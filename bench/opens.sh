@@ -2,7 +2,10 @@
 # opens.sh [FUNCTIONS [USB]]: what `indy devices` opens on a machine of 3,000 PCI
 # functions, by attribute; fails if that is more than it needs. Of each function it
 # may open uevent, once, and read the link iommu_group; of a VGA controller also
-# boot_vga. It may never open config, which wakes a sleeping device.
+# boot_vga, and list its directory if it shares its slot. It may never open config,
+# which wakes a sleeping device. Of what the kernel made of devices it may list each
+# class and read the links there; of a Bluetooth device on USB it may open removable,
+# of a USB device that usb.ids does not know product.
 #
 # Looks at the machine twice: saved (--from), and as the running host, with the tree
 # mounted over /sys in a mount namespace of its own, which only root may make.
@@ -32,6 +35,9 @@ judge() {
 		allowed["^sys/bus/(pci|usb)/devices$"]; allowed["^sys/bus/usb/devices/[^/]+(/uevent)?$"]
 		allowed["^sys/kernel/iommu_groups(/N/devices)?$"]; allowed["^sys/class/(iommu|sound|drm|net|block|dmi/id)(/[^/]+)?$"]
 		allowed["^sys/class/sound/card[^/]*/(id|device/driver)$"]; allowed["^sys/class/drm/card[^/]*-[^/]*/status$"]
+		allowed["^sys/(class|bus)$"]; allowed["^sys/bus/(iio|media|thunderbolt|firewire)/devices(/[^/]+)?$"]
+		allowed["^sys/class/(ieee80211|rfkill|bluetooth|wwan|usbmisc|tty|video4linux|input|hidraw|spidev|nvme|mmc_host|tpm|tpmrm|mei|power_supply|backlight|typec)(/[^/]+)?$"]
+		allowed["^sys/bus/usb/devices/PORTPATH/(removable|product)$"]
 		allowed["^sys/class/dmi/id/[a-z_]+$"]; allowed["^sys/dev/block/[^/]+$"]; allowed["^sys/(block|fs/btrfs)$"]
 		allowed["^proc/(self/mountinfo|self/mounts|swaps|interrupts|net/route|net/ipv6_route|asound/cards)$"]
 		runtime["^sys/kernel/mm/transparent_hugepage/hpage_pmd_size$"]; runtime["^(proc/self/|sys/fs/)cgroup"]
@@ -73,6 +79,7 @@ judge() {
 			else fail(title ": opened an attribute that is not needed: " path)
 			next
 		}
+		if (kind == "list" && path ~ "^sys/bus/pci/devices/" address "$") { slots++; next }
 		ok = 0; for (a in allowed) ok = ok || shown ~ a
 		for (r in runtime) ok = ok || path ~ r
 		if (!ok) fail(title ": opened what is not needed: " path)
@@ -84,6 +91,7 @@ judge() {
 		if (uevents != functions) fail(title ": uevent opened " uevents + 0 " times for " functions " functions")
 		if (links != functions) fail(title ": iommu_group read " links + 0 " times for " functions " functions")
 		if (vga > 1) fail(title ": boot_vga opened " vga " times; one function is a VGA controller")
+		if (slots > 1) fail(title ": " slots " functions listed; one function is a VGA controller")
 		exit bad
 	}' "$2"
 }

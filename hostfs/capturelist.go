@@ -41,6 +41,8 @@ var captureRules = []captureRule{
 
 	{"groups: who cannot be parted from whom, and memory that must stay mapped",
 		"sys/kernel/iommu_groups/*", "type reserved_regions name devices/*"},
+	{"whether there are any: an empty directory says no, none says nothing", "sys/kernel", "iommu_groups/"},
+	{"that there may be IOMMU units", "sys/class", "iommu/"},
 	{"IOMMU units", "sys/class/iommu/*", `uevent intel-iommu/version intel-iommu/cap intel-iommu/ecap intel-iommu/domains_supported
 		amd-iommu/cap amd-iommu/features devices/*`},
 	{"what the firmware says of the IOMMU", "sys/firmware/acpi/tables", "DMAR IVRS VIOT"},

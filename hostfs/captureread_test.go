@@ -18,6 +18,7 @@ import (
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/uevent"
 	"github.com/project-independence/indy/usb"
 )
 
@@ -26,6 +27,13 @@ import (
 func readAll(fsys fs.FS) {
 	l, _ := laptop.Read(fsys)
 	_, _ = laptop.ReadMachine(fsys)
+	_, _ = laptop.ReadIdentity(fsys)
+	_, _ = laptop.Identify(fsys, l)
+	names := laptop.NewNames(fsys).Of(fsys)
+	for i := range l.Devices {
+		_, _ = laptop.Facts(fsys, l, &l.Devices[i])
+		_ = names.Name(&l.Devices[i])
+	}
 	functions, _ := pci.Functions(fsys)
 	var addresses []pci.Address
 	for _, f := range functions {
@@ -42,6 +50,20 @@ func readAll(fsys fs.FS) {
 		_, _ = pci.PhysicalFunction(fsys, a)
 		_, _ = pci.VirtualFunctions(fsys, a)
 		_, _ = pci.Bridges(fsys, a)
+		_ = pci.Forwards(fsys, f)
+		_, _ = pci.RuntimeControl(fsys, a)
+		_, _ = pci.Removable(fsys, a)
+		_, _ = pci.D3coldAllowed(fsys, a)
+		_, _ = pci.ReadConfig(fsys, a)
+		_, _ = pci.Link(fsys, a)
+		for bar := range 6 {
+			_, _ = pci.ResizableSizes(fsys, a, bar)
+		}
+		_, _ = pci.ReadRelations(fsys, a)
+		_, _ = pci.ReadCompanions(fsys, a, functions)
+		_, _ = pci.Resources(fsys, a)
+		_, _ = pci.ReadTopologyPath(fsys, a)
+		_, _ = pci.ReadVPD(fsys, a)
 		_, _ = gpu.MediatedTypes(fsys, a)
 		_, _ = gpu.ShadowROM(fsys, a)
 	}
@@ -61,8 +83,26 @@ func readAll(fsys fs.FS) {
 		_, _ = usb.Serial(fsys, d.Path)
 		_, _ = usb.Removable(fsys, d.Path)
 		_, _ = usb.Authorized(fsys, d.Path)
+		_, _ = usb.ReadBOS(fsys, d.Path)
+		_, _ = usb.ReadDescriptors(fsys, d.Path)
+		_, _ = usb.ReadPower(fsys, d.Path)
+		_, _ = usb.Version(fsys, d.Path)
+		_, _, _ = usb.Lanes(fsys, d.Path)
+		_, _ = usb.Configurations(fsys, d.Path)
+		_, _ = usb.ActiveConfiguration(fsys, d.Path)
+		_, _ = usb.Quirks(fsys, d.Path)
+		_, _ = usb.AuthorizedDefault(fsys, d.Path.Bus())
 	}
-	_, _ = audio.Cards(fsys)
+	_, _ = usb.Hubs(fsys)
+	_, _ = usb.Ports(fsys)
+	cards, _ := audio.Cards(fsys)
+	for _, c := range cards {
+		_, _ = audio.Codecs(fsys, c)
+		_, _ = audio.ReadDetail(fsys, c)
+		_, _ = audio.Sinks(fsys, c)
+		_, _ = audio.Streams(fsys, c)
+		_, _ = audio.USBFormats(fsys, c)
+	}
 	displays, _ := gpu.Displays(fsys, functions)
 	for _, d := range displays {
 		for _, c := range d.Connectors {
@@ -82,6 +122,7 @@ func readAll(fsys fs.FS) {
 	_, _ = gpu.MediatedParents(fsys)
 	_, _ = gpu.ReadSwitcheroo(fsys)
 	_, _ = assign.Read(fsys, l, addresses)
+	_, _ = uevent.Seqnum(fsys)
 }
 
 // asking is a machine that notes what is asked of it.

@@ -29,7 +29,12 @@ type Saved interface {
 // plain or packed with gzip, zstd or bzip2. The content says which, not the name.
 // A file is read whole and closed; see [ParseTxtar] and [ReadTar] for what it may
 // hold. Errors begin with path.
-func Open(path string) (Saved, error) {
+func Open(path string) (Saved, error) { return OpenWith(path, nil) }
+
+// OpenWith opens as [Open] does, and gives a file that is text and no txtar to
+// report, which makes a machine of it or says why not. When report gives a machine and
+// an error, the machine is what could be read, and both are returned.
+func OpenWith(path string, report func(text []byte) (*Tree, error)) (Saved, error) {
 	// A pipe is not waited for: it is refused below.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -46,11 +51,14 @@ func Open(path string) (Saved, error) {
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %s; expected a directory, a txtar or a tar archive", path, kind(st.Mode()))
 	}
-	t, err := readSaved(f)
+	t, err := readSaved(f, report)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		err = fmt.Errorf("%s: %w", path, err)
 	}
-	return t, nil
+	if t == nil {
+		return nil, err
+	}
+	return t, err
 }
 
 func kind(m fs.FileMode) string {
@@ -65,8 +73,9 @@ func kind(m fs.FileMode) string {
 
 const wanted = "expected a directory, a txtar, or a tar archive, plain or packed with gzip, zstd or bzip2"
 
-// readSaved finds by its first bytes what r holds, and reads it.
-func readSaved(r io.Reader) (*Tree, error) {
+// readSaved finds by its first bytes what r holds, and reads it. The tree is nil if
+// nothing of it could be read.
+func readSaved(r io.Reader, report func([]byte) (*Tree, error)) (*Tree, error) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	head, err := br.Peek(512)
 	if err != nil && err != io.EOF {
@@ -110,10 +119,13 @@ func readSaved(r io.Reader) (*Tree, error) {
 	}
 	if isTar(head) {
 		t, err := ReadTar(br)
-		if err != nil && packed != "" {
+		switch {
+		case err == nil:
+			return t, nil
+		case packed != "":
 			err = unpackError(packed, err)
 		}
-		return t, err
+		return nil, err
 	}
 	if packed != "" {
 		return nil, fmt.Errorf("packed with %s, but not a tar archive inside; %s", packed, wanted)
@@ -130,6 +142,9 @@ func readSaved(r io.Reader) (*Tree, error) {
 		return nil, err
 	}
 	if len(t.root.children) == 0 {
+		if report != nil {
+			return report(data)
+		}
 		return nil, errors.New("is text without a line like \"-- sys/class/dmi/id/product_name --\"; " + wanted)
 	}
 	return t, nil

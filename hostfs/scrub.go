@@ -25,6 +25,7 @@ type scrubber struct {
 	words   []string            // all of them, longest first
 	plain   map[string]string   // what they are without signs, to what they are
 	macs    map[string]bool     // the addresses of interfaces, twelve digits each
+	kinds   map[string]bool     // UUIDs that name a kind of thing, in lower case
 	hosts   []string            // names of this host, in lower case, longest first
 }
 
@@ -55,8 +56,11 @@ var commonHosts = map[string]bool{
 }
 
 func newScrubber(salt []byte, root *node) *scrubber {
-	s := &scrubber{salt: salt, root: root, serials: map[string][]string{}, plain: map[string]string{}, macs: map[string]bool{}}
+	s := &scrubber{salt: salt, root: root, serials: map[string][]string{}, plain: map[string]string{}, macs: map[string]bool{}, kinds: map[string]bool{}}
 	_ = root.visit("", func(name string, n *node) error {
+		if kind := kindUUID(name); kind != "" {
+			s.kinds[kind] = true
+		}
 		v := strings.TrimSpace(string(n.data))
 		switch {
 		case n.children != nil || n.target != "":
@@ -106,6 +110,23 @@ func onlyAlnum(v string) string {
 		}
 		return -1
 	}, v)
+}
+
+// kindUUID returns the UUID in the last element of a name when it is one that says
+// what a thing is, the same on all machines: of a WMI interface, as in
+// wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492, or of a client of the
+// management engine, 0000:00:16.0-UUID.
+func kindUUID(name string) string {
+	dir, base := path.Split(name)
+	at := patterns().uuid.FindStringIndex(base)
+	if at == nil {
+		return ""
+	}
+	before, isClient := strings.CutSuffix(base[:at[0]], "-")
+	if isClient && patterns().address.MatchString(before) || at[0] == 0 && strings.HasPrefix(path.Base(dir), "wmi_bus") {
+		return strings.ToLower(base[at[0]:at[1]])
+	}
+	return ""
 }
 
 func longestFirst(words []string) []string {

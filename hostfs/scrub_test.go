@@ -288,6 +288,11 @@ sys/devices/nvme9/hostnqn: nqn.2014-08.org.nvmexpress:uuid:{0f0f0f0f-1111-2222-3
 sys/class/dmi/id -> ../../devices/virtual/dmi/id
 sys/devices/virtual/dmi/id/chassis_asset_tag: {ASSET-0042}
 sys/devices/virtual/dmi/id/board_serial: {L1HF11223344}
+sys/bus/serio/devices/serio7 -> ../../../devices/platform/PNP0C14:00/wmi_bus/wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492/serio7
+sys/devices/platform/PNP0C14:00/wmi_bus/wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492/serio7/description: x
+sys/devices/platform/PNP0C14:00/wmi_bus/wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492/uevent: MODALIAS=wmi:9DBB5994-A997-11DA-B012-B622A1EF5492
+sys/bus/serio/devices/serio8 -> ../../../devices/pci0000:00/0000:00:16.0/0000:00:16.0-b638ab7e-94e2-4ea2-a552-d1c54b627f04/serio8
+sys/devices/pci0000:00/0000:00:16.0/0000:00:16.0-b638ab7e-94e2-4ea2-a552-d1c54b627f04/serio8/description: {b0b0ab7e-94e2-4ea2-a552-d1c54b627f04}
 proc/self/mounts: /dev/mapper/{Smith--NB--vg}-root /home/{annasmith} ext4 rw,user={annasmith} 0 0
 `
 
@@ -362,7 +367,8 @@ func TestCaptureLeaks(t *testing.T) {
 	for _, kept := range []string{"intel_iommu=on", "vfio-pci.ids=10de:1234", "pcie_aspm=off", "errors=remount-ro", "user_id=1000",
 		" /boot/efi ", "fuse.portal portal", "ip=...", "quiet -- ...\n", "username=...", "luks.name=...", "vers=3.1.1", "Stick SCRUBBED", "CRYPT-PLAIN-luks-SCRUBBED",
 		"5B10W13930", "14.86", "SD32G", "Samsung SSD 860\n", "MFG:HP;MDL:LaserJet;CMD:PCL,POSTSCRIPT;CLS:PRINTER;DES:LaserJet SCRUBBED",
-		"Headset SCRUBBED", "at usb-0000:00:14.0-9, full speed", "DELL U2720Q"} {
+		"MODALIAS=wmi:9DBB5994-A997-11DA-B012-B622A1EF5492", "/9DBB5994-A997-11DA-B012-B622A1EF5492/serio7 --",
+		"/0000:00:16.0-b638ab7e-94e2-4ea2-a552-d1c54b627f04/serio8 --", "Headset SCRUBBED", "at usb-0000:00:14.0-9, full speed", "DELL U2720Q"} {
 		if !strings.Contains(string(text), kept) {
 			t.Errorf("%q was lost", kept)
 		}

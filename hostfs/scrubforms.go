@@ -40,7 +40,7 @@ func (s *scrubber) name(v string) string {
 // element does that for one element, which may be a network interface with a MAC
 // address or another long number in its name, as enx0a1b2c3d4e5f and its lower_ link.
 func (s *scrubber) element(v string) string {
-	if to := s.forms(v); to != v {
+	if to := s.forms(v); to != v || patterns().uuid.MatchString(v) {
 		return to
 	}
 	for _, kind := range []string{"hid-", "steam-controller-"} { // named after their serial numbers
@@ -110,7 +110,7 @@ func (s *scrubber) macDigits(digits string) string {
 }
 
 func (s *scrubber) uuid(v string) string {
-	if strings.Trim(v, "0-") == "" {
+	if strings.Trim(v, "0-") == "" || s.kinds[strings.ToLower(v)] {
 		return v
 	}
 	to := s.shaped(v)

@@ -63,18 +63,54 @@ type Status struct {
 	// mode.
 	Enabled bool `json:"enabled"`
 	// Kind is intel, amd, virtio, arm-smmu, arm-smmu-v3, another unit's name, "none"
-	// without a unit and a group, or "unknown" with groups of an unnamed unit.
+	// without a unit and a group, or "unknown" with groups of an unnamed unit, or when
+	// no unit is named and nothing is said of groups.
 	Kind string `json:"kind"`
 	// Units are the entries of /sys/class/iommu.
 	Units []string `json:"units"`
+	// Unstated is set when a saved machine does not say which groups its kernel made,
+	// as a report of another program: then Enabled is false and means nothing. It is in
+	// JSON as null for enabled.
+	Unstated bool `json:"-"`
 	// InterruptRemapping says whether the kernel routes interrupts through the
 	// IOMMU, by the chips named in /proc/interrupts. Without it a device can send
 	// interrupts to the host as it likes.
 	InterruptRemapping Answer `json:"interrupt_remapping"`
 }
 
+// MarshalJSON writes enabled as null when it is unstated.
+func (s Status) MarshalJSON() ([]byte, error) {
+	type plain Status // without this method
+	out := struct {
+		Enabled *bool `json:"enabled"`
+		plain
+	}{&s.Enabled, plain(s)}
+	if s.Unstated {
+		out.Enabled = nil
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (s *Status) UnmarshalJSON(data []byte) error {
+	type plain Status
+	in := struct {
+		Enabled *bool `json:"enabled"`
+		*plain
+	}{plain: (*plain)(s)}
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	s.Enabled, s.Unstated = in.Enabled != nil && *in.Enabled, in.Enabled == nil
+	return nil
+}
+
 // ReadStatus reads the state of the IOMMU. What a machine does not state is
 // unknown; the error joins what could not be read for other reasons.
+//
+// A kernel has both /sys/class/iommu and /sys/kernel/iommu_groups, or neither. A
+// machine with the first and without the second leaves it open whether there are
+// groups.
 func ReadStatus(fsys fs.FS, groups []Group) (Status, error) {
 	s := Status{Kind: "none", Units: []string{}}
 	var errs []error
@@ -85,11 +121,15 @@ func ReadStatus(fsys fs.FS, groups []Group) (Status, error) {
 	for _, u := range units {
 		s.Units = append(s.Units, u.Name())
 	}
+	if err == nil && len(groups) == 0 {
+		_, err := fs.Lstat(fsys, groupsDir)
+		s.Unstated = errors.Is(err, fs.ErrNotExist)
+	}
 	s.Enabled = slices.ContainsFunc(groups, func(g Group) bool { return len(units) > 0 || !IsNoIOMMU(fsys, g.ID) })
 	switch {
 	case len(units) > 0:
 		s.Kind = kind(s.Units[0])
-	case s.Enabled:
+	case s.Enabled, s.Unstated:
 		s.Kind = "unknown"
 	}
 	interrupts, err := fs.ReadFile(fsys, "proc/interrupts")

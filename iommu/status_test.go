@@ -51,13 +51,17 @@ func TestStatus(t *testing.T) {
 		{"another", "apple-dart.1", []string{"0:"}, "", "", iommu.Status{Enabled: true, Kind: "apple-dart.1", Units: []string{"apple-dart.1"}}},
 		{"groups without a named unit", "", []string{"0:"}, "", "", iommu.Status{Enabled: true, Kind: "unknown", Units: []string{}}},
 		{"none", "", nil, "", plain, iommu.Status{Kind: "none", Units: []string{}, InterruptRemapping: iommu.No}},
-		{"a unit and no group", "dmar0", nil, "", "", iommu.Status{Kind: "intel", Units: []string{"dmar0"}}},
+		{"a unit and no group", "dmar0", []string{}, "", "", iommu.Status{Kind: "intel", Units: []string{"dmar0"}}},
+		{"a unit and nothing of groups", "dmar0", nil, "", "", iommu.Status{Kind: "intel", Units: []string{"dmar0"}, Unstated: true}},
 		{"no-IOMMU mode", "", []string{"0:", "1:"}, "0 1", "", iommu.Status{Kind: "none", Units: []string{}}},
 		{"no-IOMMU mode beside", "", []string{"0:", "1:"}, "0", "", iommu.Status{Enabled: true, Kind: "unknown", Units: []string{}}},
 		{"labels and nonsense", "", nil, "", "IR-PCI-MSI\n: 1 IR-x\nNMI: 5 IR-PCI-MSI\n7:\n8: 1 2 3\n", iommu.Status{Kind: "none", Units: []string{}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tr := tree(t, tt.groups...)
+			if tt.groups != nil {
+				must(t, tr.Mkdir("sys/kernel/iommu_groups"))
+			}
 			for u := range strings.FieldsSeq(tt.units) {
 				must(t, tr.Symlink("../../devices/virtual/iommu/"+u, "sys/class/iommu/"+u))
 			}
@@ -75,6 +79,22 @@ func TestStatus(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestStatusUnstated(t *testing.T) {
+	tr := new(hostfs.Tree)
+	must(t, tr.Mkdir("sys/class/iommu"))
+	s, err := iommu.ReadStatus(tr, nil)
+	must(t, err)
+	if want := (iommu.Status{Kind: "unknown", Units: []string{}, Unstated: true}); cmp.Diff(want, s) != "" {
+		t.Error(cmp.Diff(want, s))
+	}
+	// Groups that functions say they are in are there, listed or not.
+	groups, err := iommu.Groups(tr, functions(t, "0000:00:02.0=0"))
+	must(t, err)
+	if s, err := iommu.ReadStatus(tr, groups); err != nil || !s.Enabled || s.Unstated {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
@@ -109,6 +129,31 @@ func TestAnswerJSON(t *testing.T) {
 	s, err := json.Marshal(iommu.Status{Kind: "none", Units: []string{}})
 	if want := `{"enabled":false,"kind":"none","units":[],"interrupt_remapping":null}`; string(s) != want || err != nil {
 		t.Errorf("%s, %v", s, err)
+	}
+}
+
+// What is not stated is null in JSON and comes back as it was.
+func TestStatusJSON(t *testing.T) {
+	for _, tt := range []struct {
+		s    iommu.Status
+		json string
+	}{
+		{iommu.Status{Kind: "none", Units: []string{}, Unstated: true}, `{"enabled":null,"kind":"none","units":[],"interrupt_remapping":null}`},
+		{iommu.Status{Enabled: true, Kind: "intel", Units: []string{"dmar0"}, InterruptRemapping: iommu.Yes}, `{"enabled":true,"kind":"intel","units":["dmar0"],"interrupt_remapping":true}`},
+		{iommu.Status{Kind: "none", Units: []string{}}, `{"enabled":false,"kind":"none","units":[],"interrupt_remapping":null}`},
+	} {
+		data, err := json.Marshal(tt.s)
+		if string(data) != tt.json || err != nil {
+			t.Errorf("%s, %v; want %s", data, err, tt.json)
+		}
+		var back iommu.Status
+		if err := json.Unmarshal(data, &back); err != nil || cmp.Diff(tt.s, back) != "" {
+			t.Errorf("%s: %v %s", data, err, cmp.Diff(tt.s, back))
+		}
+	}
+	var s iommu.Status
+	if err := json.Unmarshal([]byte(`{"enabled":"yes"}`), &s); err == nil {
+		t.Error("a string is accepted")
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 // others, with what carries it.
 type block struct {
 	name      string
+	path      string        // below /sys/devices, empty when the link does not lead there
 	parent    string        // of a partition the name of its disk
 	virtual   bool          // under /sys/devices/virtual
 	functions []pci.Address // every PCI function in its path
@@ -80,6 +81,9 @@ func (b *blocks) add(name, target string) {
 		functions: pci.InPath(target), virtual: strings.Contains(target, "/virtual/"),
 	}
 	d.port, _ = usb.InPath(target)
+	if p, err := pathIn(target); err == nil {
+		d.path = p
+	}
 	if _, rest, ok := strings.Cut(target, "/nvme-subsystem/"); ok {
 		d.functions = subsystemFunctions(b.fsys, rest)
 	}

@@ -80,7 +80,7 @@ func TestDisks(t *testing.T) {
 				h.put("sys/fs/btrfs/b4d1/devices/nvme0n1p2", "")
 				h.put("sys/fs/btrfs/b4d1/devices/sda", "")
 			},
-			uses: "host-disk: /, btrfs member on nvme0n1p2" + below + "host-disk: btrfs member on sda: 0000:00:14.0 1-2\n", nvme: used, xhci: used,
+			uses: "host-disk: /, btrfs member on nvme0n1p2" + below + "host-disk: btrfs member on sda: 0000:00:14.0 1-2\n", nvme: used, xhci: used + " carries",
 		},
 		{
 			name: "NVMe of several paths", build: func(h *host) {
@@ -182,7 +182,7 @@ func TestDisks(t *testing.T) {
 			name: "no table and a USB disk", build: func(h *host) {
 				h.usb(xhci, "1-2", "8/6/80 usb-storage")
 				must(h.t, h.Remove("proc/self/mountinfo"))
-			}, nvme: unknown, xhci: unknown,
+			}, nvme: unknown, xhci: unknown + " carries",
 		},
 		{
 			name: "no directory of partitions", build: func(h *host) {
@@ -225,7 +225,7 @@ func TestUSBDisk(t *testing.T) {
 	l := h.read()
 	expect(t, l, "1-2", "refused host-disk usb-alone")
 	expect(t, l, "1-3", "unknown usb-alone")
-	expect(t, l, "0000:00:14.0", "refused host-disk")
+	expect(t, l, "0000:00:14.0", "refused host-disk carries")
 	expect(t, l, "0000:04:00.0", "assignable")
 	want := []string{"dev/bus/usb/001/001", "dev/sda", "dev/sda1"}
 	if diff := cmp.Diff(want, find(t, l, "1-2").Nodes); diff != "" {

@@ -1,7 +1,9 @@
 // Package laptop joins what pci, usb, audio, gpu and iommu read into one machine:
-// its devices by role, what the host itself needs of them, and for each a first
-// verdict on whether it can go to a guest.
+// its devices by role, what the kernel made of each, which of them are one thing in
+// the hand, what the host itself needs, and for each a first verdict on whether it
+// can go to a guest. Devices on neither PCI nor USB are among them.
 //
 // [Read] works on the live host and on a saved machine alike and changes nothing.
-// Names of vendors and devices are a lookup beside the facts: see [Names].
+// [Facts] says more of one device, each fact with its file. Names of vendors and
+// devices are a lookup beside the facts: see [Names].
 package laptop

@@ -28,10 +28,11 @@ func (e *FindError) Error() string {
 	return fmt.Sprintf("%q may be any of %s; name one by its address", e.Word, strings.Join(ids, ", "))
 }
 
-// Find returns the device that word names: an address (01:00.0 is in domain 0000),
-// a USB port path, an id as pci:0000:01:00.0, a role that only one device plays, or
-// a part of a name that only one device has. Names may be nil. The error is a
-// *[FindError].
+// Find returns the device that word names: an address (01:00.0 is in domain 0000), a
+// USB port path, an id as pci:0000:01:00.0 or i2c:i2c-ELAN0001:00, the kernel's name
+// of a device on neither bus, a role that only one device plays, the name or node of
+// what the kernel made of one (wlan0, hci0, /dev/video0), or a part of a name that
+// only one device has. Names may be nil. The error is a *[FindError].
 func (l *Laptop) Find(word string, names *Names) (*Device, error) {
 	if a, err := pci.ParseAddress(strings.TrimPrefix(word, "pci:")); err == nil {
 		if d := l.Function(a); d != nil {
@@ -47,10 +48,21 @@ func (l *Laptop) Find(word string, names *Names) (*Device, error) {
 		}
 		return nil, &FindError{Word: word}
 	}
+	matches := l.matching(func(d *Device) bool { return d.Other != nil && d.ID() == word })
+	if len(matches) == 0 {
+		matches = l.matching(func(d *Device) bool { return d.Other != nil && d.Other.Name == word })
+	}
 	part := strings.ToLower(word)
-	matches := l.matching(func(d *Device) bool { return d.Role() == Role(part) })
+	if len(matches) == 0 {
+		matches = l.matching(func(d *Device) bool { return d.Role() == Role(part) })
+	}
 	if len(matches) == 0 {
 		matches = l.matching(func(d *Device) bool { return slices.Contains(d.Roles, Role(part)) })
+	}
+	if node := strings.TrimPrefix(word, "/"); len(matches) == 0 && word != "" {
+		matches = l.matching(func(d *Device) bool {
+			return slices.Contains(d.Nodes, node) || slices.ContainsFunc(d.Classes, func(c ClassDevice) bool { return c.Name == word })
+		})
 	}
 	if len(matches) == 0 && names != nil && word != "" {
 		matches = l.matching(func(d *Device) bool { return strings.Contains(strings.ToLower(names.Name(d)), part) })

@@ -9,6 +9,8 @@ const (
 	Assignable Verdict = "assignable"
 	// WithCompanions: only together with the other functions of its IOMMU group.
 	WithCompanions Verdict = "with-companions"
+	// ShareOnly: it stays with the host, and guests use it through what the host offers.
+	ShareOnly Verdict = "share-only"
 	// Refused: a finding of severity Block says why not.
 	Refused Verdict = "refused"
 	// Undecided: a finding of severity Gap says what is not known.
@@ -49,6 +51,8 @@ const (
 	ReservedDirect  Code = "reserved-direct"   // the firmware's memory is mapped for it
 	NoReset         Code = "no-reset"          // the kernel knows no way to reset it
 	USBAlone        Code = "usb-alone"         // only its controller can be assigned
+	HostOnly        Code = "host-only"         // on no bus that can be handed over
+	Carries         Code = "carries"           // other devices hang on it
 	Partial         Code = "partly-read"       // some attributes could not be read
 	VirtualInUse    Code = "virtual-in-use"    // a physical function with virtual ones enabled
 	BoundToVFIO     Code = "bound-to-vfio"     // already on vfio-pci

@@ -2,6 +2,7 @@ package laptop_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -200,9 +201,25 @@ func check(t testing.TB, l *laptop.Laptop) {
 	}
 	for i := range l.Devices {
 		d := &l.Devices[i]
-		if len(d.Roles) == 0 || !known[d.Role()] || d.Verdict == "" || (d.PCI == nil) == (d.USB == nil) {
+		if len(d.Roles) == 0 || !known[d.Role()] || d.Verdict == "" || kinds(d) != 1 {
 			t.Errorf("%s: roles %v, verdict %q", d.ID(), d.Roles, d.Verdict)
 			continue
+		}
+		if len(l.Devices) < 500 && !roundTrip(l, d) {
+			t.Errorf("%s: not found by its id", d.ID())
+		}
+		for _, c := range d.Classes {
+			if c.Class == "" || c.Name == "" || strings.HasPrefix(c.Node, "/") || strings.ContainsAny(c.Name+c.Node+c.Path, "\n\x1b") {
+				t.Errorf("%s: class device %+v", d.ID(), c)
+			}
+		}
+		if o := l.Device(d.PartOf); (o == nil) != (d.PartOf == "") || o != nil && (o == d || o.PartOf != "" || !slices.ContainsFunc(o.Parts, func(p laptop.Part) bool { return p.ID == d.ID() })) {
+			t.Errorf("%s: part of %q", d.ID(), d.PartOf)
+		}
+		for _, p := range d.Parts {
+			if o := l.Device(p.ID); p.Role == "" || p.Why == "" || p.Evidence == "" || (p.ID == "") == (p.Interfaces == nil) || p.ID != "" && (o == nil || o.PartOf != d.ID()) {
+				t.Errorf("%s: part %+v", d.ID(), p)
+			}
 		}
 		block, gap, along := false, false, false
 		for _, f := range d.Findings {
@@ -230,6 +247,8 @@ func check(t testing.TB, l *laptop.Laptop) {
 			want = laptop.Undecided
 		case others:
 			want = laptop.WithCompanions
+		case d.Other != nil:
+			want = laptop.ShareOnly
 		default:
 			want = laptop.Assignable
 		}
@@ -244,4 +263,21 @@ func check(t testing.TB, l *laptop.Laptop) {
 
 func isBridge(f *pci.Function) bool {
 	return f.IsBridge() || f.Class.Sub() == 0x0600 || f.Class.Sub() == 0x0601
+}
+
+// kinds is how many of the three kinds of device d is.
+func kinds(d *laptop.Device) int {
+	n := 0
+	for _, is := range []bool{d.PCI != nil, d.USB != nil, d.Other != nil} {
+		if is {
+			n++
+		}
+	}
+	return n
+}
+
+// roundTrip reports whether the id of a device finds it.
+func roundTrip(l *laptop.Laptop, d *laptop.Device) bool {
+	found, err := l.Find(d.ID(), nil)
+	return err == nil && found.ID() == d.ID() && l.Device(d.ID()) != nil && l.Device(d.ID()).ID() == d.ID()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/project-independence/indy/audio"
@@ -15,50 +16,69 @@ import (
 
 // A Laptop is one machine, read once.
 type Laptop struct {
-	Devices []Device      // PCI functions by address, then USB devices by port path
+	Devices []Device      // PCI functions by address, USB devices by port path, then others by id
 	Groups  []iommu.Group // in the order of their numbers
 	IOMMU   iommu.Status
 	Uses    []Use // what the host itself needs
 }
 
-// A Device is one PCI function or one USB device. Hubs are left out: they are
-// neither assigned nor shared.
+// A Device is one PCI function, one USB device, or one device on neither bus that a
+// person knows by what it does. Hubs are left out: they are neither assigned nor
+// shared. Of PCI, USB and Other one is not nil.
 type Device struct {
-	PCI     *pci.Function // nil for a USB device
-	USB     *usb.Device   // nil for a PCI function
-	Display *gpu.Display  // what a display function shows, else nil
+	PCI     *pci.Function
+	USB     *usb.Device
+	Other   *Other
+	Display *gpu.Display // what a display function shows, else nil
 
 	// Roles are what a person would call the device, the most telling first; there
 	// is always one.
 	Roles    []Role
-	Nodes    []string // below /dev, without the leading slash
+	Classes  []ClassDevice // what the kernel made of it
+	Nodes    []string      // below /dev, without the leading slash
 	Verdict  Verdict
 	Findings []Finding // what led to the verdict
+
+	// PartOf is the id of the device that this one is a part of: one thing in the
+	// hand that shows as several devices. Empty for most.
+	PartOf string
+
+	// Parts are what the device consists of besides, or if it is of several things in
+	// one, all of them: see [Part].
+	Parts []Part
 }
 
-// Bus returns pci or usb.
+// Bus returns pci, usb, or the bus of a device on neither.
 func (d *Device) Bus() string {
-	if d.USB != nil {
+	switch {
+	case d.PCI != nil:
+		return "pci"
+	case d.USB != nil:
 		return "usb"
 	}
-	return "pci"
+	return d.Other.Bus
 }
 
-// Where returns the address of a PCI function or the port path of a USB device.
+// Where returns the address of a PCI function, the port path of a USB device, or the
+// kernel's name of another.
 func (d *Device) Where() string {
-	if d.USB != nil {
+	switch {
+	case d.PCI != nil:
+		return d.PCI.Address.String()
+	case d.USB != nil:
 		return d.USB.Path.String()
 	}
-	return d.PCI.Address.String()
+	return d.Other.Name
 }
 
-// ID returns pci:ADDRESS or usb:PORTPATH.
+// ID returns pci:ADDRESS, usb:PORTPATH or BUS:NAME.
 func (d *Device) ID() string { return d.Bus() + ":" + d.Where() }
 
 // Role returns the first of the device's roles.
 func (d *Device) Role() Role { return d.Roles[0] }
 
-// Group returns the IOMMU group of a PCI function; a USB device has none of its own.
+// Group returns the IOMMU group of a PCI function; other devices have none of their
+// own.
 func (d *Device) Group() iommu.GroupID {
 	if d.PCI == nil {
 		return iommu.GroupID{}
@@ -66,11 +86,26 @@ func (d *Device) Group() iommu.GroupID {
 	return d.PCI.Group
 }
 
-// Driver returns the driver of a PCI function, or the drivers of a USB device's
-// interfaces separated by commas. It is empty when there is none.
+// Controller returns the PCI function that a USB device or one on neither bus hangs
+// on, and with which it changes hands. It is the zero Address when there is none.
+func (d *Device) Controller() pci.Address {
+	switch {
+	case d.USB != nil:
+		return d.USB.Controller
+	case d.Other != nil:
+		return d.Other.Controller
+	}
+	return pci.Address{}
+}
+
+// Driver returns the driver of a device, or the drivers of a USB device's interfaces
+// separated by commas. It is empty when there is none.
 func (d *Device) Driver() string {
-	if d.PCI != nil {
+	switch {
+	case d.PCI != nil:
 		return d.PCI.Driver
+	case d.Other != nil:
+		return d.Other.Driver
 	}
 	var drivers []string
 	for _, i := range d.USB.Interfaces {
@@ -83,16 +118,42 @@ func (d *Device) Driver() string {
 
 // Function returns the device of the PCI function a, or nil.
 func (l *Laptop) Function(a pci.Address) *Device {
-	i, ok := slices.BinarySearchFunc(l.Devices, a, func(d Device, a pci.Address) int {
-		if d.PCI == nil {
-			return 1
+	i, ok := sort.Find(len(l.Devices), func(i int) int {
+		if f := l.Devices[i].PCI; f != nil {
+			return a.Compare(f.Address)
 		}
-		return d.PCI.Address.Compare(a)
+		return -1
 	})
 	if !ok {
 		return nil
 	}
 	return &l.Devices[i]
+}
+
+// Device returns the device with the given id, or nil.
+func (l *Laptop) Device(id string) *Device {
+	if name, ok := strings.CutPrefix(id, "pci:"); ok || id == "" {
+		a, err := pci.ParseAddress(name)
+		if err != nil {
+			return nil
+		}
+		return l.Function(a)
+	}
+	i := slices.IndexFunc(l.Devices, func(d Device) bool { return d.ID() == id })
+	if i < 0 {
+		return nil
+	}
+	return &l.Devices[i]
+}
+
+// Carried returns the devices that hang on a PCI function and change hands with it:
+// those of a USB controller, or what is on the I2C bus, the UART or the board's
+// bridge that the function is.
+func (l *Laptop) Carried(a pci.Address) []*Device {
+	if !a.IsValid() {
+		return nil
+	}
+	return l.matching(func(d *Device) bool { return d.Controller() == a })
 }
 
 // Group returns the group with the given number, or nil.
@@ -183,15 +244,19 @@ func Read(fsys fs.FS) (*Laptop, error) {
 	note(err)
 	l.Uses = host.uses
 
+	classes, err := readClasses(fsys)
+	note(err)
+
 	for _, f := range functions {
-		l.Devices = append(l.Devices, Device{PCI: &f, Roles: pciRoles(f)})
+		l.Devices = append(l.Devices, Device{PCI: &f})
 	}
 	for _, d := range usbDevices {
 		if !d.Hub {
-			l.Devices = append(l.Devices, Device{USB: &d, Roles: usbRoles(d)})
+			l.Devices = append(l.Devices, Device{USB: &d})
 		}
 	}
-	l.addNodes(cards, displays, disks)
+	note(l.join(fsys, classes, cards, displays, disks))
+	note(l.findParts(fsys))
 	l.judge(fsys, host)
 	return l, errors.Join(errs...)
 }
@@ -202,42 +267,4 @@ func unlessMissing(err error, found int) error {
 		return nil
 	}
 	return err
-}
-
-func (l *Laptop) addNodes(cards []audio.Card, displays []gpu.Display, disks *blocks) {
-	ports := map[usb.PortPath]*Device{}
-	for i := range l.Devices {
-		if d := &l.Devices[i]; d.USB != nil {
-			ports[d.USB.Path] = d
-			if node := d.USB.Node(); node != "" {
-				d.Nodes = append(d.Nodes, node)
-			}
-		}
-	}
-	for _, c := range cards {
-		d := ports[c.Port]
-		if d == nil && c.Function.IsValid() {
-			d = l.Function(c.Function)
-		}
-		if d != nil {
-			d.Nodes = append(d.Nodes, c.Nodes...)
-		}
-	}
-	for _, g := range displays {
-		if d := l.Function(g.Function); d != nil {
-			d.Display = &g
-			d.Nodes = append(d.Nodes, g.Nodes...)
-		}
-	}
-	for _, b := range disks.list {
-		if d := ports[b.port]; d != nil {
-			d.Nodes = append(d.Nodes, b.node())
-			continue
-		}
-		for _, a := range b.functions {
-			if d := l.Function(a); d != nil && d.Role() == Storage {
-				d.Nodes = append(d.Nodes, b.node())
-			}
-		}
-	}
 }

@@ -39,6 +39,16 @@ func everything(t testing.TB) *hostfs.Tree {
 	h.mount("0:31", "/", "btrfs", "/dev/mapper/root")
 	h.put("sys/fs/btrfs/b4d1/devices/dm-0", "")
 	h.swap("/dev/sda")
+	h.class("bluetooth", xhci+"/usb1/1-3/1-3:1.0/bluetooth/hci0")
+	h.class("rfkill", xhci+"/usb1/1-3/1-3:1.0/bluetooth/hci0/rfkill0", "type=bluetooth")
+	h.class("tpm", "LNXSYSTM:00/LNXSYBUS:00/MSFT0101:00/tpm/tpm0", "tpm_version_major=2")
+	h.put("sys/devices/LNXSYSTM:00/LNXSYBUS:00/MSFT0101:00/uevent", "DRIVER=tpm_crb\nMODALIAS=acpi:MSFT0101:\n")
+	h.class("input", "platform/i8042/serio0/input/input3", "name=AT keyboard")
+	h.class("iio", "platform/a.0/b.1/iio:device0", "name=als")
+	h.link("../../../../bus/platform", "sys/devices/platform/a.0/b.1/subsystem")
+	h.function("pci0000:00/0000:00:01.0/0000:01:00.0", "030000", "nouveau", 9)
+	h.function("pci0000:00/0000:00:01.0/0000:01:00.1", "040300", "snd_hda_intel", 9)
+	h.put("sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/consumer:pci:0000:01:00.1", "")
 	return h.Tree
 }
 
@@ -77,7 +87,8 @@ func survive(t testing.TB, tr *hostfs.Tree, before *laptop.Laptop, name string) 
 	check(t, after)
 	for i := range before.Devices {
 		d := &before.Devices[i]
-		if strings.Contains(name, d.Where()) {
+		// What is on neither bus is there for its class devices, and is what they are.
+		if strings.Contains(name, d.Where()) || slices.ContainsFunc(d.Classes, func(c laptop.ClassDevice) bool { return strings.Contains(name, "/"+c.Name) }) {
 			continue
 		}
 		j := slices.IndexFunc(after.Devices, func(a laptop.Device) bool { return a.ID() == d.ID() })
@@ -213,6 +224,23 @@ func TestHostile(t *testing.T) {
 			h.route("y", "00000000", "00000000")
 			h.mount("8:0", "/", "ext4", "/dev/x")
 		},
+		"thousands of class devices": func(h *host) {
+			for i := range 3000 {
+				h.link(fmt.Sprintf("../../devices/platform/i8042/serio%d/input/input%d", i, i), fmt.Sprint("sys/class/input/input", i))
+				h.link(fmt.Sprintf("../../devices/%s/net/e%d", nvme, i), fmt.Sprint("sys/class/net/e", i))
+			}
+		},
+		"class devices of one name, or with none": func(h *host) {
+			for i, to := range []string{"../../devices/platform/a/x/input/input0", "../../devices/platform/b/x/input/input1", "../../devices/", "../../devices/..",
+				"../../devices//platform", "devices/platform/a\x1b[2J/input/input5", "../../devices/" + strings.Repeat("platform/", 3000) + "x", "input7", "../../devices/virtual"} {
+				h.link(to, fmt.Sprint("sys/class/input/input", i))
+			}
+			h.link("../../devices/pci0000:00/0000:00:1d.0/0000:04:00.0/net/\x1b[2J", "sys/class/net/\x1b[2J")
+			h.put("sys/class/hidraw", "a file")
+			h.link("../class/tpm", "sys/class/tpm")
+			h.link("../../devices/platform/s/subsystem", "sys/devices/platform/s/subsystem")
+			h.link("../../devices/platform/s/t/u/input/input20", "sys/class/input/input20")
+		},
 		"a deep path": func(h *host) {
 			deep := strings.Repeat("pci0000:00/0000:00:01.0/", 5000)
 			h.link("../../devices/"+deep+"x", "sys/class/block/x")
@@ -226,7 +254,7 @@ func TestHostile(t *testing.T) {
 			l, _ := laptop.Read(h)
 			check(t, l)
 			d := find(t, l, "0000:04:00.0")
-			if d.Verdict == laptop.Assignable && !strings.Contains(name, "route") && !strings.Contains(name, "interface") && name != "a deep path" {
+			if d.Verdict == laptop.Assignable && !strings.Contains(name, "route") && !strings.Contains(name, "class") && !strings.Contains(name, "interface") && name != "a deep path" {
 				t.Errorf("NVMe: %s", codes(d))
 			}
 			if len(l.Uses) > 10000 || len(d.Findings) > 10000 {

@@ -14,15 +14,15 @@ const lookAgain = "look at the running machine, or capture it again as root"
 // needs tells what the host loses with a device.
 type needs struct {
 	hostUses
-	functions map[pci.Address][]Use  // what depends on a PCI function
-	ports     map[usb.PortPath][]Use // and on a USB device
-	behind    map[pci.Address][]Role // what the devices of a USB controller play
-	bootKnown bool                   // some display says that the firmware started on it
+	functions map[pci.Address][]Use     // what depends on a PCI function
+	ports     map[usb.PortPath][]Use    // and on a USB device
+	carried   map[pci.Address][]*Device // what hangs on a function
+	bootKnown bool                      // some display says that the firmware started on it
 }
 
 func newNeeds(l *Laptop, host hostUses) *needs {
 	n := &needs{
-		hostUses: host, functions: map[pci.Address][]Use{}, ports: map[usb.PortPath][]Use{}, behind: map[pci.Address][]Role{},
+		hostUses: host, functions: map[pci.Address][]Use{}, ports: map[usb.PortPath][]Use{}, carried: map[pci.Address][]*Device{},
 	}
 	for _, u := range host.uses {
 		for i, a := range u.Functions {
@@ -36,8 +36,8 @@ func newNeeds(l *Laptop, host hostUses) *needs {
 	}
 	for i := range l.Devices {
 		d := &l.Devices[i]
-		if d.USB != nil && d.USB.Controller.IsValid() {
-			n.behind[d.USB.Controller] = append(n.behind[d.USB.Controller], d.Roles...)
+		if c := d.Controller(); c.IsValid() {
+			n.carried[c] = append(n.carried[c], d)
 		}
 		n.bootKnown = n.bootKnown || d.Display != nil && d.Display.BootVGA == gpu.Yes
 	}
@@ -52,10 +52,13 @@ func (n *needs) of(d *Device) []Finding {
 		findings = append(findings, f)
 	}
 	var uses []Use
-	if d.USB != nil {
+	switch {
+	case d.USB != nil:
 		uses = n.ports[d.USB.Path]
-	} else {
+	case d.PCI != nil:
 		uses = n.functions[d.PCI.Address]
+	default:
+		return nil // it is not handed over
 	}
 	for _, u := range uses {
 		f := Finding{Code: u.Code, Severity: Block}
@@ -89,6 +92,9 @@ func (n *needs) of(d *Device) []Finding {
 			Evidence: "/proc/net/route", Remedy: lookAgain,
 		})
 	}
+	if d.PCI != nil && len(n.carried[d.PCI.Address]) > 0 {
+		add(carries(d.PCI.Address, n.carried[d.PCI.Address]))
+	}
 	if d.Display != nil {
 		if f, ok := n.screen(d); ok {
 			add(f)
@@ -97,14 +103,12 @@ func (n *needs) of(d *Device) []Finding {
 	return findings
 }
 
-// plays reports whether the device, or one behind it if it is a USB controller,
-// plays one of the roles.
+// plays reports whether the device, or one that hangs on it, plays one of the roles.
 func (n *needs) plays(d *Device, roles ...Role) bool {
-	all := d.Roles
-	if d.PCI != nil {
-		all = slices.Concat(all, n.behind[d.PCI.Address])
+	is := func(d *Device) bool {
+		return slices.ContainsFunc(d.Roles, func(r Role) bool { return slices.Contains(roles, r) })
 	}
-	return slices.ContainsFunc(all, func(r Role) bool { return slices.Contains(roles, r) })
+	return is(d) || d.PCI != nil && slices.ContainsFunc(n.carried[d.PCI.Address], is)
 }
 
 // screen says whether the host's screen goes dark without a display function. The

@@ -34,7 +34,7 @@ func TestPCIRoles(t *testing.T) {
 		{"0c0340", "thunderbolt", Thunderbolt}, {"0c03fe", "", System}, {"0c0500", "i801_smbus", System}, {"0c8000", "intel-spi", System},
 		{"0d1100", "", Bluetooth}, {"0d4000", "iosm", WWAN}, {"0d4100", "", WWAN}, {"0d0000", "", System},
 		{"108000", "ccp", System}, {"118000", "proc_thermal_pci", System}, {"130000", "", System}, {"120000", "", System},
-		{"ff0000", "rtsx_pci", Storage}, {"ff0000", "alcor_pci", Storage}, {"ff0000", "mhi-pci-generic", WWAN}, {"ff0000", "mtk_t7xx", WWAN},
+		{"ff0000", "rtsx_pci", Storage}, {"ff0000", "alcor_pci", Storage}, {"ff0000", "mhi-pci-generic", WWAN}, {"ff0000", "mhi_pci_generic", WWAN}, {"ff0000", "mtk-t7xx", WWAN}, {"0c8000", "intel_quickspi", Input}, {"048000", "snd-pci-acp6x", Audio}, {"ff0000", "mtk_t7xx", WWAN},
 		{"ff0000", "", System}, {"000000", "", System}, {"", "", System}, {"", "snd_hda_intel", Audio},
 	} {
 		f := pci.Function{Driver: tt.driver}
@@ -44,7 +44,7 @@ func TestPCIRoles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := pciRoles(f); !slices.Equal(got, []Role{tt.want}) {
+		if got := pciRoles(f, nil); !slices.Equal(got, []Role{tt.want}) {
 			t.Errorf("class %q, driver %q: %v, want %s", tt.class, tt.driver, got, tt.want)
 		}
 	}
@@ -68,6 +68,13 @@ func TestUSBRoles(t *testing.T) {
 		{"MBIM", "2cb7", "02/0e/00=cdc_mbim 0a/00/02", "wwan"},
 		{"QMI", "1199", "ff/ff/ff=qmi_wwan ff/00/00=qcserial", "wwan"},
 		{"modem", "0572", "02/02/01 0a/00/00", "modem"},
+		{"WWAN with a management line", "413c", "02/02/01=cdc_acm 0a/00/00 02/09/01=cdc_wdm 02/0d/00=cdc_ncm", "wwan modem ethernet"},
+		{"keyboard with a serial line", "feed", "02/02/00=cdc_acm 0a/00/00 03/00/00", "input"},
+		{"serial line alone", "2341", "02/02/00=cdc_acm 0a/00/00", "modem"},
+		{"fingerprint reader, Goodix with a serial line", "27c6", "02/02/01 0a/00/00", "fingerprint"},
+		{"touchpad of Goodix with a serial line", "27c6", "02/02/01 0a/00/00 03/00/00", "modem input"},
+		{"game controller", "045e", "ff/5d/01=xpad", "input"},
+		{"WLAN of a family", "0bda", "ff/ff/ff=rtw89_8851bu", "wlan"},
 		{"MBIM and modem", "2cb7", "02/02/01 02/0e/00", "wwan modem"},
 		{"ECM", "0525", "02/06/00 0a/00/00", "ethernet"},
 		{"NCM", "0525", "02/0d/00", "ethernet"},
@@ -105,7 +112,7 @@ func TestUSBRoles(t *testing.T) {
 			d.Interfaces = append(d.Interfaces, i)
 		}
 		var got []string
-		for _, r := range usbRoles(d) {
+		for _, r := range usbRoles(d, nil) {
 			got = append(got, string(r))
 		}
 		if s := strings.Join(got, " "); s != tt.want {

@@ -32,6 +32,8 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) {
 		switch {
 		case d.USB != nil:
 			d.Findings = append(own[i], l.usbAlone(d))
+		case d.Other != nil:
+			d.Findings = []Finding{hostOnly(d)}
 		case d.PCI.IsBridge() || isPlatform(*d.PCI):
 			detail := "a bridge stays with the host; the devices behind it go without it"
 			if !StaysWithHost(*d.PCI) {
@@ -63,6 +65,8 @@ func verdict(findings []Finding) Verdict {
 			return Refused
 		case f.Severity == Gap:
 			v = Undecided
+		case f.Code == HostOnly && v == Assignable:
+			v = ShareOnly
 		case f.Code == Companions && v == Assignable:
 			v = WithCompanions
 		}
@@ -184,6 +188,14 @@ func (l *Laptop) noGroup(d *Device) Finding {
 			Evidence: evidence(d.PCI.Address, "iommu_group"),
 		}
 	}
+	if l.IOMMU.Unstated {
+		return Finding{
+			Code: GroupUnknown, Severity: Gap, Device: d.ID(),
+			Detail:   "which IOMMU groups there are, or that there are none, is not stated",
+			Evidence: "/sys/kernel/iommu_groups",
+			Remedy:   lookAgain,
+		}
+	}
 	return Finding{
 		Code: NoIOMMU, Severity: Block, Device: d.ID(),
 		Detail:   "the kernel made no IOMMU groups: a guest's device could read and write all of the host's memory",
@@ -202,6 +214,30 @@ func (l *Laptop) usbAlone(d *Device) Finding {
 		f.Remedy = "see indy why " + c.String()
 	}
 	return f
+}
+
+func hostOnly(d *Device) Finding {
+	f := Finding{
+		Code: HostOnly, Severity: Info, Device: d.ID(), Evidence: "/sys/devices/" + d.Other.Path,
+		Detail: d.Where() + " is on no bus that can be handed over; the host shares it",
+	}
+	if c := d.Other.Controller; c.IsValid() {
+		f.Detail += ". It hangs on " + c.String() + ", and the host loses it with that"
+		f.Remedy = "see indy why " + c.String()
+	}
+	return f
+}
+
+// carries says what the host loses along with a function, because it hangs on it.
+func carries(a pci.Address, carried []*Device) Finding {
+	names := make([]string, 0, min(len(carried), maxNamed))
+	for _, d := range carried[:min(len(carried), maxNamed)] {
+		names = append(names, d.Where()+" ("+string(d.Role())+")")
+	}
+	return Finding{
+		Code: Carries, Severity: Warning, Device: "pci:" + a.String(), Evidence: "/sys/bus/pci/devices/" + a.String(),
+		Detail: a.String() + " carries " + some(names, len(carried)) + ", which the host loses with it",
+	}
 }
 
 // maxNamed is how many members of a list are named to a person.

@@ -128,7 +128,14 @@ func TestIsolation(t *testing.T) {
 				must(h.t, h.Remove("sys/devices/"+f+"/iommu_group"))
 			}
 			must(h.t, h.Remove("sys/kernel/iommu_groups"))
+			must(h.t, h.Mkdir("sys/kernel/iommu_groups"))
 		}, "refused no-iommu"},
+		{"groups not stated", func(h *host) {
+			for _, f := range []string{nvme, xhci, "pci0000:00/0000:00:1d.0"} {
+				must(h.t, h.Remove("sys/devices/"+f+"/iommu_group"))
+			}
+			must(h.t, h.Remove("sys/kernel/iommu_groups"))
+		}, "unknown group-unknown"},
 		{"no-IOMMU mode", func(h *host) {
 			must(h.t, h.Remove("sys/class/iommu"))
 			for _, g := range []string{"1", "2", "3"} {
@@ -148,7 +155,7 @@ func TestIsolation(t *testing.T) {
 			tt.build(h)
 			l := h.read()
 			expect(t, l, "0000:04:00.0", tt.want)
-			if enabled := !strings.Contains(tt.want, "no-iommu") || tt.name == "no-IOMMU mode for what no unit covers"; l.IOMMU.Enabled != enabled {
+			if enabled := !strings.Contains(tt.want, "no-iommu") && tt.name != "groups not stated" || tt.name == "no-IOMMU mode for what no unit covers"; l.IOMMU.Enabled != enabled {
 				t.Errorf("IOMMU enabled: %v", l.IOMMU.Enabled)
 			}
 		})

@@ -98,14 +98,47 @@ func RuntimeControl(fsys fs.FS, a Address) (string, error) {
 // (power_state, since Linux 5.10). Reading it wakes nothing.
 func PowerState(fsys fs.FS, a Address) (string, error) { return attribute(fsys, a, "power_state") }
 
+// D3coldAllowed reports whether the kernel may take the function's power away while
+// it is idle (d3cold_allowed). It is a permission; whether the machine can do it is
+// not said.
+func D3coldAllowed(fsys fs.FS, a Address) (bool, error) {
+	s, err := attribute(fsys, a, "d3cold_allowed")
+	if err == nil && s != "0" && s != "1" {
+		err = opError("read d3cold_allowed of", a, fmt.Errorf("%q is neither 0 nor 1", short(s)))
+	}
+	return err == nil && s == "1", err
+}
+
+// Removable reports whether a user can unplug the function: the kernel says
+// removable of what sits behind a port that the firmware calls external-facing,
+// such as Thunderbolt (removable, since Linux 5.14). Other functions have no such
+// file, which is [fs.ErrNotExist] and says nothing. What the kernel knows of the
+// port itself, and whether it distrusts the function, is in no file.
+func Removable(fsys fs.FS, a Address) (bool, error) {
+	s, err := attribute(fsys, a, "removable")
+	if err != nil {
+		return false, err
+	}
+	switch s {
+	case "removable":
+		return true, nil
+	case "fixed":
+		return false, nil
+	case "unknown":
+		return false, opError("read removable of", a, fmt.Errorf("the kernel says unknown: %w", fs.ErrNotExist))
+	}
+	return false, opError("read removable of", a, fmt.Errorf("%q is none of removable, fixed and unknown", short(s)))
+}
+
 // Forwards reports whether other functions sit behind this one, whatever its class
 // says: the kernel gives secondary_bus_number to functions with a bridge's header
-// only. Saved machines may lack the file; then the class decides.
+// only. The file is looked for and not read, because since Linux 6.18 reading it
+// wakes the bridge. Saved machines may lack it; then the class decides.
 func Forwards(fsys fs.FS, f Function) bool {
 	if f.IsBridge() {
 		return true
 	}
-	_, err := attribute(fsys, f.Address, "secondary_bus_number")
+	_, err := fs.Lstat(fsys, devices+"/"+f.Address.String()+"/secondary_bus_number")
 	return err == nil
 }
 

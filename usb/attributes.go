@@ -31,13 +31,18 @@ func oddValue(p PortPath, name, value string) error {
 // it: 1.5, 12, 480, 5000, 10000, 20000 or unknown (speed).
 func Speed(fsys fs.FS, p PortPath) (string, error) {
 	s, err := attribute(fsys, p, "speed")
-	if err != nil || s == "unknown" {
-		return s, err
-	}
-	if _, err := strconv.ParseUint(strings.Replace(s, ".", "", 1), 10, 32); err != nil {
+	switch {
+	case err != nil:
+		return "", err
+	case !isSpeed(s):
 		return "", oddValue(p, "speed", s)
 	}
 	return s, nil
+}
+
+func isSpeed(s string) bool {
+	_, err := strconv.ParseUint(strings.Replace(s, ".", "", 1), 10, 32)
+	return err == nil || s == "unknown"
 }
 
 // ProductName returns what the device says it is called (product). The text is

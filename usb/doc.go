@@ -5,7 +5,12 @@
 // [Devices] lists them for the price of one link and one file each, and one file
 // for each interface. What only some callers need (names, serial number, speed,
 // whether a device is built in) is read by a function of its own when it is asked
-// for. Nothing here opens a device and nothing here writes.
+// for. Nothing here opens a device and nothing here writes; package
+// [github.com/project-independence/indy/usb/live] does what takes an open device.
+//
+// [ReadDescriptors] has all that a device says of itself, down to what its
+// microphones and modems can do, and [Descriptors.Functions] says which interfaces
+// go together. [Ports] lists the sockets of the machine, also the empty ones.
 //
 // A device is found by its [PortPath], the way through the ports of the hubs from
 // the bus: two identical devices differ there, and it stays when the device takes

@@ -110,6 +110,7 @@ func TestWords(t *testing.T) {
 		{2, "no refusal of this name", []string{"plan", "02:00.0", "--allow", "bridge"}},
 		{4, "a bridge stays with the host", []string{"assign", "03:00.0"}},
 		{5, "controller 0000:00:14.0", []string{"assign", "1-1"}},
+		{5, "serio0 is on no bus that can be handed over; the host shares it (unsupported operation)\n", []string{"assign", "serio0"}},
 		{2, "nothing to start from", []string{"run"}},
 		{2, "guest name", []string{"run", "--name", "No/Name", "--disk", "x.raw"}},
 		{2, "--accel", []string{"run", "--accel", "warp", "--disk", "x.raw"}},
@@ -185,7 +186,7 @@ func TestDevicesJSON(t *testing.T) {
 	for _, d := range got.Devices {
 		for _, field := range []string{
 			"id", "bus", "address", "path", "role", "roles", "class", "vendor_id", "device_id", "subsystem_vendor_id",
-			"subsystem_device_id", "vendor", "device", "driver", "iommu_group", "nodes", "verdict", "findings",
+			"subsystem_device_id", "vendor", "device", "driver", "iommu_group", "nodes", "classes", "parts", "part_of", "verdict", "findings",
 		} {
 			if _, ok := d[field]; !ok {
 				t.Errorf("%v lacks %s", d["id"], field)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -127,14 +126,14 @@ func (m *machine) disksFree(env *Env, p *assign.Plan, req *request) error {
 		// A USB disk goes where its controller goes.
 		taken := d.PCI != nil && d.Role() == laptop.Storage && slices.Contains(p.Devices, d.PCI.Address) ||
 			d.USB != nil && slices.Contains(p.Devices, d.USB.Controller)
-		for _, node := range d.Nodes {
-			if !taken || strings.Count(node, "/") > 1 { // as dev/bus/usb and dev/snd, which no file system is on
+		for _, c := range d.Classes {
+			if !taken || c.Class != "block" || c.Node == "" { // no other node has a file system on it
 				continue
 			}
-			if err := env.DiskFree(node); err != nil {
+			if err := env.DiskFree(c.Node); err != nil {
 				findings = append(findings, laptop.Finding{
 					Code: laptop.HostDisk, Severity: laptop.Block, Device: d.ID(),
-					Detail: fmt.Sprintf("/%s is in use: %v", node, err), Evidence: "/" + node,
+					Detail: fmt.Sprintf("/%s is in use: %v", c.Node, err), Evidence: "/" + c.Node,
 					Remedy: "unmount it, close what maps it, or stop the guest that has it",
 				})
 			}

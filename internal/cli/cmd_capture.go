@@ -61,8 +61,8 @@ what could not be read for another reason is one, after the rest was saved.
 				saved.Bytes = st.Size()
 			}
 			var others []error
-			for _, err := range joined(cerr) {
-				saved.Unreadable = append(saved.Unreadable, newUnread(err))
+			for _, err := range append(joined(flags.partly), joined(cerr)...) {
+				saved.Unreadable = append(saved.Unreadable, newUnread(err, flags.from))
 				if !errors.Is(err, fs.ErrPermission) {
 					others = append(others, err)
 				}
@@ -79,7 +79,7 @@ what could not be read for another reason is one, after the rest was saved.
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&flags.from, "from", "", "capture from this saved machine instead of this host, to convert it")
+	cmd.Flags().StringVar(&flags.from, "from", "", "capture from this saved machine or report instead of this host, to convert it")
 	flags.addJSON(cmd)
 	cmd.Flags().BoolVar(&raw, "raw", false, "keep serial numbers, MAC addresses, UUIDs and host names")
 	cmd.Flags().BoolVar(&config, "config", false, "also take the config space of each function, which may wake it")
@@ -94,7 +94,7 @@ type capture struct {
 	Unreadable []unread `json:"unreadable"`
 }
 
-// An unread is one file, link or directory that could not be read.
+// An unread is one file, link or directory that could not be read, or what of a report.
 type unread struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
@@ -102,8 +102,10 @@ type unread struct {
 	denied bool
 }
 
-func newUnread(err error) unread {
-	u := unread{Reason: printable(err.Error()), denied: errors.Is(err, fs.ErrPermission)}
+// newUnread makes one of an error, which is about a file of the machine or, of a
+// report, about a record in the file from.
+func newUnread(err error, from string) unread {
+	u := unread{Path: from, Reason: printable(err.Error()), denied: errors.Is(err, fs.ErrPermission)}
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		u.Path, u.Reason = printable(p.Path), printable(p.Err.Error())

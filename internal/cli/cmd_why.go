@@ -3,15 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/project-independence/indy/gpu"
 	"github.com/project-independence/indy/laptop"
-	"github.com/project-independence/indy/pci"
-	"github.com/project-independence/indy/usb"
 )
 
 func newWhyCommand(env *Env) *cobra.Command {
@@ -31,10 +27,15 @@ the file it comes from and what to do about it.
 				if err != nil {
 					return err
 				}
+				facts, err := laptop.Facts(m.fsys, m.Laptop, d)
+				m.err = errors.Join(m.err, err)
 				if flags.json {
-					return writeJSON(env, toJSON(m, d))
+					return writeJSON(env, struct {
+						deviceJSON
+						Facts []laptop.Fact `json:"facts"`
+					}{toJSON(m, d), append([]laptop.Fact{}, facts...)})
 				}
-				writeWhy(env, m, d)
+				writeWhy(env, m, d, facts)
 				return nil
 			})
 		},
@@ -43,26 +44,18 @@ the file it comes from and what to do about it.
 	return cmd
 }
 
-func writeWhy(env *Env, m *machine, d *laptop.Device) {
+func writeWhy(env *Env, m *machine, d *laptop.Device, facts []laptop.Fact) {
 	w := env.Stdout
-	fmt.Fprintf(w, "%s  %s\n", env.paint(bold, d.Where()), m.names.Name(d))
-	var t table
-	line := func(label, value string) {
-		if value != "" {
-			t.add("  "+label, value)
-		}
+	fmt.Fprintf(w, "%s  %s\n", env.paint(bold, d.Where()), printable(m.names.Name(d)))
+	t := table{least: []int{0, 24, 20}, ragged: []int{0, 32}, colours: []func(int, string) colour{2: func(int, string) colour { return dim }}}
+	t.add("  role", joinRoles(d.Roles), "")
+	for _, f := range facts {
+		t.add("  "+f.Name, f.Value, f.Source)
 	}
-	t.add("  role", joinRoles(d.Roles))
-	if d.PCI != nil {
-		describeFunction(m, d, line)
-	} else {
-		describeUSB(m, d, line)
+	if len(d.Nodes) > 0 {
+		t.add("  nodes", "/"+strings.Join(d.Nodes, " /"), "")
 	}
-	line("nodes", "/"+strings.Join(d.Nodes, " /"))
-	if len(d.Nodes) == 0 {
-		t.rows = t.rows[:len(t.rows)-1]
-	}
-	t.writePlain(w)
+	t.writePlain(env, w)
 	fmt.Fprintf(w, "\nverdict: %s\n", env.paint(verdictColour(d.Verdict), string(d.Verdict)))
 	if len(d.Findings) == 0 {
 		fmt.Fprintln(w, "  no disk, route or screen of the host depends on it, and it is alone in its IOMMU group")
@@ -80,80 +73,5 @@ func writeWhy(env *Env, m *machine, d *laptop.Device) {
 		if f.Remedy != "" {
 			fmt.Fprintf(w, "    remedy:  %s\n", f.Remedy)
 		}
-	}
-}
-
-func describeFunction(m *machine, d *laptop.Device, line func(label, value string)) {
-	f := d.PCI
-	line("class", f.Class.String())
-	ids := f.Vendor.String() + ":" + f.Device.String()
-	if f.SubsystemVendor.Known() {
-		ids += ", subsystem " + f.SubsystemVendor.String() + ":" + f.SubsystemDevice.String()
-	}
-	line("ids", ids)
-	line("driver", or(f.Driver, "none"))
-	if s, err := pci.DriverOverride(m.fsys, f.Address); err == nil {
-		line("driver override", s)
-	}
-	line("IOMMU group", f.Group.String())
-	switch methods, err := pci.ResetMethods(m.fsys, f.Address); {
-	case err == nil && len(methods) > 0:
-		line("reset methods", strings.Join(methods, " "))
-	case errors.Is(err, fs.ErrNotExist):
-		line("reset methods", "none stated")
-	}
-	power, _ := pci.PowerState(m.fsys, f.Address)
-	if runtime, err := pci.RuntimeStatus(m.fsys, f.Address); err == nil {
-		power = strings.TrimSpace(power + " " + runtime)
-	}
-	line("power", power)
-	if above, err := pci.Bridges(m.fsys, f.Address); err == nil {
-		line("behind", joinAddresses(above))
-	}
-	if pf, err := pci.PhysicalFunction(m.fsys, f.Address); err == nil && pf.IsValid() {
-		line("virtual function of", pf.String())
-	}
-	if vfs, err := pci.VirtualFunctions(m.fsys, f.Address); err == nil {
-		line("virtual functions", joinAddresses(vfs))
-	}
-	if d.Display != nil {
-		line("boot display", d.Display.BootVGA.String())
-		for _, c := range d.Display.Connectors {
-			line("connector", c.Name+" "+string(c.Status)+panel(c))
-		}
-	}
-	for i := range m.Devices {
-		if u := m.Devices[i].USB; u != nil && u.Controller == f.Address {
-			line("carries", u.Path.String()+" "+joinRoles(m.Devices[i].Roles)+", "+m.names.Name(&m.Devices[i]))
-		}
-	}
-	for _, u := range m.Uses {
-		for _, a := range u.Functions {
-			if a == f.Address {
-				line("the host's", u.What)
-			}
-		}
-	}
-}
-
-func panel(c gpu.Connector) string {
-	if c.Panel {
-		return " (built-in panel)"
-	}
-	return ""
-}
-
-func describeUSB(m *machine, d *laptop.Device, line func(label, value string)) {
-	u := d.USB
-	line("class", u.Class.String())
-	line("ids", u.Vendor.String()+":"+u.Product.String())
-	if c := u.Controller; c.IsValid() {
-		line("controller", c.String())
-	}
-	if s, err := usb.Speed(m.fsys, u.Path); err == nil {
-		line("speed", s+" Mbit/s")
-	}
-	for _, i := range u.Interfaces {
-		line(fmt.Sprintf("interface %d", i.Number), i.Class.String()+" "+or(i.Driver, "no driver"))
 	}
 }

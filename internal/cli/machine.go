@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/hostfs/importer"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
 )
@@ -20,10 +21,12 @@ type reading struct {
 	from  string
 	given func() bool // whether there is a --from
 	json  bool
+
+	partly error // what open could not read of a report
 }
 
 func (r *reading) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&r.from, "from", "", "look at the machine saved in this directory, txtar or tar archive instead of this host")
+	cmd.Flags().StringVar(&r.from, "from", "", "look at the machine saved in this directory, txtar, tar archive or report instead of this host")
 	r.given = func() bool { return cmd.Flags().Changed("from") }
 	r.addJSON(cmd)
 }
@@ -40,12 +43,27 @@ func (r *reading) open(env *Env) (fs.FS, func(), error) {
 		}
 		return env.Host, func() {}, nil
 	}
-	saved, err := hostfs.Open(r.from)
-	if err != nil {
+	saved, err := openSaved(r.from)
+	if saved == nil {
 		return nil, nil, err
 	}
+	r.partly = err
 	return saved, func() { _ = saved.Close() }, nil
 }
+
+// openSaved opens a saved machine or a report of another program. With a machine the
+// error is what could not be read of it.
+func openSaved(path string) (hostfs.Saved, error) {
+	return hostfs.OpenWith(path, func(text []byte) (*hostfs.Tree, error) {
+		t, _, err := importer.Parse(text)
+		if errors.Is(err, importer.ErrUnknown) {
+			err = fmt.Errorf("is text, but %w: a directory, a txtar, a tar archive, %s", errNoMachine, importer.Accepted)
+		}
+		return t, err
+	})
+}
+
+var errNoMachine = errors.New("no machine in any form that --from takes")
 
 // machine is a machine that has been read, with what could not be.
 type machine struct {
@@ -57,8 +75,9 @@ type machine struct {
 
 func readMachine(env *Env, fsys fs.FS) *machine {
 	l, err := laptop.Read(fsys)
-	// Names come from the lists installed here, whichever machine is looked at.
-	return &machine{l, fsys, laptop.NewNames(env.Names), err}
+	// Names come from the lists installed here, whichever machine is looked at, and
+	// from its devices where the lists know none.
+	return &machine{l, fsys, laptop.NewNames(env.Names).Of(fsys), err}
 }
 
 // look opens and reads a machine, lets the command show it, and says what could
@@ -70,6 +89,7 @@ func (r *reading) look(env *Env, show func(*machine) error) error {
 	}
 	defer done()
 	m := readMachine(env, fsys)
+	m.err = errors.Join(r.partly, m.err)
 	if err := show(m); err != nil {
 		return err
 	}
@@ -88,7 +108,12 @@ func (m *machine) functions(words []string) ([]pci.Address, error) {
 			return nil, err
 		}
 		if d.PCI == nil {
-			return nil, fmt.Errorf("%s: %s (%w); %s", w, d.Findings[len(d.Findings)-1].Detail, errors.ErrUnsupported, d.Findings[len(d.Findings)-1].Remedy)
+			why := d.Findings[len(d.Findings)-1]
+			err := fmt.Errorf("%s: %s (%w)", w, why.Detail, errors.ErrUnsupported)
+			if why.Remedy != "" {
+				err = fmt.Errorf("%w; %s", err, why.Remedy)
+			}
+			return nil, err
 		}
 		if !slices.Contains(found, d.PCI.Address) {
 			found = append(found, d.PCI.Address)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,6 +62,8 @@ type Env struct {
 	Viable   func(iommu.GroupID) error
 	InUse    func(iommu.GroupID) error
 	DiskFree func(node string) error
+
+	Listen func() (Events, error) // to what the running host says of its devices
 }
 
 // OS returns the environment of this process.
@@ -68,13 +71,15 @@ func OS(version string) *Env {
 	e := &Env{
 		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
-		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive,
+		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
 		if w, _, err := term.GetSize(fd); err == nil {
 			e.Width = w
 		}
 		e.Colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	} else if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		e.Width = n // for a pager
 	}
 	return e
 }
@@ -293,9 +298,9 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 	root.SetErr(env.Stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newCaptureCommand(env),
+		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newWatchCommand(env), newCaptureCommand(env),
 		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env),
-		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env),
+		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env), newDiffCommand(env),
 	)
 	root.SetHelpCommand(newHelpCommand())
 	root.InitDefaultCompletionCmd(args...)

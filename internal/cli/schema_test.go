@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,13 +48,35 @@ func TestSchemas(t *testing.T) {
 				t.Errorf("indy %s --from %s: exit %d: %s", what, m, code, &stderr)
 			}
 			validate(t, what, stdout.Bytes())
+			if what == "devices" {
+				validateWhy(t, m, stdout.Bytes())
+			}
 		}
+	}
+}
+
+// validateWhy asks for each device of a machine, as listed.
+func validateWhy(t *testing.T, machine string, listed []byte) {
+	t.Helper()
+	var list struct {
+		Devices []struct{ ID string }
+	}
+	if err := json.Unmarshal(listed, &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range list.Devices {
+		var stdout, stderr bytes.Buffer
+		env := cli.Env{Names: os.DirFS(filepath.Join(hosttest.Root(t), "testdata", "ids")), Stdout: &stdout, Stderr: &stderr, Getenv: os.Getenv}
+		if code := cli.Main([]string{"why", d.ID, "--json", "--from", machine}, &env); code != 0 {
+			t.Errorf("indy why %s --from %s: exit %d: %s", d.ID, machine, code, &stderr)
+		}
+		validate(t, "why", stdout.Bytes())
 	}
 }
 
 func TestSchemasOfHandingOver(t *testing.T) {
 	c := newConsole(t)
-	json := func(code int, args ...string) []byte {
+	document := func(code int, args ...string) []byte {
 		t.Helper()
 		stdout, stderr, got := c.run(append(args, "--json")...)
 		if got != code {
@@ -61,15 +84,15 @@ func TestSchemasOfHandingOver(t *testing.T) {
 		}
 		return []byte(stdout + stderr)
 	}
-	validate(t, "plan", json(0, "plan", "--with-companions", "04:01.0"))
-	validate(t, "leases", json(0, "leases"))
-	json(0, "assign", "--guest", "work", "02:00.0")
-	validate(t, "leases", json(0, "leases"))
-	validate(t, "plan", json(0, "plan", "02:00.0"))
-	validate(t, "error", json(4, "assign", "02:00.0"))
-	validate(t, "error", json(4, "plan", "04:01.0"))
-	validate(t, "error", json(2, "why", "nothing"))
-	if got := string(json(0, "release", "--all")); !strings.Contains(got, `"0000:02:00.0"`) {
+	validate(t, "plan", document(0, "plan", "--with-companions", "04:01.0"))
+	validate(t, "leases", document(0, "leases"))
+	document(0, "assign", "--guest", "work", "02:00.0")
+	validate(t, "leases", document(0, "leases"))
+	validate(t, "plan", document(0, "plan", "02:00.0"))
+	validate(t, "error", document(4, "assign", "02:00.0"))
+	validate(t, "error", document(4, "plan", "04:01.0"))
+	validate(t, "error", document(2, "why", "nothing"))
+	if got := string(document(0, "release", "--all")); !strings.Contains(got, `"0000:02:00.0"`) {
 		t.Errorf("release: %s", got)
 	}
 }

@@ -1,0 +1,197 @@
+package laptop
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/project-independence/indy/iommu"
+)
+
+// compareEvidence compares the evidence of the kind with index k. It reports false
+// when neither side has any.
+func compareEvidence(k int, a, b *item) (Comparison, bool) {
+	c := Comparison{Kind: evidenceKinds[k].kind, Weight: evidenceKinds[k].weight}
+	if a != nil {
+		c.Before, c.Source = a.value[k].Value, a.value[k].Source
+	}
+	if b != nil && b.value[k].Value != "" {
+		c.After, c.Source = b.value[k].Value, b.value[k].Source
+	}
+	if a != nil && b != nil {
+		c.Agrees = agrees(k, a, b)
+	}
+	return c, c.Before != "" || c.After != ""
+}
+
+// agrees says whether what is known of the kind with index k before and after is the
+// same.
+func agrees(k int, a, b *item) iommu.Answer {
+	before, after := a.value[k].Value, b.value[k].Value
+	if before == "" || after == "" {
+		return iommu.Unknown
+	}
+	switch kind := evidenceKinds[k].kind; kind {
+	case BySerial:
+		return sameNames(set{a.serial}, set{b.serial})
+	case ByMAC:
+		return sameNames(a.macs, b.macs)
+	case ByWWID:
+		return sameNames(a.wwids, b.wwids)
+	case ByPort:
+		return sameFacts(before, after)
+	case ByInterfaces:
+		added, removed := otherInterfaces(a, b)
+		return answer(len(added)+len(removed) == 0)
+	}
+	return answer(before == after)
+}
+
+func answer(yes bool) iommu.Answer {
+	if yes {
+		return iommu.Yes
+	}
+	return iommu.No
+}
+
+// sameNames compares names that only one device has. One in common is enough: a
+// device may have got another interface.
+func sameNames(a, b set) iommu.Answer {
+	a, b = slices.DeleteFunc(slices.Clone(a), isEmpty), slices.DeleteFunc(slices.Clone(b), isEmpty)
+	if len(a) == 0 || len(b) == 0 {
+		return iommu.Unknown
+	}
+	for _, name := range a {
+		if _, found := slices.BinarySearch(b, name); found {
+			return iommu.Yes
+		}
+	}
+	if slices.ContainsFunc(a, isScrubbed) || slices.ContainsFunc(b, isScrubbed) {
+		return iommu.Unknown
+	}
+	return iommu.No
+}
+
+func isEmpty(s string) bool { return s == "" }
+
+// otherUnit reports whether a and b are two things for certain: each says who it is.
+func otherUnit(a, b *item) bool {
+	return agrees(BySerial.index(), a, b) == iommu.No || agrees(ByMAC.index(), a, b) == iommu.No
+}
+
+// sameFacts compares NAME=VALUE words by the names that both have.
+func sameFacts(a, b string) iommu.Answer {
+	known := map[string]string{}
+	for word := range strings.FieldsSeq(a) {
+		name, value, _ := strings.Cut(word, "=")
+		known[name] = value
+	}
+	result := iommu.Unknown
+	for word := range strings.FieldsSeq(b) {
+		name, value, _ := strings.Cut(word, "=")
+		switch before, ok := known[name]; {
+		case !ok:
+		case before != value:
+			return iommu.No
+		default:
+			result = iommu.Yes
+		}
+	}
+	return result
+}
+
+// otherInterfaces returns the classes of interfaces that a device offers after and
+// not before, and the other way round. Interfaces that a driver chose among those
+// the descriptors offer are no others; neither is a disk that speaks UAS.
+func otherInterfaces(a, b *item) (added, removed []string) {
+	k := ByInterfaces.index()
+	before, after := a.value[k], b.value[k]
+	if before.Value == "" || after.Value == "" {
+		return nil, nil
+	}
+	if d := a.get(ByDescriptors); d != "" && d == b.get(ByDescriptors) {
+		return nil, nil
+	}
+	whole := func(e Evidence) bool { return strings.HasSuffix(e.Source, "/descriptors") }
+	was, is := plainClasses(before.Value), plainClasses(after.Value)
+	if !whole(before) || whole(after) {
+		removed = without(was, is)
+	}
+	if whole(before) || !whole(after) {
+		added = without(is, was)
+	}
+	return added, removed
+}
+
+// plainClasses are the classes of interfaces, with one for both ways in which a disk
+// speaks: bulk only (50) and UAS (62). Which is offered depends on the speed.
+func plainClasses(value string) set {
+	var all set
+	for _, class := range splitSet(value) {
+		if class == "080662" {
+			class = "080650"
+		}
+		all.add(class)
+	}
+	return all
+}
+
+// without returns the names of s that are not in t.
+func without(s, t set) []string {
+	var rest []string
+	for _, name := range s {
+		if _, found := slices.BinarySearch(t, name); !found {
+			rest = append(rest, name)
+		}
+	}
+	return rest
+}
+
+// modeNote says when another thing at the same USB port may be the same hardware: a
+// modem that was a disk first, a device that waits for firmware (DFU, class fe01).
+func modeNote(a, b *item) string {
+	if a.bus != "usb" || a.ids == "" || b.ids == "" || a.ids == b.ids {
+		return ""
+	}
+	maker := func(i *item) string { v, _, _ := strings.Cut(i.ids, ":"); return v }
+	update := func(i *item) bool {
+		return slices.ContainsFunc(splitSet(i.get(ByInterfaces)), func(c string) bool { return strings.HasPrefix(c, "fe01") })
+	}
+	serial := a.get(BySerial)
+	if maker(a) == maker(b) || update(a) || update(b) || serial != "" && serial == b.get(BySerial) {
+		return "may be the same hardware in another mode"
+	}
+	return ""
+}
+
+// isScrubbed reports whether a name may be one that a scrubbed capture put in place of
+// another: it says nothing when it differs. MAC addresses begin with 02 there, as a
+// few real ones do, and UUIDs have no mark at all.
+func isScrubbed(name string) bool { return scrubbedName().MatchString(name) }
+
+// scrubbedName is compiled when it is first needed.
+var scrubbedName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:SCRUBBED[0-9A-F]{12}|02(?::[0-9A-Fa-f]{2}){5,19}|02(?:-[0-9A-Fa-f]{2}){5}|` +
+		`[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$`)
+})
+
+// isPlaceholder reports whether a serial number is none: empty words, one sign over and
+// over, or digits in their order, which makers leave in what they copy.
+func isPlaceholder(serial string) bool {
+	s := strings.ToLower(serial)
+	switch s {
+	case "", "none", "n/a", "unknown", "default string", "not specified", "not applicable", "to be filled by o.e.m.", "1234567890abcdef":
+		return true
+	}
+	const hexadecimal, decimal = "0123456789abcdef0123456789abcdef", "0123456789012345678901234567890"
+	if strings.Trim(s, s[:1]) == "" {
+		return true
+	}
+	for _, counted := range []string{hexadecimal, decimal} {
+		if len(s) >= 4 && (strings.HasPrefix(counted, s) || strings.HasPrefix(counted[1:], s)) {
+			return true
+		}
+	}
+	return false
+}

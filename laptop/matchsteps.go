@@ -1,0 +1,214 @@
+package laptop
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/project-independence/indy/iommu"
+)
+
+// couple makes two items mates.
+func couple(a, b *item) { a.mate, b.mate = b, a }
+
+// unique returns the items for which key gives something that no other item of their
+// side has.
+func (m *matcher) unique(side int, key func(*item) string) map[string]*item {
+	found := make(map[string]*item, len(m.items[side]))
+	for _, i := range m.items[side] {
+		k := key(i)
+		if k == "" {
+			continue
+		}
+		if _, twice := found[k]; twice {
+			found[k] = nil
+			continue
+		}
+		found[k] = i
+	}
+	return found
+}
+
+// pairs calls do for each two that have the same key, which nothing else has, and
+// that are not yet settled.
+func (m *matcher) pairs(key func(*item) string, do func(a, b *item)) {
+	later := m.unique(newer, key)
+	for k, a := range m.unique(older, key) {
+		if b := later[k]; a != nil && b != nil && !a.settled() && !b.settled() {
+			do(a, b)
+		}
+	}
+}
+
+// sameUnit pairs what has the same name of its own, and the same ids: names are
+// unique among what one maker calls by one name only.
+func (m *matcher) sameUnit(kind Kind, name func(*item) string) {
+	m.pairs(func(i *item) string {
+		n := name(i)
+		if n == "" || i.ids == "" {
+			return ""
+		}
+		return i.bus + " " + i.ids + " " + n
+	}, func(a, b *item) {
+		if kind != BySerial && otherUnit(a, b) {
+			return
+		}
+		couple(a, b)
+		a.unit, b.unit = true, true
+	})
+}
+
+// inPlace pairs what is at the same place and may be the same thing.
+func (m *matcher) inPlace(place func(*item) string) {
+	m.pairs(func(i *item) string {
+		p := place(i)
+		if p == "" {
+			return ""
+		}
+		return i.bus + " " + p
+	}, func(a, b *item) {
+		if agrees(ByIDs.index(), a, b) != iommu.No && !otherUnit(a, b) {
+			couple(a, b)
+		}
+	})
+}
+
+// onlyOne pairs what is at another place, when there is one alone on each side with
+// all that is known of its make.
+func (m *matcher) onlyOne() {
+	m.pairs(func(i *item) string {
+		if i.unit || i.ids == "" {
+			return ""
+		}
+		return strings.Join([]string{i.bus, i.ids, i.get(BySubsystem), i.get(ByRevision), i.get(ByClass),
+			i.get(ByDescriptors), i.get(ByInterfaces)}, " ")
+	}, func(a, b *item) {
+		if !otherUnit(a, b) {
+			couple(a, b)
+		}
+	})
+}
+
+// A trait is what decides whether two of the same ids can be the same thing.
+type trait struct {
+	serial, mac bool // it has one that would have been found again
+	subsystem   string
+}
+
+// A flock are the items of one side with the same ids and traits: what one of them
+// may be, each may.
+type flock struct {
+	loose  []*item // not settled
+	placed []*item // matched by what others have as well
+}
+
+// sameModel pairs what is left over with the same ids, when there is one alone on
+// each side. What has several candidates is ambiguous.
+func (m *matcher) sameModel() {
+	herds := map[string]*[2]map[trait]*flock{}
+	for side := range m.items {
+		for _, i := range m.items[side] {
+			if i.unit || i.ids == "" {
+				continue
+			}
+			key := i.bus + " " + i.ids
+			if herds[key] == nil {
+				herds[key] = &[2]map[trait]*flock{{}, {}}
+			}
+			t := trait{
+				serial:    i.serial != "" && !isScrubbed(i.serial),
+				mac:       len(i.macs) > 0 && !slices.ContainsFunc(i.macs, isScrubbed),
+				subsystem: i.get(BySubsystem),
+			}
+			f := herds[key][side][t]
+			if f == nil {
+				f = new(flock)
+				herds[key][side][t] = f
+			}
+			if i.settled() {
+				f.placed = append(f.placed, i)
+			} else {
+				f.loose = append(f.loose, i)
+			}
+		}
+	}
+	for _, herd := range herds {
+		settleHerd(herd)
+	}
+}
+
+func (t trait) mayBe(u trait) bool {
+	return !(t.serial && u.serial) && !(t.mac && u.mac) &&
+		(t.subsystem == "" || u.subsystem == "" || t.subsystem == u.subsystem)
+}
+
+// mostCandidates is how many of them are told of an ambiguous device.
+const mostCandidates = 16
+
+// candidates are what an item may be on the other side.
+type candidates struct {
+	loose, placed int     // how many of either there are
+	first         []*item // in their order, loose and placed
+}
+
+func newCandidates(t trait, others map[trait]*flock) candidates {
+	var c candidates
+	for u, f := range others {
+		if !t.mayBe(u) {
+			continue
+		}
+		c.loose += len(f.loose)
+		c.placed += len(f.placed)
+		for _, list := range [][]*item{f.loose, f.placed} { // both in order
+			c.first = append(c.first, list[:min(mostCandidates, len(list))]...)
+		}
+	}
+	slices.SortFunc(c.first, func(i, j *item) int { return i.order - j.order })
+	c.first = c.first[:min(mostCandidates, len(c.first))]
+	return c
+}
+
+// settleHerd settles the items of one make.
+func settleHerd(herd *[2]map[trait]*flock) {
+	may := map[*flock]candidates{}
+	alone := map[*item]*item{} // of what has one candidate and no twin, the candidate
+	for side := range herd {
+		for t, f := range herd[side] {
+			if len(f.loose) == 0 {
+				continue
+			}
+			c := newCandidates(t, herd[1-side])
+			if c.loose == 0 {
+				continue // gone, or new
+			}
+			may[f] = c
+			if len(f.loose) == 1 && c.loose == 1 && c.placed == 0 {
+				alone[f.loose[0]] = c.first[0]
+			}
+		}
+	}
+	for a, b := range alone {
+		if a.side == older && alone[b] == a {
+			couple(a, b)
+		}
+	}
+	for f, c := range may {
+		for _, i := range f.loose {
+			if i.mate == nil {
+				i.candidates = c.first
+			}
+		}
+	}
+}
+
+// otherThing pairs what is left over at the same place.
+func (m *matcher) otherThing() {
+	m.pairs(func(i *item) string {
+		if i.place == "" {
+			return ""
+		}
+		return i.bus + " " + i.place
+	}, func(a, b *item) {
+		couple(a, b)
+		a.other, b.other = true, true
+	})
+}
