@@ -40,7 +40,7 @@ func TestCaptureUnreadable(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(stdout, "saved as "+name+", ") {
 		t.Errorf("exit %d: %s", code, stdout)
 	}
-	for _, want := range []string{"files could not be read, permission denied; ", " called reset_method, as sys/devices/", "/dmi/id: product_serial", "sys/firmware/acpi/tables: DMAR"} {
+	for _, want := range []string{"indy: 7 files could not be read", " called reset_method, as sys/devices/", "/dmi/id: product_serial", "sys/firmware/acpi/tables: DMAR"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("%q is not said:\n%s", want, stderr)
 		}

@@ -163,9 +163,13 @@ func (e *Env) sayUnread(all []unread) {
 		lines = append(lines, dir+": "+strings.Join(names, ", "))
 	}
 	slices.Sort(lines)
-	who := "root can read them"
+	how := "could not be read; root may"
 	if os.Geteuid() == 0 {
-		who = "the kernel lets not even root"
+		how = "could not be read, permission denied to root"
 	}
-	e.errorf("%d files could not be read, permission denied; %s:\n%s", denied, who, strings.Join(lines, "\n"))
+	files := "1 file"
+	if denied > 1 {
+		files = fmt.Sprintf("%d files", denied)
+	}
+	e.errorf("%s %s:\n%s", files, how, strings.Join(lines, "\n"))
 }
