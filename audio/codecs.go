@@ -43,7 +43,8 @@ func numbered(fsys fs.FS, dir, prefix string) ([]int, error) {
 // /proc/asound/cardN/codec#M; where these are missing, from /sys/bus/hdaudio/devices,
 // which says less. A card without any, as a USB card, has none and that is no error.
 //
-// The kernel asks the chips for what is in /proc, and wakes those that sleep.
+// The kernel asks the chips for it, in /proc and below widgets, and wakes those that
+// sleep; [KeptCodecs] does not.
 //
 // The error, if any, is an *[OpError] that joins what could not be read; the codecs
 // are returned all the same, with what is known.
@@ -70,7 +71,7 @@ func Codecs(fsys fs.FS, card Card) ([]Codec, error) {
 		codecs = append(codecs, c)
 	}
 	if len(codecs) == 0 && !card.Port.IsValid() {
-		found, err := busCodecs(fsys, card)
+		found, err := busCodecs(fsys, card, true)
 		codecs = found
 		if err != nil {
 			errs = append(errs, err)
@@ -88,7 +89,7 @@ func Codecs(fsys fs.FS, card Card) ([]Codec, error) {
 // busCodecs reads what sysfs says of the codecs on the link of a card: those below its
 // function that are its own by name, as 0 in hdaudioC0D2, or by no name, as those
 // that a DSP's driver calls ehdaudio0D2.
-func busCodecs(fsys fs.FS, card Card) ([]Codec, error) {
+func busCodecs(fsys fs.FS, card Card, widgets bool) ([]Codec, error) {
 	if !card.Function.IsValid() {
 		return nil, nil
 	}
@@ -113,7 +114,7 @@ func busCodecs(fsys fs.FS, card Card) ([]Codec, error) {
 		if functions := pci.InPath(target); len(functions) == 0 || functions[len(functions)-1] != card.Function {
 			continue
 		}
-		c, err := readBusCodec(fsys, hdaudio+"/"+e.Name())
+		c, err := readBusCodec(fsys, hdaudio+"/"+e.Name(), widgets)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -149,8 +150,9 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// readBusCodec reads the attributes of a codec, and the widgets below it.
-func readBusCodec(fsys fs.FS, dir string) (Codec, error) {
+// readBusCodec reads the attributes of a codec, which the kernel keeps, and the widgets
+// below it, for which it asks the chip.
+func readBusCodec(fsys fs.FS, dir string, withWidgets bool) (Codec, error) {
 	var c Codec
 	var errs []error
 	word := func(name string) Word {
@@ -188,6 +190,9 @@ func readBusCodec(fsys fs.FS, dir string) (Codec, error) {
 		} else {
 			errs = append(errs, fmt.Errorf("%s/%s: %v is no number of a node", dir, name, w))
 		}
+	}
+	if !withWidgets {
+		return c, errors.Join(errs...)
 	}
 	widgets, err := fs.ReadDir(fsys, dir+"/widgets")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

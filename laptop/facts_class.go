@@ -1,11 +1,8 @@
 package laptop
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
-
-	"github.com/project-independence/indy/audio"
 )
 
 // A classAttribute is one attribute of the devices of a class, and how its value is
@@ -76,16 +73,17 @@ func (f *facts) class(c ClassDevice) {
 	for _, a := range classAttributes {
 		if a.class == c.Class && !(c.Class == "wwan" && numbered(c.Name, "wwan")) {
 			source := c.Source(a.file)
-			f.add(c.Name+" "+a.name, a.show(f.read(source)), source)
+			name := c.Name + " " + a.name
+			f.add(name, a.show(f.read(name, source)), source)
 		}
 	}
 	switch {
 	case c.Class == "block" && strings.HasPrefix(c.Name, "mmcblk"): // for SCSI type is a number
 		for _, a := range []string{"type", "name"} {
-			f.add(c.Name+" card "+a, f.read(c.Source("device/"+a)), c.Source("device/"+a))
+			f.text(c.Name+" card "+a, c.Source("device/"+a))
 		}
 	case c.Class == "hidraw":
-		for l := range strings.Lines(f.read(c.Source("device/uevent"))) {
+		for l := range strings.Lines(f.read(c.Name+" name", c.Source("device/uevent"))) {
 			if name, ok := strings.CutPrefix(l, "HID_NAME="); ok {
 				f.add(c.Name+" name", name, c.Source("device/uevent"))
 			}
@@ -129,7 +127,10 @@ func (a classAttribute) show(s string) string {
 		if err != nil || n > 1<<54 {
 			return ""
 		}
-		return strconv.FormatUint(n*512, 10) + " bytes"
+		if n *= 512; n < 1e9 {
+			return strconv.FormatUint(n, 10) + " bytes"
+		}
+		return strconv.FormatFloat(float64(n)/1e9, 'f', 1, 64) + " GB"
 	case "arphrd": // include/uapi/linux/if_arp.h
 		switch s {
 		case "1":
@@ -143,38 +144,4 @@ func (a classAttribute) show(s string) string {
 		}
 	}
 	return s
-}
-
-// display says what screens a display function has.
-func (f *facts) display(d *Device) {
-	if d.Display == nil {
-		return
-	}
-	f.add("boot display", d.Display.BootVGA.String(), d.source()+"/boot_vga")
-	for _, c := range d.Display.Connectors {
-		s := c.Name + " " + c.Status.String()
-		if c.Panel {
-			s += " (built-in panel)"
-		}
-		f.add("connector", s, "sys/class/drm")
-	}
-}
-
-// cards says what sound cards the device has.
-func (f *facts) cards(d *Device) {
-	if !has(d.Classes, "sound") {
-		return
-	}
-	cards, err := audio.Cards(f.fsys)
-	f.note(err)
-	for _, c := range cards {
-		name := fmt.Sprint("card", c.Index)
-		for _, own := range d.Classes {
-			if own.Class == "sound" && own.Name == name {
-				f.add(name+" id", c.ID, own.Source("id"))
-				f.add(name+" name", c.Name, "proc/asound/cards")
-				f.add(name+" driver", c.Driver, own.Source("device/driver"))
-			}
-		}
-	}
 }

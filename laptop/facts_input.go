@@ -7,9 +7,9 @@ import (
 
 // input says what an input device is, from the bits of what it can report.
 func (f *facts) input(c ClassDevice) {
-	f.add(c.Name+" name", f.read(c.Source("name")), c.Source("name"))
-	f.add(c.Name+" place", f.read(c.Source("phys")), c.Source("phys"))
-	bits := func(file string) bitmap { return parseBitmap(f.read(c.Source(file))) }
+	f.text(c.Name+" name", c.Source("name"))
+	f.text(c.Name+" place", c.Source("phys"))
+	bits := func(file string) bitmap { return parseBitmap(f.read(c.Name+" kind", c.Source(file))) }
 	i := inputBits{
 		ev: bits("capabilities/ev"), key: bits("capabilities/key"), abs: bits("capabilities/abs"),
 		rel: bits("capabilities/rel"), sw: bits("capabilities/sw"), prop: bits("properties"),

@@ -19,9 +19,14 @@ import (
 // checkFacts holds for the facts of every device whatsoever.
 func checkFacts(t testing.TB, facts []laptop.Fact) {
 	t.Helper()
+	if !slices.IsSortedFunc(facts, func(a, b laptop.Fact) int {
+		return slices.Index(laptop.Sections(), a.Section) - slices.Index(laptop.Sections(), b.Section)
+	}) {
+		t.Errorf("sections are not in their order: %v", facts)
+	}
 	for _, f := range facts {
 		text := f.Name + f.Value + f.Source
-		if f.Name == "" || f.Value == "" || !strings.HasPrefix(f.Source, "/") || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) || len(f.Value) > 2048 {
+		if !slices.Contains(laptop.Sections(), f.Section) || f.Name == "" || f.Value == "" || !strings.HasPrefix(f.Source, "/") || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) || len(f.Value) > 2048 {
 			t.Errorf("fact %q %q %q", f.Name, f.Value, f.Source)
 		}
 	}
@@ -103,10 +108,10 @@ func TestFacts(t *testing.T) {
 	l := h.read()
 	for where, want := range map[string]string{
 		"0000:00:14.3": `ids=8086:1234, revision=1a, driver=iwlwifi, IOMMU group=10, reset methods=flr pm, power=D0, runtime power=active,
-			link=2.5 GT/s PCIe x1; at most 5.0 GT/s PCIe x1, wlan0 state=up, wlan0 type=Ethernet, wlan0 address=02:00:00:00:00:01, wlan0 speed=,
+			link=2.5 GT/s x1; at most 5 GT/s x1, wlan0 state=up, wlan0 type=Ethernet, wlan0 address=02:00:00:00:00:01, wlan0 speed=,
 			phy0 address=02:00:00:00:00:01, rfkill0 type=wlan, rfkill0 blocked by software=no, rfkill0 blocked by a switch=yes, driver override=`,
 		"0000:00:14.0": `carries=usb:1-3; bluetooth, reset methods=none stated, power=, link=`,
-		"1-3": `product=Bluetooth [31mradio, manufacturer=Acme, speed=12 Mbit/s, removable=fixed, authorised=yes, interface 1=e00101 btusb,
+		"1-3": `product=Bluetooth [31mradio, manufacturer=Acme, speed=12 Mbit/s, removable=fixed, authorised=yes, interface 1=e00101 Bluetooth; btusb,
 			rfkill1 blocked by software=yes, controller=0000:00:14.0, hci0 address=`,
 		"1-4": `lp0 printer=MFG:HP;MDL:LaserJet;`,
 		"0000:00:0d.2": `domain0 security level=user, domain0 DMA protection by the IOMMU=yes, 0-0 generation=4, 0-0 unique id=aaaa-bbbb, 0-0 authorised=yes,
@@ -120,7 +125,7 @@ func TestFacts(t *testing.T) {
 		"0000:00:15.1":    `carries=i2c:i2c-ELAN0001:00; input`,
 		"0000:04:00.0":    `nvme0 model=Fast Disk, nvme0 state=live, nvme0n1 size=512000 bytes, nvme0n1 rotational=no, nvme0n1 removable=no, behind=0000:00:1d.0`,
 	} {
-		facts, err := laptop.Facts(h, l, find(t, l, where))
+		facts, err := laptop.Facts(h, l, find(t, l, where), laptop.FactOptions{Wake: true})
 		must(t, err)
 		checkFacts(t, facts)
 		for pair := range strings.SplitSeq(strings.ReplaceAll(strings.ReplaceAll(want, "\n", " "), "\t", ""), ", ") {
@@ -143,7 +148,7 @@ func TestFactsFail(t *testing.T) {
 	h := factsHost(t)
 	l := h.read()
 	read := func(fsys fs.FS, d *laptop.Device) (map[string]string, error) {
-		facts, err := laptop.Facts(fsys, l, d)
+		facts, err := laptop.Facts(fsys, l, d, laptop.FactOptions{Wake: true})
 		checkFacts(t, facts)
 		m := map[string]string{}
 		for _, f := range facts {
@@ -170,7 +175,10 @@ func TestFactsFail(t *testing.T) {
 					return nil
 				}}
 				got, err := read(failing, d)
-				silent := cause == syscall.ENOENT || cause == syscall.EINVAL
+				silent := cause == syscall.ENOENT || cause == syscall.EINVAL || cause == syscall.EACCES
+				if cause == syscall.EACCES && !saysRoot(got, file) {
+					t.Errorf("%s, %s: who is not root is told nothing", d.ID(), file)
+				}
 				if silent != (err == nil) || err != nil && !errors.Is(err, cause) {
 					t.Errorf("%s, %s: %v gives the error %v", d.ID(), file, cause, err)
 				}
@@ -189,6 +197,16 @@ func TestFactsFail(t *testing.T) {
 	}
 }
 
+// saysRoot reports whether a fact says that root could read a file.
+func saysRoot(got map[string]string, file string) bool {
+	for name, value := range got {
+		if strings.HasSuffix(name, " in /"+file) && strings.Contains(value, "root") {
+			return true
+		}
+	}
+	return false
+}
+
 // A sleeping function is not asked for its link, which is in config space.
 func TestFactsAsleep(t *testing.T) {
 	h := factsHost(t)
@@ -199,8 +217,12 @@ func TestFactsAsleep(t *testing.T) {
 		asked = asked || strings.Contains(name, "_link_") || strings.HasSuffix(name, "/config")
 		return nil
 	}}
-	facts, err := laptop.Facts(fsys, l, find(t, l, "0000:00:14.3"))
-	if err != nil || asked || fact(facts, "link") != "" || fact(facts, "power") != "D3cold" {
+	facts, err := laptop.Facts(fsys, l, find(t, l, "0000:00:14.3"), laptop.FactOptions{})
+	if err != nil || asked || fact(facts, "link") != "" || fact(facts, "power") != "D3cold" || !strings.Contains(fact(facts, "configuration space"), "--wake") {
+		t.Errorf("asked: %v, %v, %v", asked, facts, err)
+	}
+	facts, err = laptop.Facts(fsys, l, find(t, l, "0000:00:14.3"), laptop.FactOptions{Wake: true})
+	if err != nil || !asked || fact(facts, "link") == "" {
 		t.Errorf("asked: %v, %v, %v", asked, facts, err)
 	}
 }
@@ -215,7 +237,7 @@ func TestFactsOfHosts(t *testing.T) {
 		l, err := laptop.Read(saved)
 		must(t, err)
 		for i := range l.Devices {
-			facts, err := laptop.Facts(saved, l, &l.Devices[i])
+			facts, err := laptop.Facts(saved, l, &l.Devices[i], laptop.FactOptions{Wake: true})
 			checkFacts(t, facts)
 			if err != nil || len(facts) < 3 {
 				t.Errorf("%s, %s: %d facts, %v", filepath.Base(file), l.Devices[i].ID(), len(facts), err)
@@ -249,7 +271,7 @@ MODALIAS=acpi:MSFT0101:
 	for i := range l.Devices {
 		d := &l.Devices[i]
 		fmt.Println(d.ID(), d.Role(), d.Nodes, d.Verdict)
-		facts, err := laptop.Facts(host, l, d)
+		facts, err := laptop.Facts(host, l, d, laptop.FactOptions{})
 		if err != nil {
 			fmt.Println(err) // what could be read is in facts all the same
 		}
@@ -260,7 +282,7 @@ MODALIAS=acpi:MSFT0101:
 	// Output:
 	// acpi:MSFT0101:00 tpm [dev/tpm0] share-only
 	//   bus: acpi (/sys/devices/LNXSYSTM:00/LNXSYBUS:00/MSFT0101:00/subsystem)
-	//   driver: tpm_crb (/sys/devices/LNXSYSTM:00/LNXSYBUS:00/MSFT0101:00/uevent)
 	//   modalias: acpi:MSFT0101: (/sys/devices/LNXSYSTM:00/LNXSYBUS:00/MSFT0101:00/uevent)
+	//   driver: tpm_crb (/sys/devices/LNXSYSTM:00/LNXSYBUS:00/MSFT0101:00/uevent)
 	//   tpm0 version: 2 (/sys/class/tpm/tpm0/tpm_version_major)
 }

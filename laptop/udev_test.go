@@ -161,7 +161,7 @@ func TestUdevMachines(t *testing.T) {
 			if d.Other != nil && strings.Contains(d.Other.Name, "event") {
 				t.Errorf("%s is a class device", d.ID())
 			}
-			facts, err := laptop.Facts(tr, l, d)
+			facts, err := laptop.Facts(tr, l, d, laptop.FactOptions{Wake: true})
 			checkFacts(t, facts)
 			if err != nil || len(facts) == 0 {
 				t.Errorf("%s: %d facts, %v", d.ID(), len(facts), err)
@@ -203,7 +203,7 @@ func TestArchives(t *testing.T) {
 					t.Errorf("%s: %s %s", name, d.ID(), d.Role())
 				}
 			}
-			facts, err := laptop.Facts(fsys, l, d)
+			facts, err := laptop.Facts(fsys, l, d, laptop.FactOptions{Wake: true})
 			checkFacts(t, facts)
 			if err != nil {
 				t.Errorf("%s, %s: %v", name, d.ID(), err)
