@@ -212,20 +212,22 @@ func (d *decoder) interrupts() {
 // it are why groups are large.
 func (d *decoder) isolation() {
 	acs, err := d.c.ACS()
+	e, expressErr := d.c.Express()
+	h, _ := d.c.Header()
+	port := expressErr == nil && (e.Type == pci.PortRoot || e.Type == pci.PortDownstream)
 	switch {
-	case errors.Is(err, pci.ErrNoCapability):
-		if e, err := d.c.Express(); err == nil {
-			switch h, _ := d.c.Header(); {
-			case e.Type == pci.PortRoot, e.Type == pci.PortDownstream, h.MultiFunction && h.Type == pci.HeaderNormal:
-				d.add("ACS", "none: it does not keep what is beside or behind it apart")
-			}
-		}
+	case errors.Is(err, pci.ErrNoCapability) && port:
+		d.add("ACS", "none: it does not keep what is behind it apart")
+	case errors.Is(err, pci.ErrNoCapability) && expressErr == nil && h.MultiFunction:
+		d.add("ACS", "none: its functions may reach each other past the IOMMU")
+	case err == nil && !port && acs.Supported == 0: // PCI Express Base 6.0, section 6.12.1.2
+		d.add("ACS", "nothing to turn on: its functions do not reach each other")
 	case err == nil:
 		s := "on: " + or(comma(acs.Enabled.String()), "nothing")
 		if off := acs.Supported &^ acs.Enabled; off != 0 {
 			s += "; off: " + comma(off.String())
 		}
-		if missing := pci.ACSIsolation &^ acs.Supported; missing != 0 {
+		if missing := pci.ACSIsolation &^ acs.Supported; port && missing != 0 {
 			s += "; missing: " + comma(missing.String())
 		}
 		d.add("ACS", s)
