@@ -120,6 +120,10 @@ func (f *facts) ok(name, source string, err error) bool {
 	case none:
 		return true
 	case closed:
+		var which *fs.PathError
+		if errors.As(err, &which) { // one of several
+			source = which.Path
+		}
 		f.add(name, needsRoot, source)
 	case failed:
 		f.errs = append(f.errs, err)

@@ -43,7 +43,9 @@ func (f *facts) config(a pci.Address, dir string) {
 			f.in(SectionAbilities).rangesOf(append(bars, windows...), file)
 		}
 	default:
-		(&decoder{f, c, file}).virtualFunctions(dir)
+		d := decoder{f, c, file} // what the kernel says beside it
+		d.virtualFunctions(dir)
+		d.resizable(a, dir)
 	}
 	if f.wake {
 		f.productData(a, dir)
@@ -257,7 +259,7 @@ func (d *decoder) translation() {
 func (d *decoder) virtualFunctions(dir string) {
 	file := dir + "/sriov_totalvfs"
 	if total := d.f.in(SectionAbilities).read("SR-IOV", file); total != "" {
-		d.f.add("SR-IOV", d.f.read("SR-IOV now", dir+"/sriov_numvfs")+" of "+total+" virtual functions", file)
+		d.f.add("SR-IOV", or(d.f.read("SR-IOV now", dir+"/sriov_numvfs"), "unknown")+" of "+total+" virtual functions", file)
 	} else if v, err := d.c.SRIOV(); err == nil {
 		n := v.NumVFs
 		if !v.Enabled {
@@ -310,23 +312,4 @@ func (d *decoder) errors() {
 		s = append(s, "seen, corrected: "+comma(e.Correctable.String()))
 	}
 	d.add("error reporting (AER)", or(listBy(s, "; "), "no errors seen"))
-}
-
-// productData reads VPD, which takes long and wakes the device.
-func (f *facts) productData(a pci.Address, dir string) {
-	f.in(SectionIdentity)
-	v, err := pci.ReadVPD(f.fsys, a)
-	if errors.Is(err, pci.ErrMalformed) {
-		f.add("product data", "broken: "+errors.Unwrap(err).Error(), dir+"/vpd")
-	} else if !f.ok("product data", dir+"/vpd", err) {
-		return
-	}
-	var s []string
-	if v.Identifier != "" {
-		s = append(s, v.Identifier)
-	}
-	for _, field := range slices.Concat(v.ReadOnly, v.ReadWrite) {
-		s = append(s, field.Keyword+" "+field.Value)
-	}
-	f.add("product data", list(s), dir+"/vpd")
 }

@@ -283,4 +283,3 @@ func TestFactsOfFunction(t *testing.T) {
 	must(t, err)
 	expectFacts(t, "not root", facts, "BARs = unknown: it takes root\nresizable = unknown: it takes root\nproduct data = unknown: it takes root")
 }
-

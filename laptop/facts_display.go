@@ -30,7 +30,7 @@ func (f *facts) display(l *Laptop, d *Device) {
 		f.because("wiring of the panel", wiringText(graphics.Wiring), graphics.Because, d)
 	}
 	if b := all.Framebuffer; b.Held == gpu.Yes && (b.Function == a || !b.Function.IsValid()) {
-		f.because("firmware's picture", "held by "+b.Holder, b.Because, d)
+		f.because("firmware's framebuffer", "in use by the host", b.Because, d)
 	}
 	if r := d.Display.Render(); r != "" {
 		f.add("render node", "/dev/dri/"+r, "sys/class/drm/"+r)

@@ -224,3 +224,22 @@ func functionsOf(l *Laptop) []pci.Function {
 	}
 	return all
 }
+
+// productData reads VPD, which takes long and wakes the device.
+func (f *facts) productData(a pci.Address, dir string) {
+	f.in(SectionIdentity)
+	v, err := pci.ReadVPD(f.fsys, a)
+	if errors.Is(err, pci.ErrMalformed) {
+		f.add("product data", "broken: "+errors.Unwrap(err).Error(), dir+"/vpd")
+	} else if !f.ok("product data", dir+"/vpd", err) {
+		return
+	}
+	var s []string
+	if v.Identifier != "" {
+		s = append(s, v.Identifier)
+	}
+	for _, field := range slices.Concat(v.ReadOnly, v.ReadWrite) {
+		s = append(s, field.Keyword+" "+field.Value)
+	}
+	f.add("product data", list(s), dir+"/vpd")
+}

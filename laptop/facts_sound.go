@@ -16,9 +16,7 @@ func (f *facts) cards(d *Device) {
 		return
 	}
 	cards, err := audio.Cards(f.fsys)
-	if troubleOf(err) == failed {
-		f.errs = append(f.errs, err)
-	}
+	f.ok("sound cards", "sys/class/sound", err)
 	for _, c := range cards {
 		name := fmt.Sprint("card", c.Index)
 		for _, own := range d.Classes {
@@ -57,20 +55,22 @@ func (f *facts) codecs(c audio.Card, card string) {
 	if c.Port.IsValid() {
 		return
 	}
-	read, source := audio.KeptCodecs, func(address int) string { return fmt.Sprintf("sys/class/sound/hwC%dD%d", c.Index, address) }
+	source := func(address int) string { return fmt.Sprintf("sys/class/sound/hwC%dD%d", c.Index, address) }
+	var found []audio.Codec
 	if f.wake {
-		read = audio.Codecs
+		asked, err := audio.Codecs(f.fsys, c)
+		if len(asked) > 0 || !errors.Is(err, fs.ErrNotExist) { // else a saved machine without /proc/asound
+			f.ok(card+" codecs", "proc/asound/"+card, err)
+		}
+		if found = asked; len(found) > 0 {
+			source = func(address int) string { return fmt.Sprintf("proc/asound/%s/codec#%d", card, address) }
+		}
 	}
-	found, err := read(f.fsys, c)
-	if f.wake && len(found) == 0 && troubleOf(err) < failed { // a saved machine may have no more
-		found, err = audio.KeptCodecs(f.fsys, c)
-	} else if f.wake {
-		source = func(address int) string { return fmt.Sprintf("proc/asound/%s/codec#%d", card, address) }
+	if len(found) == 0 {
+		kept, err := audio.KeptCodecs(f.fsys, c)
+		f.ok(card+" codecs", "sys/class/sound/"+card, err)
+		found = kept
 	}
-	if errors.Is(err, fs.ErrNotExist) && len(found) == 0 {
-		err = nil // a saved machine without /proc/asound
-	}
-	f.ok(card+" codecs", "proc/asound/"+card, err)
 	for _, codec := range found {
 		name := fmt.Sprintf("%s codec %d", card, codec.Address)
 		file := source(codec.Address)

@@ -146,6 +146,15 @@ func TestFacts(t *testing.T) {
 // An attribute that fails costs the fact it holds and no other, whatever the device.
 func TestFactsFail(t *testing.T) {
 	h := factsHost(t)
+	screens(t, h)
+	sound(t, h)
+	h.put("sys/devices/pci0000:00/0000:00:14.3/config", dumpedConfig(t, "cap-rebar", "09:00.0"))
+	h.attributes("sys/devices/pci0000:00/0000:00:14.3", "d3cold_allowed=1", "removable=fixed", "sriov_totalvfs=4", "sriov_numvfs=0", "power/control=auto")
+	h.put("sys/devices/pci0000:00/0000:00:14.3/resource", "0x00000000fe800000 0x00000000fe8fffff 0x0000000000040200\n")
+	h.put("sys/devices/pci0000:00/0000:00:14.3/vpd", "\x82\x04\x00Card\x78")
+	h.put("sys/devices/"+xhci+"/usb1/1-3/descriptors", descriptors(t, webcam))
+	h.put("sys/devices/"+xhci+"/usb1/1-3/bos_descriptors", "\x05\x0f\x0c\x00\x01\x07\x10\x02\x02\x00\x00\x00")
+	h.attributes("sys/devices/"+xhci+"/usb1/1-3", "bConfigurationValue=1", "bMaxPower=500mA", "bmAttributes=80", "version= 2.00", "serial=1", "power/runtime_status=active")
 	l := h.read()
 	read := func(fsys fs.FS, d *laptop.Device) (map[string]string, error) {
 		facts, err := laptop.Facts(fsys, l, d, laptop.FactOptions{Wake: true})
@@ -166,6 +175,7 @@ func TestFactsFail(t *testing.T) {
 			if info, err := fs.Stat(h, file); err != nil || info.IsDir() || strings.HasSuffix(file, "/uevent") {
 				continue // from the listing
 			}
+			// What listings of displays find, and what is concluded from that, is told as unknown.
 			for _, cause := range []error{syscall.ENODEV, syscall.EIO, syscall.EACCES, syscall.ENOENT, syscall.EINVAL} {
 				tried++
 				failing := hosttest.Failing{Tree: h.Tree, Fail: func(n string) error {
@@ -175,8 +185,12 @@ func TestFactsFail(t *testing.T) {
 					return nil
 				}}
 				got, err := read(failing, d)
+				if strings.HasSuffix(file, "/rom") {
+					continue // closed unless somebody opens it, which is nothing to tell
+				}
+				shown := strings.HasSuffix(file, "/boot_vga") || strings.HasSuffix(file, "/status") && strings.Contains(file, "/drm/") || file == "proc/iomem"
 				silent := cause == syscall.ENOENT || cause == syscall.EINVAL || cause == syscall.EACCES
-				if cause == syscall.EACCES && !saysRoot(got, file) {
+				if cause == syscall.EACCES && !shown && !saysRoot(got, file) {
 					t.Errorf("%s, %s: who is not root is told nothing", d.ID(), file)
 				}
 				if silent != (err == nil) || err != nil && !errors.Is(err, cause) {
@@ -185,14 +199,15 @@ func TestFactsFail(t *testing.T) {
 				for n, v := range all {
 					_, from, _ := strings.Cut(n, " in /")
 					// The two files of a link's speed, and the bits of an input device, make one fact.
-					if got[n] != v && from != file && !strings.HasSuffix(file, "power_state") {
+					several := strings.HasPrefix(n, "wiring of the panel") || strings.HasPrefix(n, "boot display")
+					if got[n] != v && !several && from != file && !strings.HasSuffix(file, "power_state") {
 						t.Errorf("%s: %v of %s costs %s", d.ID(), cause, file, n)
 					}
 				}
 			}
 		}
 	}
-	if tried < 150 {
+	if tried < 450 {
 		t.Errorf("only %d tried", tried)
 	}
 }

@@ -65,7 +65,7 @@ func writeWhy(env *Env, m *machine, d *laptop.Device, facts []laptop.Fact) {
 	if len(d.Nodes) > 0 {
 		rows = append(rows, [3]string{"  nodes", "/" + strings.Join(d.Nodes, " /"), ""})
 	}
-	t := table{least: []int{0, 0, 12}, ragged: []int{24, 48}, colours: []func(int, string) colour{2: func(int, string) colour { return dim }}}
+	t := table{least: []int{0, 0, 12}, ragged: []int{29, 44}, colours: []func(int, string) colour{2: func(int, string) colour { return dim }}}
 	width := valueWidth(env.Width, rows)
 	for _, r := range rows {
 		for i, part := range wrap(r[1], width) {
