@@ -64,7 +64,8 @@ var captureRules = []captureRule{
 	{"what they are divided into", "sys/bus/mdev/devices/*", "uevent mdev_type iommu_group driver subsystem"},
 	{"panel brightness", "sys/class/backlight/*", "uevent type device"},
 	{"frame buffers, which may hold a display's memory", "sys/class/graphics/*", "uevent name device"},
-	{"sound cards and their streams", "sys/class/sound/*", "uevent id number pcm_class dev device"},
+	{"sound cards and their streams", "sys/class/sound/*", `uevent id number pcm_class dev device
+		init_pin_configs vendor_id subsystem_id revision_id vendor_name chip_name afg mfg`},
 	{"sound codecs", "sys/bus/hdaudio/devices/*", `uevent vendor_id subsystem_id revision_id vendor_name chip_name type afg mfg
 		driver subsystem`},
 	{"what a sound card's streams do, and what is plugged into it", "proc/asound/card[0-9]*", `id usbid usbbus eld#* stream[0-9]*

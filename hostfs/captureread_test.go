@@ -31,7 +31,7 @@ func readAll(fsys fs.FS) {
 	_, _ = laptop.Identify(fsys, l)
 	names := laptop.NewNames(fsys).Of(fsys)
 	for i := range l.Devices {
-		_, _ = laptop.Facts(fsys, l, &l.Devices[i])
+		_, _ = laptop.Facts(fsys, l, &l.Devices[i], laptop.FactOptions{})
 		_ = names.Name(&l.Devices[i])
 	}
 	functions, _ := pci.Functions(fsys)
@@ -192,6 +192,9 @@ func oneOfEach(t *testing.T) *hostfs.Tree {
 		link("sys/"+class+"/"+name, dir)
 		link(dir+"/device", path.Dir(path.Dir(dir)))
 	}
+	codec := function + "/i2c-1/i2c-ELAN0001:00/sound/card0/hwC0D0"
+	put(codec+"/vendor_id", "0x10ec0257")
+	link("sys/class/sound/hwC0D0", codec)
 	put("proc/asound/card0/codec#0", "Codec: x")
 	put("proc/asound/card0/pcm0p/sub0/status", "closed")
 	put("proc/asound/card0/stream0", "x")
