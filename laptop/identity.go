@@ -114,8 +114,8 @@ func (id *Identity) Value(k Kind) string {
 // not asked for. The firmware may be asked for what a battery says of itself. Like all
 // texts of a USB device its serial number waits while the kernel resets it.
 //
-// What it opens is bounded by what there is: 5 files and links for a PCI function, 10
-// for a USB device and 3 for another, at most 3 for each thing that the kernel made of
+// What it opens is bounded by what there is: 5 files and links for a PCI function, 5
+// for a USB device and 2 for another, at most 4 for each thing that the kernel made of
 // it, 1 for each screen, and 11 for each USB port, besides what [usb.Hubs] takes twice.
 // That is some hundreds for a notebook, and some milliseconds. A virtual function
 // costs as many more as its physical one has before it.

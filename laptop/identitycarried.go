@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/project-independence/indy/pci"
@@ -28,6 +27,12 @@ func (r *identifier) carried(d *Device, v vector) {
 	read := func(k Kind, c ClassDevice, attribute string) {
 		add(k, r.read(c.Source(attribute)), c.Source(attribute))
 	}
+	blocks := map[string]bool{} // by path: what is below one is a partition
+	for _, c := range d.Classes {
+		if c.Class == "block" {
+			blocks[c.Path] = true
+		}
+	}
 	for _, c := range d.Classes {
 		switch c.Class {
 		case "net":
@@ -42,8 +47,12 @@ func (r *identifier) carried(d *Device, v vector) {
 		case "nvme":
 			read(BySerial, c, "serial")
 		case "block":
-			name, source := r.disk(d, c)
-			add(diskKind(d, c), name, source)
+			kind := diskKind(d, c)
+			if kind == "" || c.Path == "" || blocks[path.Dir(c.Path)] {
+				break
+			}
+			name, source := r.disk(c)
+			add(kind, name, source)
 			if name != "" && d.Other != nil {
 				read(ByModel, c, "device/name")
 			}
@@ -89,13 +98,7 @@ func (r *identifier) mac(c ClassDevice, attribute string) string {
 
 // disk returns the name of a whole disk: wwid of NVMe, which SCSI has in the directory
 // of the device, where an MMC card has its number.
-func (r *identifier) disk(d *Device, c ClassDevice) (name, source string) {
-	partition := slices.ContainsFunc(d.Classes, func(disk ClassDevice) bool {
-		return disk.Class == "block" && disk.Path == path.Dir(c.Path)
-	})
-	if partition || c.Path == "" || diskKind(d, c) == "" {
-		return "", ""
-	}
+func (r *identifier) disk(c ClassDevice) (name, source string) {
 	for _, attribute := range []string{"wwid", "device/wwid", "device/cid"} {
 		source = "sys/devices/" + c.Path + "/" + attribute
 		if name = r.read(source); name != "" {

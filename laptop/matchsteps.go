@@ -49,8 +49,8 @@ func (m *matcher) sameUnit(kind Kind, name func(*item) string) {
 		}
 		return i.bus + " " + i.ids + " " + n
 	}, func(a, b *item) {
-		if kind != BySerial && otherUnit(a, b) {
-			return
+		if kind != BySerial && otherUnit(a, b) || agrees(ByModel.index(), a, b) == iommu.No {
+			return // batteries of all models begin with the number 1
 		}
 		couple(a, b)
 		a.unit, b.unit = true, true
