@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,8 +22,8 @@ func newDiffCommand(env *Env) *cobra.Command {
 		Short: "what became of each device between two saved machines, or since one was saved",
 		Long: `Compare two saved machines, or a saved machine and this host as it is now, device by
 device. A device is known again by what outlives a restart and a replug: serial number,
-permanent MAC address, where it sits, what it is. Buses that got other numbers and
-interfaces that got other names are no difference.
+permanent MAC address, where it sits, what it is. Buses, groups and nodes that got other
+numbers and interfaces that got other names are no difference; --all shows them.
 
 Outcomes: gone, new; replaced, another thing at the same place; moved, the same thing
 at another place; ambiguous, one of several that nothing tells apart; same. A device
@@ -85,6 +86,9 @@ func (d *diff) write(env *Env, all bool) {
 		}
 		fmt.Fprintf(w, "%s %s\n", s.when, printable(name))
 	}
+	if d.otherIOMMU() {
+		fmt.Fprintf(w, "iommu:  %s -> %s\n", iommuLine(d.before.Laptop), iommuLine(d.after.Laptop))
+	}
 	shown := func(title string, c colour, is func(i int) bool) {
 		n := 0
 		for i := range d.rows {
@@ -94,7 +98,7 @@ func (d *diff) write(env *Env, all bool) {
 			if n++; n == 1 {
 				fmt.Fprintf(w, "\n%s\n", env.paint(c, title))
 			}
-			d.writeRow(env, i)
+			d.writeRow(env, i, all)
 		}
 	}
 	shown("suspicious: came back with other interfaces", red, func(i int) bool { return d.rows[i].Suspicious })
@@ -104,35 +108,41 @@ func (d *diff) write(env *Env, all bool) {
 		}
 	}
 	same := func(i int) bool { return d.rows[i].Outcome == laptop.Same && !d.rows[i].Suspicious }
-	shown("changed", bold, func(i int) bool { return same(i) && d.changed(i) })
-	unchanged := 0
+	shown("changed", bold, func(i int) bool { return same(i) && d.changed(i) == otherwise })
+	if all {
+		shown("same", bold, func(i int) bool { return same(i) && d.changed(i) != otherwise })
+	}
+	n := map[extent]int{}
 	for i := range d.rows {
-		if same(i) && !d.changed(i) {
-			unchanged++
+		if same(i) {
+			n[d.changed(i)]++
 		}
 	}
-	if all {
-		shown("same", bold, func(i int) bool { return same(i) && !d.changed(i) })
+	fmt.Fprintf(w, "\n%d unchanged", n[equal])
+	if n := n[renumbered]; n > 0 {
+		fmt.Fprintf(w, ", %d with other numbers only", n)
 	}
-	fmt.Fprintf(w, "\n%d unchanged, of %s before and %d after\n", unchanged, count(len(d.before.Devices), "device"), len(d.after.Devices))
+	if n := n[judged]; n > 0 {
+		fmt.Fprintf(w, ", %d with another group or verdict only", n)
+	}
+	fmt.Fprintf(w, ", of %s before and %d after\n", count(len(d.before.Devices), "device"), len(d.after.Devices))
 }
 
-func (d *diff) writeRow(env *Env, i int) {
+func (d *diff) writeRow(env *Env, i int, all bool) {
 	r := &d.rows[i]
 	now := d.device(r)
-	where, name := now.Where(), d.after.names.Name(now)
+	where := now.Where()
 	if r.Before != "" && r.After != "" {
-		was := d.before.byID[r.Before]
-		if was.Where() != where {
+		if was := d.before.byID[r.Before]; was.Where() != where {
 			where = was.Where() + " -> " + where
-		}
-		if old := d.after.names.Name(was); old != name {
-			name = old + " -> " + name
 		}
 	}
 	line := func(format string, args ...any) {
-		fmt.Fprintln(env.Stdout, strings.TrimRight("      "+printable(fmt.Sprintf(format, args...)), " "))
+		if s := fmt.Sprintf(format, args...); s != "" {
+			fmt.Fprintln(env.Stdout, "      "+printable(s))
+		}
 	}
+	name := d.name(r)
 	fmt.Fprintf(env.Stdout, "  %s  %s  %s\n", printable(where), now.Role(), printable(name))
 	if len(r.Added) > 0 {
 		line("new interfaces: %s", strings.Join(r.Added, ", "))
@@ -140,12 +150,70 @@ func (d *diff) writeRow(env *Env, i int) {
 	if len(r.Removed) > 0 {
 		line("interfaces no longer there: %s", strings.Join(r.Removed, ", "))
 	}
-	line("%s", reason(r))
+	line("%s", reason(r, name))
 	for _, c := range d.changes[i] {
-		if c.Field != "address" {
+		switch {
+		case c.Field == "address", !all && d.extent(c) != otherwise:
+		case c.Field == "group_members":
+			line("group members: %s", otherMembers(c))
+		default:
 			line("%s: %s -> %s", strings.ReplaceAll(c.Field, "_", " "), text(c.Before), text(c.After))
 		}
 	}
+}
+
+// name returns what a device is called: two names if it is another thing now, or calls
+// itself another. A name that one of the machines does not know is none.
+func (d *diff) name(r *laptop.Matched) string {
+	if r.Before == "" {
+		return d.after.names.Name(d.after.byID[r.After])
+	}
+	was := d.before.byID[r.Before]
+	old := d.before.names.Name(was)
+	if r.After == "" {
+		return old
+	}
+	now := d.after.byID[r.After]
+	name := d.after.names.Name(now)
+	_, known := d.before.names.VendorDevice(was)
+	_, alsoKnown := d.after.names.VendorDevice(now)
+	switch {
+	case name == old, r.Outcome != laptop.Replaced && known == "":
+		return name
+	case r.Outcome != laptop.Replaced && alsoKnown == "":
+		return old
+	}
+	return old + " -> " + name
+}
+
+// otherMembers says which members of a group came and went.
+func otherMembers(c change) string {
+	split := func(s *string) []string {
+		if s == nil {
+			return nil
+		}
+		return strings.Split(*s, ", ")
+	}
+	before, after := split(c.Before), split(c.After)
+	var parts []string
+	for _, p := range []struct {
+		sign      string
+		all, less []string
+	}{{"+", after, before}, {"-", before, after}} {
+		var some []string
+		for _, m := range p.all {
+			if !slices.Contains(p.less, m) {
+				some = append(some, m)
+			}
+		}
+		if n := len(some) - 8; n > 0 {
+			some = append(some[:8], fmt.Sprintf("%d more", n))
+		}
+		if len(some) > 0 {
+			parts = append(parts, p.sign+" "+strings.Join(some, ", "))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 func text(s *string) string {
@@ -155,22 +223,9 @@ func text(s *string) string {
 	return *s
 }
 
-// reason says in one line why a device is thought to be what it is.
-func reason(r *laptop.Matched) string {
-	var agreed, differs, known []string
-	for _, e := range r.Evidence {
-		switch {
-		case e.Agrees == iommu.Yes && e.Weight > 0 && e.Kind != laptop.ByDriver:
-			agreed = append(agreed, string(e.Kind))
-		case e.Agrees == iommu.No && e.Weight > 0 && e.Kind != laptop.ByDriver:
-			differs = append(differs, fmt.Sprintf("%s %s -> %s", e.Kind, brief(e.Before), brief(e.After)))
-		}
-		switch e.Kind {
-		case laptop.BySerial, laptop.ByMAC, laptop.ByTopology, laptop.ByAddress, laptop.ByIDs:
-			known = append(known, string(e.Kind)+" "+brief(or(e.After, e.Before)))
-		}
-	}
-	var parts []string
+// reason says in one line why a device is thought to be what it is, as far as what is
+// shown besides does not tell it.
+func reason(r *laptop.Matched, name string) string {
 	switch {
 	case r.Outcome == laptop.Ambiguous:
 		where := make([]string, len(r.Candidates))
@@ -183,19 +238,104 @@ func reason(r *laptop.Matched) string {
 		}
 		return r.Note + "; " + was + strings.Join(where, ", ")
 	case r.Before == "" || r.After == "":
-		return strings.Join(known, ", ")
+		return stated(r)
 	}
-	if len(agreed) > 0 {
-		parts = append(parts, "agrees: "+strings.Join(agreed, ", "))
+	var parts []string
+	if r.Outcome == laptop.Moved {
+		parts = append(parts, knownBy(r))
 	}
-	if len(differs) > 0 {
-		parts = append(parts, "differs: "+strings.Join(differs, ", "))
+	if s := differing(r, name); s != "" {
+		parts = append(parts, "differs: "+s)
 	}
 	if r.Note != "" {
 		parts = append(parts, r.Note)
 	}
-	return fmt.Sprintf("score %d; %s", r.Score, strings.Join(parts, "; "))
+	if len(parts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s; score %d", strings.Join(parts, "; "), r.Score)
 }
 
-// brief cuts what is long, such as a hash.
+// stated returns what is known of a device on one side alone that tells it from
+// others of its make.
+func stated(r *laptop.Matched) string {
+	var parts []string
+	for _, e := range r.Evidence {
+		value := or(e.After, e.Before)
+		switch e.Kind {
+		case laptop.BySerial, laptop.ByMAC, laptop.ByWWID:
+			if strings.Trim(value, "0") != "" {
+				parts = append(parts, kindWord(e.Kind)+" "+brief(value))
+			}
+		}
+	}
+	if r.Note != "" {
+		parts = append(parts, r.Note)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// knownBy says by what a device that is elsewhere is known.
+func knownBy(r *laptop.Matched) string {
+	for _, e := range r.Evidence {
+		switch {
+		case e.Agrees != iommu.Yes:
+		case e.Kind == laptop.BySerial, e.Kind == laptop.ByMAC, e.Kind == laptop.ByWWID:
+			return "known by its " + kindWord(e.Kind)
+		case e.Kind == laptop.ByFirmware:
+			return "known by its node in the firmware's tables"
+		}
+	}
+	return "the only one of its make"
+}
+
+// differing lists what is otherwise after: of another thing with other ids these alone,
+// because then all else is, and of hashes only that they are.
+func differing(r *laptop.Matched, name string) string {
+	var parts []string
+	for _, e := range r.Evidence {
+		if e.Agrees != iommu.No || e.Weight == 0 {
+			continue
+		}
+		switch e.Kind {
+		case laptop.ByDriver: // among the changes
+		case laptop.ByTopology, laptop.ByAddress: // shown as where it was and is
+		case laptop.ByDescriptors:
+			parts = append(parts, kindWord(e.Kind))
+		case laptop.ByInterfaces:
+			if !r.Suspicious {
+				parts = append(parts, kindWord(e.Kind)+" "+brief(e.Before)+" -> "+brief(e.After))
+			}
+		case laptop.ByIDs:
+			if strings.Contains(name, e.Before) && strings.Contains(name, e.After) {
+				return ""
+			}
+			return "ids " + brief(e.Before) + " -> " + brief(e.After)
+		default:
+			parts = append(parts, kindWord(e.Kind)+" "+brief(e.Before)+" -> "+brief(e.After))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// kindWord is what a person calls a kind of evidence.
+func kindWord(k laptop.Kind) string {
+	switch k {
+	case laptop.BySerial:
+		return "serial number"
+	case laptop.ByMAC:
+		return "MAC address"
+	case laptop.ByWWID:
+		return "disk"
+	case laptop.ByFirmware:
+		return "node in the firmware's tables"
+	case laptop.ByPort:
+		return "socket"
+	case laptop.ByEDID:
+		return "panel"
+	}
+	return string(k)
+}
+
+// brief cuts what is long.
 func brief(s string) string { return cut(s, 48) }
