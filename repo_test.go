@@ -64,7 +64,7 @@ func mayImport() map[string][]string {
 		"internal/lab/labtest": {"internal/lab", "internal/hosttest"},
 		"bench":                {},
 		"bench/gensysfs":       {},
-		"bench/enumerate":      {"hostfs", "pci"},
+		"bench/enumerate":      {"hostfs", "pci", "uevent"},
 	}
 }
 

@@ -11,16 +11,16 @@ type captureRule struct {
 }
 
 // captureRules is what every reading command needs of a machine, and what a
-// simulated kernel needs to behave like it. Nothing in it wakes a device, waits
+// simulated kernel needs to behave like it. Nothing in it wakes a function, waits
 // for one, or is a secret by its nature; config space, VPD and ROMs, which may do
-// so, are not in it.
+// so, are not in it. A battery is asked by the kernel for what it says of itself.
 var captureRules = []captureRule{
 	{"functions: what they are, where they sit, who drives them, how they reset",
 		"sys/bus/pci/devices/*", `uevent class vendor device subsystem_vendor subsystem_device revision modalias label index
-		acpi_index boot_vga driver_override reset reset_method remove rescan secondary_bus_number subordinate_bus_number
-		numa_node local_cpulist irq resource removable power_state d3cold_allowed power/control power/runtime_status
-		sriov_totalvfs sriov_numvfs sriov_offset sriov_stride sriov_vf_device physfn virtfn* consumer:* supplier:*
-		driver subsystem iommu iommu_group firmware_node/path`},
+		acpi_index boot_vga driver_override reset reset_method remove rescan numa_node local_cpulist irq
+		resource removable power_state d3cold_allowed power/control power/runtime_status physical_location/*
+		sriov_totalvfs sriov_numvfs sriov_offset sriov_stride sriov_vf_device physfn virtfn*
+		consumer:* supplier:* driver subsystem iommu iommu_group firmware_node/path`},
 	{"drivers: which functions each has, and the doors for binding", "sys/bus/pci/drivers/*",
 		"bind unbind new_id remove_id uevent module *:*:*.*"},
 	{"the doors of the bus", "sys/bus/pci", "drivers_probe drivers_autoprobe rescan uevent"},
@@ -28,12 +28,14 @@ var captureRules = []captureRule{
 	{"USB devices, interfaces and root hubs", "sys/bus/usb/devices/*", `uevent idVendor idProduct bcdDevice bDeviceClass
 		bDeviceSubClass bDeviceProtocol bConfigurationValue bNumConfigurations bNumInterfaces bmAttributes bMaxPower
 		manufacturer product serial busnum devnum devpath speed rx_lanes tx_lanes version maxchild authorized
-		authorized_default interface_authorized_default removable configuration descriptors quirks avoid_reset_quirk
-		bInterfaceNumber bAlternateSetting bNumEndpoints bInterfaceClass bInterfaceSubClass bInterfaceProtocol interface
+		authorized_default interface_authorized_default removable configuration descriptors bos_descriptors quirks
+		avoid_reset_quirk physical_location/* firmware_node/path ieee1284_id bInterfaceNumber bAlternateSetting bNumEndpoints bInterfaceClass bInterfaceSubClass bInterfaceProtocol interface
 		supports_autosuspend modalias power/control power/persist power/runtime_status driver subsystem port`},
-	{"USB ports: what is soldered, and which two are one socket", "sys/bus/usb/devices/*-0:1.0/usb*-port*",
-		"connect_type location over_current_count peer device state"},
-	{"USB ports of hubs", "sys/bus/usb/devices/*:1.0/*-port*", "connect_type location over_current_count peer device state"},
+	{"USB ports: what is soldered, where it is, and which two are one socket", "sys/bus/usb/devices/*:1.0/*port[0-9]*",
+		"connect_type location over_current_count peer device state physical_location/*"},
+	{"which USB-C socket a port is behind, and what is plugged into it", "sys/class/typec/port[0-9]*", `uevent data_role power_role
+		port_type power_operation_mode preferred_role orientation vconn_source usb_typec_revision
+		usb_power_delivery_revision physical_location/* device`},
 	{"USB drivers and their doors", "sys/bus/usb/drivers/*", "bind unbind module [0-9]*"},
 	{"the USB bus's door", "sys/bus/usb", "drivers_probe drivers_autoprobe"},
 
@@ -46,27 +48,41 @@ var captureRules = []captureRule{
 	{"what the firmware says of the IOMMU", "sys/firmware/acpi/tables", "DMAR IVRS VIOT"},
 
 	{"network interfaces and what is built of them", "sys/class/net/*", `uevent type address addr_assign_type flags operstate
-		mtu dev_id dev_port ifindex iflink device master lower_* upper_* phy80211 wireless/ bridge/ bonding/ tun_flags`},
+		mtu speed dev_id dev_port ifindex iflink device master lower_* upper_* phy80211 wireless/ bridge/ bonding/ tun_flags`},
 	{"WLAN radios", "sys/class/ieee80211/*", "uevent index name macaddress device"},
-	{"WWAN ports", "sys/class/wwan/*", "uevent type device"},
+	{"WWAN ports", "sys/class/wwan/*", "uevent type dev device"},
 	{"radio switches", "sys/class/rfkill/*", "uevent type name index hard soft state device"},
-	{"Bluetooth adapters", "sys/class/bluetooth/*", "uevent device"},
+	{"Bluetooth adapters", "sys/class/bluetooth/*", "uevent address type device"},
 
-	{"displays and their connectors", "sys/class/drm/*", "uevent dev status enabled connector_id modes edid device"},
+	{"displays and their connectors", "sys/class/drm/*", `uevent dev status enabled dpms connector_id modes edid
+		boot_display device`},
+	{"which GPU the internal panel is wired to", "sys/devices/platform/asus-nb-wmi", "gpu_mux_mode"},
+	{"which GPU is switched on", "sys/kernel/debug/vgaswitcheroo", "switch"},
+	{"functions that can be divided among guests", "sys/class/mdev_bus/*", "uevent device"},
+	{"and into what", "sys/class/mdev_bus/*/mdev_supported_types/*", "name description device_api available_instances devices/*"},
+	{"and into what, of functions", "sys/bus/pci/devices/*/mdev_supported_types/*", "name description device_api available_instances devices/*"},
+	{"what they are divided into", "sys/bus/mdev/devices/*", "uevent mdev_type iommu_group driver subsystem"},
 	{"panel brightness", "sys/class/backlight/*", "uevent type device"},
 	{"frame buffers, which may hold a display's memory", "sys/class/graphics/*", "uevent name device"},
 	{"sound cards and their streams", "sys/class/sound/*", "uevent id number pcm_class dev device"},
-	{"sound codecs", "sys/bus/hdaudio/devices/*", "uevent vendor_id subsystem_id revision_id vendor_name chip_name type driver subsystem"},
+	{"sound codecs", "sys/bus/hdaudio/devices/*", `uevent vendor_id subsystem_id revision_id vendor_name chip_name type afg mfg
+		driver subsystem`},
+	{"what a sound card's streams do, and what is plugged into it", "proc/asound/card[0-9]*", `id usbid usbbus eld#* stream[0-9]*
+		pcm*/info pcm*/sub*/info pcm*/sub*/status pcm*/sub*/hw_params`},
 	{"webcams", "sys/class/video4linux/*", "uevent name index dev device"},
-	{"media controllers", "sys/class/media/*", "uevent model dev device"},
+	{"media controllers", "sys/bus/media/devices/*", "uevent model dev device"},
 	{"input devices: is this the only keyboard", "sys/class/input/*", `uevent name phys uniq properties inhibited id/bustype
 		id/vendor id/product id/version capabilities/ev capabilities/key capabilities/rel capabilities/abs capabilities/sw dev device`},
 	{"raw HID devices", "sys/class/hidraw/*", "uevent dev device"},
+	{"keyboards and mice of old", "sys/bus/serio/devices/*", "uevent description modalias driver subsystem"},
+	{"sensors", "sys/bus/iio/devices/*", "uevent name label dev subsystem"},
+	{"devices on SPI that programs use", "sys/class/spidev/*", "uevent dev device"},
 	{"HID devices", "sys/bus/hid/devices/*", "uevent modalias driver subsystem"},
 
 	{"disks and partitions, and what is built of them", "sys/class/block/*", `uevent dev size ro removable partition start
 		dm/name dm/uuid dm/suspended md/level md/array_state md/uuid loop/backing_file bcache/ queue/rotational
 		queue/logical_block_size holders/* slaves/* wwid device subsystem`},
+	{"what a disk is", "sys/class/block/*/device", "model vendor rev type wwid cid name serial state"},
 	{"file systems on several disks", "sys/fs/btrfs/*", "devices/*"},
 	{"disks by name", "sys/block/*", ""},
 	{"disks by number, as mounts name them", "sys/dev/block/*", ""},
@@ -74,16 +90,23 @@ var captureRules = []captureRule{
 	{"NVMe subsystems", "sys/class/nvme-subsystem/*", "model serial firmware_rev subsysnqn nvme*"},
 	{"SCSI and ATA disks", "sys/class/scsi_disk/*", "device"},
 	{"card readers and soldered storage", "sys/bus/mmc/devices/*", "uevent type name cid serial driver subsystem"},
+	{"and what they are plugged into", "sys/class/mmc_host/*", "uevent device"},
+	{"functions of such cards", "sys/bus/sdio/devices/*", "uevent class vendor device modalias driver subsystem"},
 
 	{"TPMs", "sys/class/tpm/*", "uevent dev tpm_version_major device"},
-	{"batteries and mains", "sys/class/power_supply/*", "type scope online present status device"},
+	{"TPMs shared by programs", "sys/class/tpmrm/*", "uevent dev device"},
+	{"batteries and mains", "sys/class/power_supply/*", `uevent type scope online present status manufacturer model_name technology
+		capacity serial_number device`},
 	{"serial ports of modems and cards", "sys/class/tty/tty[SUAG]*", "uevent dev device"},
+	{"serial ports over Bluetooth", "sys/class/tty/rfcomm*", "uevent dev"},
 	{"modem control", "sys/class/usbmisc/*", "uevent dev device"},
+	{"printers", "sys/class/usbmisc/*/device", "ieee1284_id"},
 	{"management engine", "sys/class/mei/*", "uevent dev device"},
 	{"Thunderbolt", "sys/bus/thunderbolt/devices/*", `uevent device_name vendor_name device vendor authorized unique_id security
-		iommu_dma_protection generation rx_speed tx_speed subsystem`},
-	{"FireWire", "sys/bus/firewire/devices/*", "uevent guid vendor model vendor_name model_name is_local units subsystem driver"},
-	{"lid and buttons", "sys/bus/acpi/devices/PNP0C0*", "hid path status"},
+		iommu_dma_protection generation rx_speed tx_speed nvm_version driver subsystem`},
+	{"FireWire", "sys/bus/firewire/devices/*", `uevent dev guid vendor model hardware_version vendor_name
+		model_name is_local units specifier_id version modalias subsystem driver`},
+	{"lid and buttons", "sys/bus/acpi/devices/PNP0C0*", "uevent hid path status modalias driver subsystem"},
 
 	{"processors", "sys/devices/system/cpu/cpu[0-9]*", "online topology/physical_package_id topology/core_id"},
 	{"memory", "sys/devices/system/memory", "block_size_bytes"},
@@ -109,5 +132,17 @@ var captureRules = []captureRule{
 	{"swap, interrupts, and the kernel itself", "proc", `swaps interrupts cmdline version modules iomem mdstat cpuinfo meminfo asound/cards
 		asound/pcm sys/kernel/hostname sys/kernel/osrelease sys/kernel/tainted`},
 
-	{"nodes through which devices are used", "dev", "kvm iommu vhost-net vhost-vsock dri/* snd/* vfio/* vfio/devices/* tpm* video* hidraw* nvme* sd* media*"},
+	{"nodes through which devices are used", "dev", `kvm iommu vhost-net vhost-vsock dri/* snd/* vfio/* vfio/devices/* tpm*
+		video* hidraw* nvme* sd* media* mmcblk* cdc-wdm* wwan* ttyUSB* ttyACM* fw[0-9]* mei* spidev* usb/* fb*`},
+}
+
+// wakingRules is what the kernel can say only of a function that is awake, and wakes
+// it for; see [CaptureOptions.Wake]. Codecs are woken by every sound: only those of a
+// function without power are let be.
+var wakingRules = []captureRule{
+	{"how fast links are, and how large the BARs can be", "sys/bus/pci/devices/*", `current_link_speed current_link_width
+		max_link_speed max_link_width resource[0-5]_resize`},
+	{"which buses are behind a bridge", "sys/bus/pci/devices/*", "secondary_bus_number subordinate_bus_number"},
+	{"the sockets of a sound card", "proc/asound/card[0-9]*", "codec#*"},
+	{"the same, less of it", "sys/bus/hdaudio/devices/*", "widgets/*/caps widgets/*/pin_caps widgets/*/pin_cfg"},
 }

@@ -12,8 +12,10 @@ import (
 
 // Save writes t to the file path, in the form that the end of path names: .txtar,
 // .tar, .tar.gz (or .tgz) or .tar.zst; any other is an error. comment says which
-// machine it is and what it shows. The file appears whole or not at all, replaces an
-// older one, and only its owner may read it. [Open] reads it.
+// machine it is and what it shows. The file appears whole or not at all, and only its
+// owner may read it. An older saved machine and an empty file are replaced; another
+// file, a link, a directory or a device at path is left as it is, and the error is
+// [fs.ErrExist]. [Open] reads what was saved.
 func Save(path string, t *Tree, comment string) error {
 	write, ok := saver(path)
 	if !ok {
@@ -26,6 +28,9 @@ func Save(path string, t *Tree, comment string) error {
 	defer f.Cleanup()
 	if err := write(f, t, comment); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := replaceable(path); err != nil {
+		return err
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -23,6 +23,9 @@ type scrubber struct {
 	root    *node
 	serials map[string][]string // the serial numbers of each directory that are found as words
 	words   []string            // all of them, longest first
+	plain   map[string]string   // what they are without signs, to what they are
+	macs    map[string]bool     // the addresses of interfaces, twelve digits each
+	kinds   map[string]bool     // UUIDs that name a kind of thing, in lower case
 	hosts   []string            // names of this host, in lower case, longest first
 }
 
@@ -36,7 +39,7 @@ var identityFiles = map[string]bool{
 // Files that say in words what the device in the same directory is.
 var productFiles = map[string]bool{
 	"product": true, "manufacturer": true, "configuration": true, "interface": true, "name": true, "model": true,
-	"device_name": true, "vendor_name": true, "model_name": true,
+	"device_name": true, "vendor_name": true, "model_name": true, "id": true, "label": true,
 }
 
 // Serial numbers that are none.
@@ -53,8 +56,11 @@ var commonHosts = map[string]bool{
 }
 
 func newScrubber(salt []byte, root *node) *scrubber {
-	s := &scrubber{salt: salt, root: root, serials: map[string][]string{}}
+	s := &scrubber{salt: salt, root: root, serials: map[string][]string{}, plain: map[string]string{}, macs: map[string]bool{}, kinds: map[string]bool{}}
 	_ = root.visit("", func(name string, n *node) error {
+		if kind := kindUUID(name); kind != "" {
+			s.kinds[kind] = true
+		}
 		v := strings.TrimSpace(string(n.data))
 		switch {
 		case n.children != nil || n.target != "":
@@ -67,14 +73,60 @@ func newScrubber(salt []byte, root *node) *scrubber {
 				}
 			}
 		case isIdentity(name, n.data) && looksSerial(v):
-			dir := path.Dir(name)
-			s.serials[dir] = append(s.serials[dir], v)
-			s.words = append(s.words, v)
+			s.addWord(path.Dir(name), v)
+		case path.Base(name) == "ieee1284_id":
+			for _, f := range strings.Split(v, ";") {
+				if key, id, _ := strings.Cut(f, ":"); isSerialField(key) && looksSerial(strings.TrimSpace(id)) {
+					s.addWord(path.Dir(path.Dir(name)), strings.TrimSpace(id))
+				}
+			}
+		case path.Base(name) == "address" || path.Base(name) == "macaddress":
+			if digits := strings.ReplaceAll(v, ":", ""); len(digits) == 12 && strings.Trim(digits, "0") != "" && patterns().mac.FindString(v) == v {
+				s.macs[strings.ToLower(digits)] = true
+			}
 		}
 		return nil
 	})
 	s.words, s.hosts = longestFirst(s.words), longestFirst(s.hosts)
 	return s
+}
+
+// addWord notes a serial number of the device in dir. Sound cards are named after
+// devices without the signs in their names.
+func (s *scrubber) addWord(dir, v string) {
+	found := []string{v}
+	if plain := onlyAlnum(v); plain != v && looksSerial(plain) {
+		s.plain[plain] = v
+		found = append(found, plain)
+	}
+	s.serials[dir] = append(s.serials[dir], found...)
+	s.words = append(s.words, found...)
+}
+
+func onlyAlnum(v string) string {
+	return strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z' {
+			return r
+		}
+		return -1
+	}, v)
+}
+
+// kindUUID returns the UUID in the last element of a name when it is one that says
+// what a thing is, the same on all machines: of a WMI interface, as in
+// wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492, or of a client of the
+// management engine, 0000:00:16.0-UUID.
+func kindUUID(name string) string {
+	dir, base := path.Split(name)
+	at := patterns().uuid.FindStringIndex(base)
+	if at == nil {
+		return ""
+	}
+	before, isClient := strings.CutSuffix(base[:at[0]], "-")
+	if isClient && patterns().address.MatchString(before) || at[0] == 0 && strings.HasPrefix(path.Base(dir), "wmi_bus") {
+		return strings.ToLower(base[at[0]:at[1]])
+	}
+	return ""
 }
 
 func longestFirst(words []string) []string {
@@ -137,12 +189,21 @@ func (s *scrubber) hash(v string, n int) string {
 }
 
 // serial gives what stands for the identity v. What is a UUID or a MAC address as
-// a whole keeps its form, because others repeat it in that form.
+// a whole keeps its form, because others repeat it in that form, as adapters do that
+// have the address of their interface, without colons, for a serial number.
 func (s *scrubber) serial(v string) string {
+	if whole, ok := s.plain[v]; ok {
+		return s.serial(whole)
+	}
 	switch {
+	case s.macs[strings.ToLower(v)]:
+		if v != strings.ToLower(v) {
+			return strings.ToUpper(s.macDigits(strings.ToLower(v)))
+		}
+		return s.macDigits(v)
 	case noSerial[strings.ToLower(v)], patterns().address.MatchString(v):
 		return v
-	case patterns().mac.FindString(v) == v, patterns().uuid.FindString(v) == v:
+	case patterns().mac.FindString(v) == v && !strings.HasSuffix(v, "_"), patterns().uuid.FindString(v) == v:
 		return s.forms(v)
 	}
 	return "SCRUBBED" + strings.ToUpper(s.hash(v, 12))
@@ -182,6 +243,8 @@ func (s *scrubber) content(name string, data []byte) []byte {
 		return withoutSerial(data)
 	case base == "edid":
 		return s.edid(data)
+	case base == "bos_descriptors":
+		return s.bos(data)
 	case strings.HasPrefix(name, "proc/"):
 		return []byte(s.proc(name, text))
 	case v == "":
@@ -196,6 +259,8 @@ func (s *scrubber) content(name string, data []byte) []byte {
 		return whole(s.mappedID(v))
 	case strings.HasSuffix(name, "/loop/backing_file"):
 		return whole(s.source(v))
+	case base == "ieee1284_id":
+		return whole(s.printer(v, s.near(dir)))
 	case base == "name" && s.isBluetooth(dir), (base == "device_name" || base == "vendor_name") && s.isPeer(dir):
 		return whole(base + " " + s.hash(v, 8))
 	case productFiles[base]:

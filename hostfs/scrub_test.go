@@ -226,6 +226,74 @@ sys/bus/thunderbolt/devices/0-1 -> ../../../devices/tb/0-1
 sys/devices/tb/0-1/uevent: DEVTYPE=thunderbolt_xdomain
 sys/devices/tb/0-1/device_name: {annamac}
 sys/devices/tb/0-1/vendor_name: {annascorp}
+sys/class/power_supply/BAT0 -> ../../devices/battery/BAT0
+sys/devices/battery/BAT0/serial_number: {BATT77123}
+sys/devices/battery/BAT0/model_name: 5B10W13930
+sys/devices/battery/BAT0/uevent:: POWER_SUPPLY_NAME=BAT0
+sys/devices/battery/BAT0/uevent:: POWER_SUPPLY_MODEL_NAME=5B10W13930
+sys/devices/battery/BAT0/uevent:: POWER_SUPPLY_SERIAL_NUMBER={BATT77123}
+sys/class/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03} -> ../../devices/hid2/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03}
+sys/devices/hid2/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03}/type: Battery
+sys/class/power_supply/steam-controller-{FXA9900112}-battery -> ../../devices/hid3/power_supply/steam-controller-{FXA9900112}-battery
+sys/devices/hid3/power_supply/steam-controller-{FXA9900112}-battery/type: Battery
+sys/bus/thunderbolt/devices/0-0 -> ../../../devices/tb/0-0
+sys/devices/tb/0-0/unique_id: {d7030000-0080-7f08-2364-5d2a81dc1e0f}
+sys/devices/tb/0-0/nvm_version: 14.86
+sys/bus/firewire/devices/fw0 -> ../../../devices/fw0
+sys/devices/fw0/guid: 0x{0011060000004567}
+sys/devices/fw0/model_name: Camera
+sys/bus/mmc/devices/mmc0:aaaa -> ../../../devices/mmc0/mmc0:aaaa
+sys/devices/mmc0/mmc0:aaaa/cid: {03534453443332478012345678012a00}
+sys/devices/mmc0/mmc0:aaaa/serial: 0x{12345678}
+sys/devices/mmc0/mmc0:aaaa/name: SD32G
+sys/class/block/sda -> ../../devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda
+sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda/device -> ../../../0:0:0:0
+sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/wwid: t10.ATA     Samsung SSD 860 {S3Z2NB0K112233}
+sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/model: Samsung SSD 860
+sys/class/block/nvme0n1 -> ../../devices/nvme0/nvme0n1
+sys/devices/nvme0/nvme0n1/wwid: nvme.144d-{533634444e4630523132}-53616d73756e67-00000001
+sys/bus/usb/devices/1-7 -> ../../../devices/usb1/1-7
+sys/devices/usb1/1-7/idVendor: 03f0
+sys/devices/usb1/1-7/serial: {CN12B3C0KP}
+sys/devices/usb1/1-7/product: LaserJet {CN12B3C0KP}
+sys/bus/usb/devices/1-7:1.0 -> ../../../devices/usb1/1-7/1-7:1.0
+sys/devices/usb1/1-7/1-7:1.0/ieee1284_id: MFG:HP;MDL:LaserJet;CMD:PCL,POSTSCRIPT;CLS:PRINTER;DES:LaserJet {CN12B3C0KP};SN:{CN12B3C0KP};SERN:{VNB3L00999};S:{038000C4841}0021;X-{annasqueue};
+sys/class/usbmisc/lp0 -> ../../devices/usb1/1-7/1-7:1.0/usbmisc/lp0
+sys/devices/usb1/1-7/1-7:1.0/usbmisc/lp0/device -> ../../../1-7:1.0
+sys/bus/usb/devices/1-8 -> ../../../devices/usb1/1-8
+sys/devices/usb1/1-8/idVendor: 0bda
+sys/devices/usb1/1-8/serial: {0E1B2C3D4E5F}
+sys/class/net/eth7 -> ../../devices/usb1/1-8/1-8:1.0/net/eth7
+sys/devices/usb1/1-8/1-8:1.0/net/eth7/address: {0e:1b:2c:3d:4e:5f}
+sys/bus/usb/devices/1-9 -> ../../../devices/usb1/1-9
+sys/devices/usb1/1-9/idVendor: 1532
+sys/devices/usb1/1-9/serial: {ZK77-1234-A}
+sys/class/sound/card1 -> ../../devices/usb1/1-9/1-9:1.0/sound/card1
+sys/devices/usb1/1-9/1-9:1.0/sound/card1/id: {ZK771234A}
+proc/asound/cards:  1 [{ZK771234A}      ]: USB-Audio - Headset {ZK77-1234-A}
+proc/asound/card1/id: {ZK771234A}
+proc/asound/card1/stream0: Razer Headset {ZK77-1234-A} at usb-0000:00:14.0-9, full speed : USB Audio
+proc/asound/card1/pcm0p/info: id: Headset {ZK771234A}
+proc/asound/card0/eld#2.0: monitor_name DELL U2720Q
+sys/bus/mdev/devices/{83b8f4f2-509f-482f-8e12-3c9d3d9f1c11} -> ../../../devices/pci0000:00/0000:00:02.0/{83b8f4f2-509f-482f-8e12-3c9d3d9f1c11}
+sys/devices/pci0000:00/0000:00:02.0/{83b8f4f2-509f-482f-8e12-3c9d3d9f1c11}/uevent: DRIVER=vfio_mdev
+sys/class/bluetooth/hci0 -> ../../devices/usb1/1-9/bluetooth/hci0
+sys/devices/usb1/1-9/bluetooth/hci0/address: {ac:de:48:00:11:22}
+sys/devices/virtual/misc/uhid/input/input5/phys: {ac:de:48:00:11:22}
+sys/class/input/input5/uniq: {ac:de:48:aa:bb:cc}
+sys/class/nvme/nvme9 -> ../../devices/nvme9
+sys/devices/nvme9/serial: {S64DNF0R999999Y}
+sys/devices/nvme9/subsysnqn: nqn.1994-11.com.samsung:nvme:980:{S64DNF0R999999Y}
+sys/devices/nvme9/hostnqn: nqn.2014-08.org.nvmexpress:uuid:{0f0f0f0f-1111-2222-3333-444455556666}
+sys/class/dmi/id -> ../../devices/virtual/dmi/id
+sys/devices/virtual/dmi/id/chassis_asset_tag: {ASSET-0042}
+sys/devices/virtual/dmi/id/board_serial: {L1HF11223344}
+sys/bus/serio/devices/serio7 -> ../../../devices/platform/PNP0C14:00/wmi_bus/wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492/serio7
+sys/devices/platform/PNP0C14:00/wmi_bus/wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492/serio7/description: x
+sys/devices/platform/PNP0C14:00/wmi_bus/wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492/uevent: MODALIAS=wmi:9DBB5994-A997-11DA-B012-B622A1EF5492
+sys/bus/serio/devices/serio8 -> ../../../devices/pci0000:00/0000:00:16.0/0000:00:16.0-b638ab7e-94e2-4ea2-a552-d1c54b627f04/serio8
+sys/devices/pci0000:00/0000:00:16.0/0000:00:16.0-b638ab7e-94e2-4ea2-a552-d1c54b627f04/serio8/description: {b0b0ab7e-94e2-4ea2-a552-d1c54b627f04}
+proc/self/mounts: /dev/mapper/{Smith--NB--vg}-root /home/{annasmith} ext4 rw,user={annasmith} 0 0
 `
 
 func TestCaptureLeaks(t *testing.T) {
@@ -297,7 +365,10 @@ func TestCaptureLeaks(t *testing.T) {
 		}
 	}
 	for _, kept := range []string{"intel_iommu=on", "vfio-pci.ids=10de:1234", "pcie_aspm=off", "errors=remount-ro", "user_id=1000",
-		" /boot/efi ", "fuse.portal portal", "ip=...", "quiet -- ...\n", "username=...", "luks.name=...", "vers=3.1.1", "Stick SCRUBBED", "CRYPT-PLAIN-luks-SCRUBBED"} {
+		" /boot/efi ", "fuse.portal portal", "ip=...", "quiet -- ...\n", "username=...", "luks.name=...", "vers=3.1.1", "Stick SCRUBBED", "CRYPT-PLAIN-luks-SCRUBBED",
+		"5B10W13930", "14.86", "SD32G", "Samsung SSD 860\n", "MFG:HP;MDL:LaserJet;CMD:PCL,POSTSCRIPT;CLS:PRINTER;DES:LaserJet SCRUBBED",
+		"MODALIAS=wmi:9DBB5994-A997-11DA-B012-B622A1EF5492", "/9DBB5994-A997-11DA-B012-B622A1EF5492/serio7 --",
+		"/0000:00:16.0-b638ab7e-94e2-4ea2-a552-d1c54b627f04/serio8 --", "Headset SCRUBBED", "at usb-0000:00:14.0-9, full speed", "DELL U2720Q"} {
 		if !strings.Contains(string(text), kept) {
 			t.Errorf("%q was lost", kept)
 		}
@@ -319,6 +390,21 @@ func TestCaptureLeaks(t *testing.T) {
 	}
 	if dm := "/dev/mapper/" + field("sys/class/block/dm-0/dm/name", 0); dm != field("proc/self/mountinfo", 9) {
 		t.Errorf("%s is mounted from %s", dm, field("proc/self/mountinfo", 9))
+	}
+	stick := field("sys/devices/usb1/1-7/serial", 0)
+	if id := field("sys/devices/usb1/1-7/1-7:1.0/ieee1284_id", 0) + field("sys/devices/usb1/1-7/1-7:1.0/ieee1284_id", 1); strings.Count(id, stick) != 2 {
+		t.Errorf("the printer %s calls itself %s", stick, id)
+	}
+	if serial, mac := field("sys/devices/usb1/1-8/serial", 0), field("sys/class/net/eth7/address", 0); !strings.EqualFold(serial, strings.ReplaceAll(mac, ":", "")) {
+		t.Errorf("the adapter %s has the address %s", serial, mac)
+	}
+	for _, name := range []string{"sys/class/sound/card1/id", "proc/asound/card1/id"} {
+		if id, serial := field(name, 0), field("sys/devices/usb1/1-9/serial", 0); id != serial {
+			t.Errorf("the sound card of %s is called %s", serial, id)
+		}
+	}
+	if battery := field("sys/class/power_supply/BAT0/serial_number", 0); !strings.HasSuffix(field("sys/class/power_supply/BAT0/uevent", 2), "="+battery) {
+		t.Errorf("the battery %s has another serial number in uevent", battery)
 	}
 	if got := field("proc/net/route", 1) + field("proc/net/route", 3) + field("proc/net/route", 7); got != "00000000000300000000" {
 		t.Errorf("the default route became %s", got)

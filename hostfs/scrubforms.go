@@ -6,7 +6,7 @@ import "strings"
 // like. No number or address that the kernel writes has one of these forms.
 func (s *scrubber) forms(v string) string {
 	p := patterns()
-	v = p.mac.ReplaceAllStringFunc(v, s.mac)
+	v = s.macsIn(v)
 	v = p.macName.ReplaceAllStringFunc(v, func(m string) string { return m[:3] + s.macDigits(m[3:]) })
 	v = p.uuid.ReplaceAllStringFunc(v, s.uuid)
 	v = p.lvm.ReplaceAllStringFunc(v, func(m string) string { return "LVM-" + s.hash(m, 32) + s.hash(m[4:], 32) })
@@ -40,13 +40,40 @@ func (s *scrubber) name(v string) string {
 // element does that for one element, which may be a network interface with a MAC
 // address or another long number in its name, as enx0a1b2c3d4e5f and its lower_ link.
 func (s *scrubber) element(v string) string {
-	if to := s.forms(v); to != v {
+	if to := s.forms(v); to != v || patterns().uuid.MatchString(v) {
 		return to
 	}
-	if id, ok := strings.CutPrefix(v, "hid-"); ok && strings.HasSuffix(id, "-battery") {
-		return "hid-" + s.hash(id, 12) + "-battery" // named after its serial number
+	for _, kind := range []string{"hid-", "steam-controller-"} { // named after their serial numbers
+		if id, ok := strings.CutPrefix(v, kind); ok && strings.HasSuffix(id, "-battery") {
+			return kind + s.hash(id, 12) + "-battery"
+		}
 	}
 	return patterns().macRun.ReplaceAllStringFunc(v, s.macDigits)
+}
+
+// macsIn replaces the addresses in v beside which is no letter or digit; _ may be, as
+// in names of batteries.
+func (s *scrubber) macsIn(v string) string {
+	alnum := func(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' }
+	found := patterns().mac.FindAllStringIndex(v, -1)
+	if found == nil {
+		return v
+	}
+	var b strings.Builder
+	last := 0
+	for _, at := range found {
+		if v[at[1]-1] == '_' {
+			at[1]--
+		}
+		if at[0] > 0 && alnum(v[at[0]-1]) {
+			continue
+		}
+		b.WriteString(v[last:at[0]])
+		b.WriteString(s.mac(v[at[0]:at[1]]))
+		last = at[1]
+	}
+	b.WriteString(v[last:])
+	return b.String()
 }
 
 // mac replaces an address by a locally administered one, in the case it had. The
@@ -83,7 +110,7 @@ func (s *scrubber) macDigits(digits string) string {
 }
 
 func (s *scrubber) uuid(v string) string {
-	if strings.Trim(v, "0-") == "" {
+	if strings.Trim(v, "0-") == "" || s.kinds[strings.ToLower(v)] {
 		return v
 	}
 	to := s.shaped(v)

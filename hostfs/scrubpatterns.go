@@ -15,7 +15,7 @@ type scrubPatterns struct {
 // patterns compiles them when they are first needed: few commands scrub anything.
 var patterns = sync.OnceValue(func() *scrubPatterns {
 	return &scrubPatterns{
-		mac:     regexp.MustCompile(`\b[0-9A-Fa-f]{2}(?:(?::[0-9A-Fa-f]{2}){5,19}|(?:-[0-9A-Fa-f]{2}){5})\b`),
+		mac:     regexp.MustCompile(`[0-9A-Fa-f]{2}(?:(?::[0-9A-Fa-f]{2}){5,19}|(?:-[0-9A-Fa-f]{2}){5})(?:\b|_)`),
 		macName: regexp.MustCompile(`\b(en|wl|ww|sl|ib)x([0-9a-f]{12})\b`),
 		macRun:  regexp.MustCompile(`[0-9a-f]{12,}`),
 		uuid:    regexp.MustCompile(`\b[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\b`),

@@ -16,6 +16,8 @@ func (s *scrubber) proc(name, text string) string {
 		return s.cmdline(text)
 	case "proc/self/mountinfo":
 		return lines(text, s.mount)
+	case "proc/self/mounts":
+		return lines(text, s.mounted)
 	case "proc/swaps":
 		return lines(text, s.swap)
 	case "proc/net/route":
@@ -94,15 +96,33 @@ func (s *scrubber) mount(line string) string {
 		f[3] = s.path(f[3])
 	}
 	f[4], f[5] = s.path(f[4]), s.options(f[5])
-	if source := f[sep+2]; strings.HasPrefix(source, "/dev/") {
-		f[sep+2] = s.source(source)
-	} else if !virtualSources[source] && source != f[sep+1] {
-		f[sep+2] = "source-" + s.hash(source, 8)
-	}
+	f[sep+2] = s.mountSource(f[sep+2], f[sep+1])
 	for i := sep + 3; i < len(f); i++ {
 		f[i] = s.options(f[i])
 	}
 	return strings.Join(f, " ")
+}
+
+// mounted gives what stands for a line of /proc/self/mounts: source, mount point,
+// kind, options, and two numbers.
+func (s *scrubber) mounted(line string) string {
+	f := strings.Fields(line)
+	if len(f) < 4 {
+		return dropped
+	}
+	f[0], f[1], f[3] = s.mountSource(f[0], f[2]), s.path(f[1]), s.options(f[3])
+	return strings.Join(f, " ")
+}
+
+// mountSource gives what stands for where a file system of that kind comes from.
+func (s *scrubber) mountSource(source, kind string) string {
+	switch {
+	case strings.HasPrefix(source, "/dev/"):
+		return s.source(source)
+	case virtualSources[source], source == kind:
+		return source
+	}
+	return "source-" + s.hash(source, 8)
 }
 
 func (s *scrubber) options(v string) string {

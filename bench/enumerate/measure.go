@@ -177,6 +177,7 @@ func (b *bench) library(scans int) ([]Scan, error) {
 	programs := []peer{
 		{"C floor", []string{filepath.Join(b.dir, "floor"), "/sys", strconv.Itoa(scans)}, 0},
 		{"pci.Functions", []string{enumerate, "-scan", "indy", strconv.Itoa(scans)}, 0},
+		{"uevent.Seqnum: nothing changed", []string{enumerate, "-scan", "seqnum", strconv.Itoa(scans)}, 0},
 		{"ghw.PCI", []string{enumerate, "-scan", "ghw", strconv.Itoa(max(1, scans/10))}, 0},
 	}
 	medians := make([][]int64, len(programs))

@@ -47,7 +47,7 @@ func (r Report) markdown(w io.Writer) error {
 		if len(m.Library) > 0 {
 			b.WriteString("\n| in one process | median ms a scan | x floor |\n| --- | ---: | ---: |\n")
 			for _, s := range m.Library {
-				fmt.Fprintf(&b, "| %s | %.3f | %s |\n", s.Name, s.Median, ratio(s.Ratio))
+				fmt.Fprintf(&b, "| %s | %.4f | %s |\n", s.Name, s.Median, ratio(s.Ratio))
 			}
 		}
 	}

@@ -25,7 +25,7 @@ func TestMarkdown(t *testing.T) {
 	}
 	for _, want := range []string{
 		"### this host (6 functions)\n", "| lspci -nnk | 10.00 | 9.00 | 1.00 | 784 | 6.0 |", "| indy devices | 2.50 | 2.00 | 0.25 | - | 8.0 |",
-		"| lshw & co | not installed |", "| pci.Functions | 0.080 | 1.14 |", "### 30 functions\n",
+		"| lshw & co | not installed |", "| pci.Functions | 0.0800 | 1.14 |", "### 30 functions\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())

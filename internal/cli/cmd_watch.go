@@ -94,11 +94,11 @@ func (w *watching) run(env *Env) error {
 	defer func() { _ = events.Close() }()
 	go watchReader(ctx, env, cancel)
 
-	o := &onlooker{watching: w, env: env, names: laptop.NewNames(env.Names)}
+	o := &onlooker{watching: w, env: env, lists: laptop.NewNames(env.Names)}
 	o.look()
 	if w.initial {
 		for i := range o.devices {
-			if err := o.print(item{event: added, device: &o.devices[i]}); err != nil {
+			if err := o.print(item{event: added, device: &o.devices[i]}, o.names); err != nil {
 				return err
 			}
 		}

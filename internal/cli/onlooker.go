@@ -31,7 +31,8 @@ type item struct {
 type onlooker struct {
 	*watching
 	env     *Env
-	names   *laptop.Names
+	lists   *laptop.Names
+	names   *laptop.Names // as of the last look
 	devices []laptop.Device
 	seen    uint64 // events that were sent before it looked
 	err     error  // what could not be read then
@@ -53,11 +54,21 @@ func (o *onlooker) look() {
 		}
 	}
 	o.devices, o.err = l.Devices, err
+	o.names = o.lists.Of(o.env.Host)
+	for i := range o.devices {
+		if o.devices[i].PCI == nil {
+			o.names.Name(&o.devices[i]) // while it can be asked; when it has gone it cannot
+		}
+	}
 }
 
 // exists reports whether a device is still in sysfs.
 func exists(fsys fs.FS, d *laptop.Device) bool {
-	_, err := fs.Stat(fsys, "sys/bus/"+d.Bus()+"/devices/"+d.Where())
+	dir := "sys/bus/" + d.Bus() + "/devices/" + d.Where()
+	if d.Other != nil {
+		dir = "sys/devices/" + d.Other.Path
+	}
+	_, err := fs.Stat(fsys, dir)
 	return err == nil
 }
 
@@ -70,7 +81,7 @@ func find(devices []laptop.Device, id string) *laptop.Device {
 
 // update looks again and prints what is different.
 func (o *onlooker) update(n news) error {
-	before, seen := o.devices, o.seen
+	before, names, seen := o.devices, o.names, o.seen
 	o.look()
 	if n.lost != nil {
 		if err := o.printLost(n.lost); err != nil {
@@ -81,7 +92,11 @@ func (o *onlooker) update(n news) error {
 		number, went := n.went[id]
 		return went && (number == 0 || number > seen)
 	}) {
-		if err := o.print(c); err != nil {
+		n := o.names
+		if c.event == removed {
+			n = names
+		}
+		if err := o.print(c, n); err != nil {
 			return err
 		}
 	}
@@ -134,12 +149,12 @@ type watchJSON struct {
 }
 
 // print writes one line, in one write.
-func (o *onlooker) print(c item) error {
+func (o *onlooker) print(c item, names *laptop.Names) error {
 	if role := laptop.Role(o.role); !plays(c.device, role) && (c.was == nil || !plays(c.was, role)) {
 		return nil
 	}
 	if o.json {
-		d := toJSON(&machine{names: o.names}, c.device)
+		d := toJSON(&machine{names: names}, c.device)
 		return o.encode(watchJSON{c.event, &d})
 	}
 	sign, paint := "+", green
@@ -149,7 +164,7 @@ func (o *onlooker) print(c item) error {
 	case changed:
 		sign, paint = "~", yellow
 	}
-	name := o.names.Name(c.device)
+	name := names.Name(c.device)
 	if c.was != nil {
 		name += " (" + c.differs() + ")"
 	}

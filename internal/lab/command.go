@@ -20,6 +20,11 @@ func (l *Lab) writeCommand(w io.Writer, m *Machine) error {
 	if err := a.file("lab/run", 0o755, []byte(m.script())); err != nil {
 		return err
 	}
+	if script := m.Topology.prepare(); script != nil {
+		if err := a.file("lab/prepare", 0o644, script); err != nil {
+			return err
+		}
+	}
 	return a.w.Close()
 }
 

@@ -17,6 +17,9 @@
 //	00:1b.0                   HD Audio
 //	00:1f.0, 00:1f.2, 00:1f.3 LPC, AHCI, SMBus: one group of three
 //
+// That is with an Intel IOMMU; [Topology] tells the others, with an AMD IOMMU, with
+// none, with a PCIe switch and without ACS, and with a second PCI domain.
+//
 // There is one processor: with two, emulated kernels have been seen to hang. The
 // network is QEMU's user network, restricted, so nothing is reached through it.
 //

@@ -23,6 +23,9 @@ mount -t devpts -o mode=620,ptmxmode=666 pts /dev/pts
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup
 
+if [ -e /lab/prepare ]; then
+	sh /lab/prepare || fail "the machine cannot be prepared"
+fi
 while read -r m; do
 	modprobe "$m" || echo "lab: module $m does not load"
 done </etc/modules

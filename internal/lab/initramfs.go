@@ -93,7 +93,7 @@ func writeInitramfs(w io.Writer, busybox []byte, version string, names []string,
 
 // applets are the programs of busybox that exist inside before the machine's own
 // root is mounted.
-const applets = `sh [ cat chroot cp dmesg echo env grep head hostname ifconfig insmod ip ln ls lsmod mkdir
+const applets = `sh [ cat chroot cp devmem dmesg echo env grep head hostname ifconfig insmod ip ln ls lsmod mkdir
  mknod modprobe mount mv poweroff printf readlink rm sed setsid sleep stty sync tail test true umount uname`
 
 // initramfs returns the compressed initial file system. It is kept in the lab's
@@ -111,7 +111,7 @@ func (l *Lab) initramfs() ([]byte, error) {
 	names := moduleNames()
 	h := sha256.New()
 	for _, part := range [][]byte{
-		initScript, busybox, dep, []byte(l.version), []byte(applets), []byte(strings.Join(names, " ")),
+		initScript, busybox, dep, []byte(l.version), []byte(applets), []byte(strings.Join(names, " ")), []byte(strings.Join(packedNames(), " ")),
 	} {
 		fmt.Fprintf(h, "%d\n", len(part))
 		h.Write(part)
@@ -122,7 +122,7 @@ func (l *Lab) initramfs() ([]byte, error) {
 		return data, err
 	}
 
-	set, err := readModules(l.modules, names)
+	set, err := readModules(l.modules, append(packedNames(), names...))
 	if err != nil {
 		return nil, err
 	}

@@ -33,12 +33,21 @@ func Open(dir string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{dir: dir}
+	l := &Lab{dir: realPath(dir)}
 	err = errors.Join(l.findKernel(), l.findBusybox(), l.findQEMU())
 	if err != nil {
 		return nil, fmt.Errorf("the emulated laptop in %s is not complete:\n%w", dir, err)
 	}
 	return l, nil
+}
+
+// realPath returns dir without links, if it exists: inside, the root is another one,
+// and an absolute link leads nowhere.
+func realPath(dir string) string {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir
 }
 
 // KernelVersion returns the version of the kernel that runs inside, as uname -r

@@ -31,7 +31,7 @@ func fakeLab(t *testing.T) *Lab {
 		}
 	}
 	var dep, builtin strings.Builder
-	for i, name := range moduleNames() {
+	for i, name := range append(packedNames(), moduleNames()...) {
 		if name == "virtio_pci" {
 			builtin.WriteString("kernel/drivers/virtio_pci.ko\n")
 			continue
@@ -231,6 +231,22 @@ func TestOpenMissing(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not name %s", err, want)
 		}
+	}
+}
+
+// A link to the lab leads nowhere inside, so its modules are known by their own name.
+func TestOpenLink(t *testing.T) {
+	l := fakeLab(t)
+	link := filepath.Join(t.TempDir(), "lab")
+	if err := os.Symlink(l.dir, link); err != nil {
+		t.Fatal(err)
+	}
+	linked := &Lab{dir: realPath(link)}
+	if err := linked.findKernel(); err != nil || linked.modules != l.modules {
+		t.Errorf("modules in %s, %v; wanted %s", linked.modules, err, l.modules)
+	}
+	if got := realPath("/nonexistent/x"); got != "/nonexistent/x" {
+		t.Errorf("what does not exist is at %s", got)
 	}
 }
 

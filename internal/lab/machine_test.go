@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,6 +71,59 @@ func TestArguments(t *testing.T) {
 	}
 	if !slices.Equal(full[len(full)-2:], []string{"-name", "x"}) {
 		t.Errorf("Extra does not come last: %q", full[len(full)-2:])
+	}
+}
+
+func TestTopologies(t *testing.T) {
+	l := &Lab{kernel: "/l/vmlinuz-6"}
+	units := map[Topology]string{
+		IntelIOMMU: "intel-iommu", NoIOMMU: "", AMDIOMMU: "amd-iommu", SwitchedIntel: "intel-iommu", VMDIntel: "intel-iommu",
+	}
+	names := make(map[string]bool)
+	for topology, unit := range units {
+		if names[topology.String()] {
+			t.Errorf("two topologies are %s", topology)
+		}
+		names[topology.String()] = true
+		if err := (&Machine{Args: []string{"/bin/true"}, Topology: topology}).check(); err != nil {
+			t.Error(err)
+		}
+		args := l.arguments(&Machine{Topology: topology})
+		var found []string
+		places, ids := make(map[string]bool), make(map[any]bool)
+		for _, v := range values(args, "-device") {
+			var d map[string]any
+			if err := json.Unmarshal([]byte(v), &d); err != nil {
+				t.Fatalf("%s: %v", v, err)
+			}
+			if driver := d["driver"].(string); strings.HasSuffix(driver, "-iommu") {
+				found = append(found, driver)
+			}
+			if id, ok := d["id"]; ok && ids[id] {
+				t.Errorf("%s: two devices %v", topology, id)
+			}
+			ids[d["id"]] = true
+			if addr, ok := d["addr"]; ok {
+				place := fmt.Sprint(d["bus"], " ", addr)
+				if places[place] {
+					t.Errorf("%s: two functions at %s", topology, place)
+				}
+				places[place] = true
+			}
+		}
+		if got := strings.Join(found, " "); got != unit {
+			t.Errorf("%s has the IOMMUs %q, wanted %q", topology, got, unit)
+		}
+		var b bytes.Buffer
+		if err := l.writeCommand(&b, &Machine{Args: []string{"/bin/x"}, Topology: topology}); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := entries(t, &b)["lab/prepare"]; ok != (topology == VMDIntel) {
+			t.Errorf("%s is prepared: %v", topology, ok)
+		}
+	}
+	if Topology(99).String() != "Topology(99)" {
+		t.Errorf("topology 99 is %s", Topology(99))
 	}
 }
 

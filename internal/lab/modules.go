@@ -27,6 +27,10 @@ func moduleNames() []string {
 	}
 }
 
+// packedNames are there too when the machine starts, for [Machine] to load if its
+// topology needs them.
+func packedNames() []string { return []string{"vmd"} }
+
 // moduleSet is the part of a kernel's modules that some of them need, with the
 // tables from which busybox's modprobe finds it.
 type moduleSet struct {

@@ -90,18 +90,23 @@ func build(t testing.TB, args ...string) {
 // passes. Their output is logged.
 func RunTest(t testing.TB, pkg, run, out string, env ...string) {
 	t.Helper()
+	RunTestOn(t, lab.Machine{Out: out, Env: env}, pkg, run)
+}
+
+// RunTestOn does what [RunTest] does on the machine m, of which it sets Args, Dir and
+// Stdout and adds to Env.
+func RunTestOn(t testing.TB, m lab.Machine, pkg, run string) {
+	t.Helper()
 	l := Open(t)
 	program := BuildTest(t, pkg)
 	ctx, cancel := context.WithTimeout(t.Context(), Limit)
 	defer cancel()
 	var said bytes.Buffer
-	status, err := l.Run(ctx, lab.Machine{
-		Args:   []string{program, "-test.v", "-test.count=1", "-test.run", run},
-		Env:    append([]string{insideVariable + "=1"}, env...),
-		Dir:    packageDir(t, pkg),
-		Out:    out,
-		Stdout: &said,
-	})
+	m.Args = []string{program, "-test.v", "-test.count=1", "-test.run", run}
+	m.Env = append([]string{insideVariable + "=1"}, m.Env...)
+	m.Dir = packageDir(t, pkg)
+	m.Stdout = &said
+	status, err := l.Run(ctx, m)
 	t.Logf("inside the emulated laptop:\n%s", &said)
 	if err == nil {
 		err = judge(status, said.Bytes())
