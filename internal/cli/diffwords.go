@@ -50,7 +50,7 @@ func stated(r *laptop.Matched) string {
 		value := or(e.After, e.Before)
 		switch e.Kind {
 		case laptop.BySerial, laptop.ByMAC, laptop.ByWWID:
-			if strings.Trim(value, "0") != "" {
+			if strings.Trim(value, "0") != "" && !strings.HasPrefix(value, "SCRUBBED") { // says nothing
 				parts = append(parts, kindWord(e.Kind)+" "+brief(value))
 			}
 		}
