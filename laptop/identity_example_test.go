@@ -53,6 +53,10 @@ S5GXNX0T123456
 
 func ExampleIdentify() {
 	host, _, err := hostfs.ParseTxtar([]byte(`
+-- sys/bus/pci/devices/0000:00:14.0 -> ../../../devices/pci0000:00/0000:00:14.0 --
+-- sys/devices/pci0000:00/0000:00:14.0/uevent --
+PCI_CLASS=C0330
+PCI_ID=8086:A36D
 -- sys/bus/usb/devices/usb1 -> ../../../devices/pci0000:00/0000:00:14.0/usb1 --
 -- sys/devices/pci0000:00/0000:00:14.0/usb1/uevent --
 PRODUCT=1d6b/2/618
@@ -76,12 +80,12 @@ TYPE=0/0/0
 	if err != nil {
 		fmt.Println(err)
 	}
-	for _, e := range ids[0].Evidence {
+	for _, e := range ids[1].Evidence {
 		fmt.Println(e.Kind, e.Value)
 	}
 	// Output:
 	// serial 4C530001
-	// topology pci0000:00/14.0/usb2.0/4
+	// topology pci0000:00/14.0/usb/4
 	// ids 0781:5567
 	// revision 0100
 	// class 000000

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/project-independence/indy/gpu"
 	"github.com/project-independence/indy/internal/hosttest"
+	"github.com/project-independence/indy/usb"
 )
 
 // collected returns the files of the collection that match, which seed a fuzzer.
@@ -29,73 +31,80 @@ func collected(f testing.TB, elem ...string) map[string][]byte {
 
 // TestOffered has the interfaces of real devices.
 func TestOffered(t *testing.T) {
+	parse := func(data []byte) set {
+		d, _ := usb.ParseDescriptors(data) // what is wrong with them is in the error
+		return offered(d)
+	}
 	files := collected(t, "hwdata", "usb", "raw", "*.descriptors.bin")
 	for name, data := range files {
-		if all := offered(data); len(all) == 0 {
-			t.Errorf("%s has no interfaces", name)
+		if all := parse(data); len(all) == 0 || !slices.IsSorted(all) {
+			t.Errorf("%s has the interfaces %v", name, all)
 		}
 	}
 	for name, want := range map[string]string{
 		"1d6b_0002_8.descriptors.bin": "090000",        // a root hub
-		"04d9_1603_0.descriptors.bin": "030101,030000", // a keyboard
+		"04d9_1603_0.descriptors.bin": "030000,030101", // a keyboard
 		"138a_0091_0.descriptors.bin": "ff0000",        // a fingerprint reader
 	} {
-		var s set
-		for _, c := range strings.Split(want, ",") {
-			s.add(c)
-		}
-		if got := offered(files[name]); !slices.Equal(got, s) {
-			t.Errorf("%s: %v, want %v", name, got, s)
+		if got := parse(files[name]); got.String() != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
 		}
 	}
-	for _, in := range []string{"", "\x09", "\x00\x04", "\x01\x04", "\xff\x04", "\x09\x04\x00\x00\x00\x08\x06\x50", "\x08\x04\x00\x00\x00\x08\x06\x50"} {
-		if got := offered([]byte(in)); len(got) > 0 {
-			t.Errorf("%q: %v", in, got)
-		}
+	// Whoever names thousands of classes is not asked for more.
+	var many usb.Configuration
+	for n := range 1000 {
+		many.Interfaces = append(many.Interfaces, usb.InterfaceDescriptor{Class: usb.NewClass(byte(n>>8), byte(n), 0)})
+	}
+	if got := offered(usb.Descriptors{Configurations: []usb.Configuration{many}}); len(got) != 200 {
+		t.Errorf("%d classes", len(got))
 	}
 }
 
-func FuzzOffered(f *testing.F) {
-	for _, data := range collected(f, "hwdata", "usb", "raw", "*.descriptors.bin") {
-		f.Add(data)
-	}
-	f.Add([]byte("\x09\x04\x00\x00\x00\x08\x06\x50\x00\x02"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		all := offered(b)
-		if len(all) > 200 || !slices.IsSorted(all) || len(slices.Compact(slices.Clone(all))) != len(all) {
-			t.Errorf("%v", all)
-		}
-		for _, c := range all {
-			if len(c) != 6 || strings.Trim(c, "0123456789abcdef") != "" {
-				t.Errorf("%q", c)
-			}
-		}
-	})
-}
-
-// TestScreenName has real screens: what they are called does not depend on the serial
-// number.
+// TestScreenName has real screens: another serial number changes nothing but that.
 func TestScreenName(t *testing.T) {
 	files := collected(t, "hwdata", "edid", "linuxhw", "*.edid.bin")
-	for name, data := range files {
-		maker := strings.Split(name, "__")[2][:3]
-		got := screenName(data)
-		if !strings.HasPrefix(got, maker+" ") && strings.ToUpper(maker) == maker {
-			t.Errorf("%s is %q", name, got)
+	named := func(data []byte) (string, string) {
+		e, err := gpu.ParseEDID(data)
+		if err != nil {
+			t.Error(err)
+		}
+		name, unit, _ := strings.Cut(screenName(e), screenSerial)
+		return name, unit
+	}
+	units := 0
+	for file, data := range files {
+		maker := strings.Split(file, "__")[2][:3]
+		name, unit := named(data)
+		if !strings.HasPrefix(name, maker+" ") && strings.ToUpper(maker) == maker || name != line(name) {
+			t.Errorf("%s is %q", file, name)
+		}
+		if unit != "" {
+			units++
 		}
 		other := slices.Clone(data)
-		copy(other[12:16], "1234")
-		if other[127]++; screenName(other) != got {
-			t.Errorf("%s: another serial number makes it %q", name, screenName(other))
+		copy(other[12:16], "\x99\x01\x02\x03")
+		for at := 54; at+18 < 128; at += 18 { // a text would be told in place of the number
+			if d := other[at : at+18]; d[0] == 0 && d[1] == 0 && d[3] == 0xff {
+				d[3] = 0x10
+			}
 		}
-		if other[20]++; screenName(other) == got {
-			t.Errorf("%s is the same with another input", name)
+		if n, u := named(other); n != name || u != "03020199" {
+			t.Errorf("%s: another serial number makes %q of %q, and %q", file, n, name, u)
 		}
-		if screenName(data[:127]) != "" || screenName(data[1:]) != "" {
-			t.Errorf("%s: half of it is a screen", name)
+		copy(other[12:16], "0a9f") // as a scrubbed capture has it
+		if n, u := named(other); n != name || u != "" {
+			t.Errorf("%s: scrubbed it is %q %q", file, n, u)
+		}
+		if other[10]++; slices.Equal(other, data) {
+			t.Fatal("no change")
+		} else if n, _ := named(other); n == name {
+			t.Errorf("%s: another product is %q too", file, n)
 		}
 	}
-	t.Logf("%d screens", len(files))
+	t.Logf("%d screens, %d with serial numbers", len(files), units)
+	if units < 10 {
+		t.Errorf("only %d serial numbers", units)
+	}
 }
 
 func FuzzScreenName(f *testing.F) {
@@ -107,52 +116,51 @@ func FuzzScreenName(f *testing.F) {
 	}
 	f.Add([]byte("\x00\xff\xff\xff\xff\xff\xff\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		before := slices.Clone(b)
-		s := screenName(b)
-		if s != oneLine(s) || len(s) > 64 || strings.Contains(s, ",") || !slices.Equal(b, before) {
-			t.Errorf("%q", s)
+		e, err := gpu.ParseEDID(b)
+		s := screenName(e)
+		if s != line(s) || strings.Contains(s, ",") || strings.Count(s, screenSerial) > 1 {
+			t.Errorf("%q, %v", s, err)
+		}
+		if !sameScreens(s, s) {
+			t.Errorf("%q is not itself", s)
 		}
 	})
 }
 
-func TestTopology(t *testing.T) {
-	for in, want := range map[string]string{
-		"../../../devices/pci0000:00/0000:00:1c.4/0000:03:00.0":                                             "pci0000:00/1c.4/00.0",
-		"../../../devices/pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:06.0/10000:e1:00.0":                  "pci0000:00/0e.0/pci/06.0/00.0",
-		"../../../devices/pci0000:80/0000:80:01.1":                                                          "pci0000:80/01.1",
-		"../../../devices/platform/vhci_hcd.0":                                                              "platform/vhci_hcd.0",
-		"../../../devices/pci0000:00/0000:00:0d.0/xhci-hcd.1.auto":                                          "pci0000:00/0d.0/xhci-hcd.1.auto",
-		"../../../bus/elsewhere/0000:00:1c.4":                                                               "",
-		"../../../devices/" + strings.Repeat("0000:00:1c.4/", 70):                                           "",
-		"../../../devices/LNXSYSTM:00/LNXSYBUS:00/ACPI0004:00/VMBUS:00/3fd5/pci0001:00/0001:00:00.0/../../": "LNXSYSTM:00/LNXSYBUS:00/ACPI0004:00/VMBUS:00/3fd5/pci0001:00/00.0/../../",
+func TestSameScreens(t *testing.T) {
+	for pair, want := range map[string]bool{
+		"A 1|A 1": true, "A 1|A 2": false, "A 1|A 1,B 2": false, "A 1 SERIAL=x|A 1 SERIAL=x": true, "A 1 SERIAL=x|A 1 SERIAL=y": false,
+		"A 1 SERIAL=x|A 1": true, "A 1|A 1 SERIAL=x": true, "A 1,B 1 SERIAL=x|A 1 SERIAL=y,B 1": true,
 	} {
-		if got := topology(in); got != want {
-			t.Errorf("%s: %q, want %q", in, got, want)
+		a, b, _ := strings.Cut(pair, "|")
+		if sameScreens(a, b) != want {
+			t.Errorf("%s: %v", pair, !want)
 		}
 	}
 }
 
-func TestPortName(t *testing.T) {
+func TestStablePath(t *testing.T) {
 	for in, want := range map[string]string{
-		"../../../usb2/2-0:1.0/usb2-port4": "2-4", "../1-4:1.0/1-4-port2": "1-4.2", "1-4.1-port12": "1-4.1.12",
-		"": "", "usb2": "", "usb-port1": "", "usb1-port0": "", "usb1-port": "", "1-4.1.1.1.1.1.1-port1": "", "xusb1-port1": "",
+		"i2c_designware.0/i2c-3/i2c-ELAN0001:00":                  "i2c_designware.0/i2c/i2c-ELAN0001:00",
+		"i2c_designware.0/i2c-3/3-002c":                           "i2c_designware.0/i2c/-002c",
+		"i2c_designware.0/i2c-3/4-002c":                           "i2c_designware.0/i2c/4-002c", // of no bus above it
+		"virtual/misc/uhid/0005:046D:B023.0006":                   "virtual/misc/uhid/0005:046D:B023",
+		"pxa2xx-spi.3/spi_master/spi0/spi-ELAN7001:00":            "pxa2xx-spi.3/spi_master/spi/spi-ELAN7001:00",
+		"spi_master/spi1/spi1.0":                                  "spi_master/spi/spi.0",
+		"dw-apb-uart.2/serial0/serial0-0":                         "dw-apb-uart.2/serial/serial-0",
+		"platform/INT33BB:00/mmc_host/mmc1/mmc1:fffd/mmc1:fffd:1": "platform/INT33BB:00/mmc_host/mmc/mmc/mmc:1",
+		"platform/80860F14:00/mmc_host/mmc0/mmc0:0001":            "platform/80860F14:00/mmc_host/mmc/mmc",
+		"platform/soc/a600000.dwc3/xhci-hcd.3.auto":               "platform/soc/a600000.dwc3/xhci-hcd.auto",
+		"platform/vhci_hcd.0":                                     "platform/vhci_hcd.0",
+		"platform/i8042/serio1":                                   "platform/i8042/serio1",
+		"LNXSYSTM:00/LNXSYBUS:00/PNP0A08:00/device:3a/PNP0C0A:01": "LNXSYSTM:00/LNXSYBUS:00/PNP0A08:00/device/PNP0C0A:01",
+		"platform/serial8250":                                     "platform/serial8250",
+		"pnp0/00:05":                                              "pnp0/00:05",
+		".auto/spi/mmc/serial/i2c-":                               ".auto/spi/mmc/serial/i2c-",
+		strings.Repeat("x/", 70):                                  "",
+		"":                                                        "",
 	} {
-		p, ok := portName(in)
-		if got := ""; ok != (want != "") || ok && p.String() != want {
-			t.Errorf("%s: %v %s, want %q", in, ok, got, want)
-		}
-	}
-}
-
-func TestOwner(t *testing.T) {
-	for in, want := range map[string]string{
-		"../../devices/pci0000:00/0000:00:1c.0/0000:02:00.0/net/wlan0":                     "pci:0000:02:00.0",
-		"../../devices/pci0000:00/0000:00:14.0/usb1/1-4/1-4.2/1-4.2:1.0/net/eth0":          "usb:1-4.2",
-		"../../devices/virtual/net/lo":                                                     "",
-		"../../devices/platform/soc/usb/usb1/1-1/1-1:1.0/net/eth0":                         "usb:1-1",
-		"../../devices/virtual/nvme-fabrics/ctl/nvme0/0000:zz:00.0/../../../0000:00:1c.9/": "",
-	} {
-		if got := owner(in); got != want {
+		if got := stablePath(in); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}
 	}

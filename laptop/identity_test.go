@@ -37,7 +37,7 @@ type numbered struct {
 func (h *numbered) hub(controller string, bus, version int) {
 	dir := fmt.Sprintf("%s/usb%d", controller, bus)
 	h.link("../../../devices/"+dir, fmt.Sprintf("sys/bus/usb/devices/usb%d", bus))
-	h.put("sys/devices/"+dir+"/uevent", fmt.Sprintf("PRODUCT=1d6b/%d/618\nTYPE=9/0/1\n", version))
+	h.put("sys/devices/"+dir+"/uevent", fmt.Sprintf("PRODUCT=1d6b/%d/618\nTYPE=9/0/%d\n", version, version))
 	h.link(fmt.Sprintf("../../../devices/%s/%d-0:1.0", dir, bus), fmt.Sprintf("sys/bus/usb/devices/%d-0:1.0", bus))
 	h.put(fmt.Sprintf("sys/devices/%s/%d-0:1.0/uevent", dir, bus), "DRIVER=hub\nINTERFACE=9/0/0\n")
 }
@@ -110,7 +110,11 @@ func workstation(t testing.TB, n numbers) *numbered {
 	vmd := fmt.Sprintf("pci0000:00/0000:00:0e.0/pci%05x:e0", n.domain)
 	h.function("pci0000:00/0000:00:0e.0", "010400", "vmd", 11+n.group)
 	h.function(fmt.Sprintf("%s/%05x:e0:06.0", vmd, n.domain), "060400", "pcieport", -1)
-	h.function(fmt.Sprintf("%s/%05x:e0:06.0/%05x:%02x:00.0", vmd, n.domain, n.domain, 0xe0+n.vmd), "010802", "nvme", -1)
+	below := fmt.Sprintf("%s/%05x:e0:06.0/%05x:%02x:00.0", vmd, n.domain, n.domain, 0xe0+n.vmd)
+	h.function(below, "010802", "nvme", -1)
+	h.link("../../devices/"+below+"/nvme/nvme1", "sys/class/nvme/nvme1")
+	h.block(below+"/nvme/nvme1", "nvme1n1", "259:2")
+	h.put("sys/devices/"+below+"/nvme/nvme1/nvme1n1/wwid", "eui.0025385b11b5a3a2\n")
 
 	// A dock: a switch with a USB controller and a card behind it, twins of those inside.
 	dock := fmt.Sprintf("pci0000:00/0000:00:07.0/0000:%02x:00.0", n.dock)
@@ -130,13 +134,49 @@ func workstation(t testing.TB, n numbers) *numbered {
 	h.stick(xhci, fmt.Sprintf("%d-3", n.usb2), "781/5567/100", "", "8/6/80 usb-storage")
 	h.stick(xhci, fmt.Sprintf("%d-10", n.usb3), "bda/8153/3100", "000001000000", "255/255/0 r8152")
 	h.stick(xhci, fmt.Sprintf("%d-9", n.usb2), "5c8/815/102", "", "14/1/0 uvcvideo", "14/2/0 uvcvideo")
+	h.port(xhci, n.usb2, 9, n.usb3, 0)
+	in := fmt.Sprintf("sys/devices/%s/usb%d/%d-0:1.0/usb%d-port9", xhci, n.usb2, n.usb2, n.usb2)
+	must(t, h.Remove(in+"/peer"))
+	h.put(in+"/connect_type", "hardwired\n")
+	h.link(fmt.Sprintf("../../%d-9", n.usb2), in+"/device")
 	camera := fmt.Sprintf("sys/devices/%s/usb%d/%d-9", xhci, n.usb2, n.usb2)
 	h.put(camera+"/removable", "fixed\n")
 	h.put(camera+"/physical_location/panel", "front\n")
 	h.put(camera+"/physical_location/horizontal_position", "unknown\n")
+	h.put(camera+"/physical_location/vertical_position", "upper\n")
+	h.put(camera+"/physical_location/dock", "no\n")
+	h.put(camera+"/physical_location/lid", "yes\n")
 	h.put(camera+"/firmware_node/path", `\_SB_.PC00.XHCI.RHUB.HS09`+"\n")
+	h.others(n)
 	h.put(camera+"/descriptors", string(unhex(t, `12010002ef020140c8051508020100010101 09021b0002010080fa 0904000000 0e010000 090401000 00e020000`)))
 	return h
+}
+
+// others adds what is on neither bus: a battery, a TPM, keyboard and mouse of the
+// notebook, a touchpad and another on I2C, a Bluetooth mouse and a soldered disk.
+func (h *numbered) others(n numbers) {
+	const battery = "LNXSYSTM:00/LNXSYBUS:00/PNP0A08:00/PNP0C0A:00"
+	h.class("power_supply", battery+"/power_supply/BAT0", "type=Battery", "manufacturer=SMP", "model_name=5B10W51876", "serial_number=  2013 ")
+	h.put("sys/devices/"+battery+"/path", `\_SB_.PC00.LPCB.EC0_.BAT0`+"\n")
+	h.class("tpm", "platform/MSFT0101:00/tpm/tpm0", "tpm_version_major=2")
+	h.put("sys/devices/platform/MSFT0101:00/uevent", "DRIVER=tpm_crb\nMODALIAS=acpi:MSFT0101:PNP0C31:\n")
+	for i := range 2 {
+		name := fmt.Sprintf("serio%d", i+2*n.card)
+		h.class("input", fmt.Sprintf("platform/i8042/%s/input/input%d", name, 3+i+20*n.card), fmt.Sprintf("name=%d", i), fmt.Sprintf("phys=isa0060/serio%d/input0", i))
+		h.put("sys/devices/platform/i8042/"+name+"/firmware_node/path", fmt.Sprintf(`\_SB_.PS%d`, i)+"\n")
+	}
+	for i, id := range []string{"ELAN0001:00/0018:04F3:3140", "ELAN0001:01/0018:04F3:3140"} {
+		at := fmt.Sprintf("pci0000:00/0000:00:15.%d", i)
+		h.function(at, "0c8000", "intel-lpss", 30+n.group)
+		h.class("input", fmt.Sprintf("%s/i2c_designware.%d/i2c-%d/i2c-%s.%04X/input/input%d", at, i, i+7*n.card, id, i+1+n.group, 8+n.wlan+i),
+			"name=Touchpad", fmt.Sprintf("phys=i2c-%s", id))
+	}
+	h.class("input", fmt.Sprintf("virtual/misc/uhid/0005:046D:B023.%04X/input/input%d", 6+n.group, 27+n.card),
+		"name=MX Master 3", "uniq=d0:11:22:33:44:55", "phys=a4:c3:f0:00:00:01")
+	card := fmt.Sprintf("platform/80860F14:00/mmc_host/mmc%d/mmc%d:0001", n.card, n.card)
+	h.block(card+"/block", fmt.Sprintf("mmcblk%d", n.card), "179:0")
+	h.put("sys/devices/"+card+fmt.Sprintf("/block/mmcblk%d/device/cid", n.card), "150100424a4e4234520779c24b0b6100\n")
+	h.put("sys/devices/"+card+fmt.Sprintf("/block/mmcblk%d/device/name", n.card), "BJNB4R\n")
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -197,27 +237,42 @@ func TestIdentify(t *testing.T) {
 			"mac a4:c3:f0:12:34:56", "topology pci0000:00/1c.0/00.0", "ids 8086:1234", "class 028000", "driver iwlwifi",
 		},
 		"pci:0000:00:02.0": {
-			"topology pci0000:00/02.0", "ids 8086:1234", "class 030000", "edid AUO 632d sha256:8fb524f465ce8908",
-			"driver i915", "monitor HDMI-A-1 DEL a0b1 sha256:e61ad9c4596fe4d6",
+			"topology pci0000:00/02.0", "ids 8086:1234", "class 030000", "edid AUO 632d 2020 week 12",
+			"driver i915", "monitor HDMI-A-1 DEL a0b1 2020 week 12 SERIAL=0000004d",
 		},
 		"pci:0000:00:17.0": {
 			"topology pci0000:00/17.0", "ids 8086:1234", "class 010601", "driver ahci", "disk naa.5000c500a1b2c3d4",
 		},
-		"pci:10000:e1:00.0": {"topology pci0000:00/0e.0/pci/06.0/00.0", "ids 8086:1234", "class 010802", "driver nvme"},
-		"pci:0000:07:00.0":  {"topology pci0000:00/07.0/00.0/02.0/00.0", "ids 8086:1234", "class 0c0330", "driver xhci_hcd"},
+		"pci:10000:e1:00.0": {
+			"wwid eui.0025385b11b5a3a2", "topology pci0000:00/0e.0/pci:e0/06.0/00.0", "ids 8086:1234", "class 010802", "driver nvme",
+		},
+		"pci:0000:07:00.0": {"topology pci0000:00/07.0/00.0/02.0/00.0", "ids 8086:1234", "class 0c0330", "driver xhci_hcd"},
 		"usb:1-1": {
-			"topology pci0000:00/14.0/usb2.0/1", "port connect_type=hotplug", "ids 046d:c31c", "revision 6400", "class 000000",
+			"topology pci0000:00/14.0/usb/1", "port connect_type=hotplug", "ids 046d:c31c", "revision 6400", "class 000000",
 			"interfaces 030000,030101", "driver usbhid",
 		},
 		"usb:2-10": { // the other half of port 4
-			"serial 000001000000", "topology pci0000:00/14.0/usb2.0/4", "port connect_type=hotplug", "ids 0bda:8153", "revision 3100",
+			"serial 000001000000", "topology pci0000:00/14.0/usb/4", "port connect_type=hotplug", "ids 0bda:8153", "revision 3100",
 			"class 000000", "interfaces ffff00", "driver r8152",
 		},
 		"usb:1-9": {
-			"topology pci0000:00/14.0/usb2.0/9", `firmware \_SB_.PC00.XHCI.RHUB.HS09`, "port removable=fixed panel=front",
+			"topology pci0000:00/14.0/usb/9", `firmware \_SB_.PC00.XHCI.RHUB.HS09`, "port connect_type=hardwired removable=fixed panel=front vertical_position=upper lid=yes",
 			"ids 05c8:0815", "revision 0102", "class 000000",
 			"descriptors sha256:4b2f33dcac790abb2da45dc5b9fe797c8e58ff7b5d9e380d85c778cdb905dafc", "interfaces 0e0100,0e0200", "driver uvcvideo",
 		},
+		// The domain's controller is on the way to a disk, and does not have its name.
+		"pci:0000:00:0e.0": {"topology pci0000:00/0e.0", "ids 8086:1234", "class 010400", "driver vmd"},
+		"acpi:PNP0C0A:00": {
+			"serial 2013", "topology LNXSYSTM:00/LNXSYBUS:00/PNP0A08:00/PNP0C0A:00", `firmware \_SB_.PC00.LPCB.EC0_.BAT0`, "ids PNP0C0A",
+			"model SMP 5B10W51876",
+		},
+		"platform:MSFT0101:00": {"topology platform/MSFT0101:00", "ids MSFT0101", "modalias acpi:MSFT0101:PNP0C31:", "name TPM 2", "driver tpm_crb"},
+		"serio:serio1":         {"topology platform/i8042/serio1", `firmware \_SB_.PS1`, "name 1"},
+		"i2c:i2c-ELAN0001:01":  {"topology pci0000:00/15.1/i2c_designware.1/i2c/i2c-ELAN0001:01", "ids 04f3:3140", "name Touchpad"},
+		"hid:0005:046D:B023.0006": {
+			"mac d0:11:22:33:44:55", "topology virtual/misc/uhid/0005:046D:B023", "ids 046d:b023", "name MX Master 3",
+		},
+		"mmc:mmc0:0001": {"serial 150100424a4e4234520779c24b0b6100", "topology platform/80860F14:00/mmc_host/mmc/mmc", "model BJNB4R"},
 	} {
 		if diff := cmp.Diff(want, evidenceOf(t, ids, id)); diff != "" {
 			t.Errorf("%s: %s", id, diff)
@@ -225,26 +280,42 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// TestIdentifyScrubbed has the same screens and descriptors in a scrubbed capture.
+// TestIdentifyScrubbed has all in a scrubbed capture that is no secret.
 func TestIdentifyScrubbed(t *testing.T) {
 	h := workstation(t, firstStart)
 	tree, err := hostfs.Capture(h, hostfs.CaptureOptions{})
 	must(t, err)
 	ids := identify(t, tree)
-	for _, id := range []string{"pci:0000:00:02.0", "usb:1-9"} {
-		want := slices.DeleteFunc(evidenceOf(t, h.identify(), id), func(e string) bool {
-			return strings.HasPrefix(e, "firmware") && strings.Contains(e, "XHCI") || strings.Contains(e, "panel=")
-		})
-		got := slices.DeleteFunc(evidenceOf(t, ids, id), func(e string) bool { return strings.HasPrefix(e, "port ") })
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: %s", id, diff)
+	open := func(list []laptop.Identity, id string) []string {
+		bus, _, _ := strings.Cut(id, ":")
+		var all []string
+		for _, e := range evidenceOf(t, list, id) {
+			kind, value, _ := strings.Cut(e, " ")
+			switch laptop.Kind(kind) {
+			case laptop.ByFirmware: // is captured of those on the two buses
+				if bus != "pci" && bus != "usb" {
+					continue
+				}
+			case laptop.BySerial, laptop.ByMAC, laptop.ByWWID, laptop.ByDisk:
+				value = ""
+			}
+			value, _, _ = strings.Cut(value, " SERIAL=")
+			all = append(all, kind+" "+value)
+		}
+		return all
+	}
+	before := h.identify()
+	for _, id := range before {
+		if diff := cmp.Diff(open(before, id.ID), open(ids, id.ID)); diff != "" {
+			t.Errorf("%s: %s", id.ID, diff)
 		}
 	}
-	if got := evidenceOf(t, ids, "pci:0000:01:00.0")[0]; !strings.HasPrefix(got, "serial SCRUBBED") {
-		t.Error(got)
-	}
-	if got := evidenceOf(t, ids, "pci:0000:02:00.0")[0]; !strings.HasPrefix(got, "mac 02:") {
-		t.Error(got)
+	for id, want := range map[string]string{
+		"pci:0000:01:00.0": "serial SCRUBBED", "pci:0000:02:00.0": "mac 02:", "hid:0005:046D:B023.0006": "mac 02:", "mmc:mmc0:0001": "serial SCRUBBED",
+	} {
+		if got := evidenceOf(t, ids, id)[0]; !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", id, got)
+		}
 	}
 }
 
@@ -293,9 +364,10 @@ func TestIdentifyVirtual(t *testing.T) {
 	h.function("pci0000:00/0000:00:01.0/0000:05:00.0", "020000", "igb", 2)
 	h.function("pci0000:00/0000:00:01.0/0000:06:00.0", "020000", "igbvf", 3)
 	h.link("../0000:05:00.0", "sys/devices/pci0000:00/0000:00:01.0/0000:06:00.0/physfn")
+	h.link("../0000:06:00.0", "sys/devices/pci0000:00/0000:00:01.0/0000:05:00.0/virtfn0")
 	ids, err := laptop.Identify(h, h.read())
 	must(t, err)
-	if got := evidenceOf(t, ids, "pci:0000:06:00.0")[0]; got != "topology pci0000:00/01.0/00.0/vf256" {
+	if got := evidenceOf(t, ids, "pci:0000:06:00.0")[0]; got != "topology pci0000:00/01.0/00.0/vf0" {
 		t.Error(got)
 	}
 	if counts := tally(t, ids, ids); counts[laptop.Same] != 3 {
@@ -332,8 +404,11 @@ func TestIdentifyFaults(t *testing.T) {
 		"sys/bus/usb/devices/2-10/serial": "usb:2-10", "sys/bus/usb/devices/1-9/descriptors": "usb:1-9",
 		"sys/bus/pci/devices/0000:01:00.0/revision": "pci:0000:01:00.0", "sys/class/drm/card0-eDP-1/edid": "pci:0000:00:02.0",
 		"sys/bus/pci/devices/0000:01:00.0":                "pci:0000:01:00.0",
-		"sys/bus/usb/devices/1-9/physical_location/panel": "usb:1-9", "sys/class/nvme/nvme0/serial": "",
-		"sys/class/net": "", "sys/bus/usb/devices/usb2": "usb:2-10", "sys/bus/usb/devices/2-0:1.0/usb2-port10/peer": "usb:2-10",
+		"sys/bus/usb/devices/1-9/physical_location/panel": "usb:1-9", "sys/class/nvme/nvme0/serial": "pci:0000:01:00.0",
+		"sys/class/net/wlan0/address": "pci:0000:02:00.0", "sys/class/ieee80211/phy0/macaddress": "pci:0000:02:00.0",
+		"sys/bus/usb/devices/usb2": "usb:2-10", "sys/bus/usb/devices/2-0:1.0/usb2-port10/peer": "usb:2-10",
+		"sys/devices/platform/i8042/serio0/firmware_node/path": "serio:serio0", "sys/class/power_supply/BAT0/serial_number": "acpi:PNP0C0A:00",
+		"sys/class/input/input3/phys": "serio:serio0",
 	} {
 		failing := hosttest.Failing{Tree: h.Tree, Fail: func(name string) error {
 			if name == file {
@@ -342,11 +417,15 @@ func TestIdentifyFaults(t *testing.T) {
 			return nil
 		}}
 		got, err := laptop.Identify(failing, l)
-		if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), id) || len(got) != len(want) {
+		_, where, _ := strings.Cut(id, ":")
+		if strings.Contains(file, "usb2") || strings.HasSuffix(file, "/panel") { // found among all ports
+			where = "identify: "
+		}
+		if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), where) || len(got) != len(want) {
 			t.Errorf("%s: %v", file, err)
 		}
 		for i := range want {
-			if id != "" && want[i].ID != id && !slices.Equal(want[i].Evidence, got[i].Evidence) {
+			if want[i].ID != id && !slices.Equal(want[i].Evidence, got[i].Evidence) {
 				t.Errorf("%s: %s is %v", file, want[i].ID, got[i].Evidence)
 			}
 		}

@@ -2,132 +2,132 @@ package laptop
 
 import (
 	"bytes"
-	"errors"
-	"io/fs"
 	"net"
+	"path"
 	"strings"
 
 	"github.com/project-independence/indy/pci"
-	"github.com/project-independence/indy/usb"
 )
 
-// carriedNames are names of what a device carries: interfaces, radios and disks.
-type carriedNames struct {
-	serial, serialFile string
-	nvme               bool
-	macs, wwids, disks set
-	macFile, diskFile  string
-}
-
-func (c *carriedNames) add(v vector) {
-	if c.serial != "" {
-		v.add(BySerial, c.serial, c.serialFile)
-	}
-	v.add(ByMAC, c.macs.String(), c.macFile)
-	v.add(ByWWID, c.wwids.String(), c.diskFile)
-	v.add(ByDisk, c.disks.String(), c.diskFile)
-}
-
-// by returns the names of what the device with that id carries.
-func (r *identifier) by(id string) *carriedNames {
-	c := r.carried[id]
-	if c == nil {
-		c = new(carriedNames)
-		r.carried[id] = c
-	}
-	return c
-}
-
-// owner returns the id of the device in a path below /sys/devices that carries what
-// the path leads to, empty when that is no PCI function or USB device.
-func owner(target string) string {
-	if p, ok := usb.InPath(target); ok {
-		return "usb:" + p.String()
-	}
-	if f := pci.InPath(target); len(f) > 0 {
-		return "pci:" + f[len(f)-1].String()
-	}
-	return ""
-}
-
-func (r *identifier) readCarried() {
-	r.eachOf("sys/class/net", func(dir, id string) {
-		// 0 is NET_ADDR_PERM: neither made up by the kernel nor set by somebody.
-		if r.read(dir+"/addr_assign_type") == "0" {
-			r.mac(id, dir+"/address")
+// carried adds what the things say that the kernel made of a device: addresses of
+// interfaces and radios, names of disks, and of a device on neither bus what it is.
+func (r *identifier) carried(d *Device, v vector) {
+	sets := map[Kind]*set{}
+	sources := map[Kind]string{}
+	add := func(k Kind, value, source string) {
+		if value = line(strings.ReplaceAll(value, ",", " ")); value == "" {
+			return
 		}
-	})
-	r.eachOf("sys/class/ieee80211", func(dir, id string) { r.mac(id, dir+"/macaddress") })
-	r.eachOf("sys/class/nvme", func(dir, id string) {
-		c := r.by(id)
-		c.nvme, c.serial, c.serialFile = true, r.read(dir+"/serial"), dir+"/serial"
-	})
-	disks, err := readBlocks(r.fsys)
-	r.note(err)
-	for i := range disks.list {
-		r.disk(disks, &disks.list[i])
+		if sets[k] == nil {
+			sets[k] = new(set)
+		}
+		sets[k].add(value)
+		sources[k] = source
 	}
-}
-
-// eachOf calls read for each entry of a class that a device carries.
-func (r *identifier) eachOf(class string, read func(dir, id string)) {
-	entries, err := fs.ReadDir(r.fsys, class)
-	r.note(err)
-	for _, e := range entries {
-		dir := class + "/" + e.Name()
-		target, err := fs.ReadLink(r.fsys, dir)
-		if err != nil {
-			if !errors.Is(err, fs.ErrInvalid) { // a file, as bonding_masters
-				r.note(err)
+	read := func(k Kind, c ClassDevice, attribute string) {
+		add(k, r.read(c.Source(attribute)), c.Source(attribute))
+	}
+	blocks := map[string]bool{} // by path: what is below one is a partition
+	for _, c := range d.Classes {
+		if c.Class == "block" {
+			blocks[c.Path] = true
+		}
+	}
+	for _, c := range d.Classes {
+		switch c.Class {
+		case "net":
+			// 0 is NET_ADDR_PERM: neither made up by the kernel nor set by somebody.
+			if r.read(c.Source("addr_assign_type")) == "0" {
+				add(ByMAC, r.mac(c, "address"), c.Source("address"))
 			}
-			continue
+		case "ieee80211":
+			add(ByMAC, r.mac(c, "macaddress"), c.Source("macaddress"))
+		case "bluetooth": // until Linux 4.17
+			add(ByMAC, r.mac(c, "address"), c.Source("address"))
+		case "nvme":
+			read(BySerial, c, "serial")
+		case "block":
+			kind := diskKind(d, c)
+			if kind == "" || c.Path == "" || blocks[path.Dir(c.Path)] {
+				break
+			}
+			name, source := r.disk(c)
+			add(kind, name, source)
+			if name != "" && d.Other != nil {
+				read(ByModel, c, "device/name")
+			}
 		}
-		if id := owner(target); id != "" {
-			read(dir, id)
+		if d.Other == nil {
+			continue // its own bus says more
 		}
+		switch c.Class {
+		case "power_supply":
+			read(BySerial, c, "serial_number")
+			maker, model := r.read(c.Source("manufacturer")), r.read(c.Source("model_name"))
+			add(ByModel, maker+" "+model, c.Source("model_name"))
+		case "input":
+			if numbered(c.Name, "input") {
+				read(ByName, c, "name")
+				if mac := r.mac(c, "uniq"); mac != "" { // of a Bluetooth device
+					add(ByMAC, mac, c.Source("uniq"))
+				}
+			}
+		case "iio", "video4linux":
+			read(ByName, c, "name")
+		case "sound":
+			read(ByName, c, "id")
+		case "tpm":
+			if s := r.read(c.Source("tpm_version_major")); s != "" {
+				add(ByName, "TPM "+s, c.Source("tpm_version_major"))
+			}
+		}
+	}
+	for k, s := range sets {
+		v.add(k, s.String(), sources[k])
 	}
 }
 
-func (r *identifier) mac(id, file string) {
-	a, err := net.ParseMAC(r.read(file))
+// mac returns a hardware address, empty for what is none of 6 bytes.
+func (r *identifier) mac(c ClassDevice, attribute string) string {
+	a, err := net.ParseMAC(r.read(c.Source(attribute)))
 	if err != nil || len(a) != 6 || bytes.Count(a, []byte{0}) == len(a) {
-		return
+		return ""
 	}
-	c := r.by(id)
-	c.macs.add(a.String())
-	c.macFile = file
+	return a.String()
 }
 
-// disk notes the name of a whole disk: wwid of NVMe, which SCSI has in the directory
-// of the device, where that of an MMC card has its number.
-func (r *identifier) disk(disks *blocks, b *block) {
-	if b.virtual && len(b.functions) == 0 || disks.byName[b.parent] != nil {
-		return
-	}
-	var name, file string
-	for _, file = range []string{"wwid", "device/wwid", "device/cid"} {
-		file = disks.dir + "/" + b.name + "/" + file
-		if name = r.read(file); name != "" {
+// disk returns the name of a whole disk: wwid of NVMe, which SCSI has in the directory
+// of the device, where an MMC card has its number.
+func (r *identifier) disk(c ClassDevice) (name, source string) {
+	for _, attribute := range []string{"wwid", "device/wwid", "device/cid"} {
+		source = "sys/devices/" + c.Path + "/" + attribute
+		if name = r.read(source); name != "" {
 			break
 		}
 	}
-	name = strings.Join(strings.Fields(strings.ReplaceAll(name, ",", " ")), " ")
+	return name, source
+}
+
+// diskKind returns what the name of a disk is to a device that has it: that of an NVMe
+// namespace or of a USB disk outlives a move, that of a soldered card is the device's
+// own, and a disk in a drawer makes the controller no other one. It is empty for the
+// functions on the way to the disk, as one that makes a domain (VMD).
+func diskKind(d *Device, c ClassDevice) Kind {
 	switch {
-	case name == "":
-	case b.port.IsValid():
-		c := r.by("usb:" + b.port.String())
-		c.wwids.add(name)
-		c.diskFile = file
-	case strings.HasPrefix(b.name, "nvme"):
-		for _, a := range b.functions { // with the bridges above
-			if c := r.carried["pci:"+a.String()]; c != nil && c.nvme {
-				c.wwids.add(name)
-				c.diskFile = file
-			}
+	case d.USB != nil:
+		return ByWWID
+	case d.Other != nil && d.Other.Bus == "mmc":
+		return BySerial
+	case d.Other != nil:
+		return ByDisk
+	case strings.HasPrefix(c.Name, "nvme"):
+		if has(d.Classes, "nvme") {
+			return ByWWID
 		}
-	case len(b.functions) > 0:
-		c := r.by("pci:" + b.functions[len(b.functions)-1].String())
-		c.disks.add(name)
-		c.diskFile = file
+	default:
+		if above := pci.InPath(c.Path); len(above) > 0 && above[len(above)-1] == d.PCI.Address {
+			return ByDisk
+		}
 	}
+	return ""
 }

@@ -1,14 +1,11 @@
 package laptop
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
 
-	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/usb"
 )
 
@@ -20,11 +17,9 @@ func (r *identifier) usbDevice(d *usb.Device, v vector) {
 	serial, err := usb.Serial(r.fsys, d.Path)
 	r.note(err)
 	v.add(BySerial, serial, dir+"/serial")
-	port := r.port(d.Path)
-	place, source := r.usbPlace(d.Path, port)
-	v.add(ByTopology, place, source)
+	v.add(ByTopology, r.usbPlace(d), dir)
 	v.add(ByFirmware, r.read(dir+"/firmware_node/path"), dir+"/firmware_node/path")
-	v.add(ByPort, r.socket(d.Path, port), port)
+	v.add(ByPort, r.socket(d.Path), dir+"/port")
 	if d.Vendor.Known() && d.Product.Known() {
 		v.add(ByIDs, d.Vendor.String()+":"+d.Product.String(), dir+"/uevent")
 	}
@@ -40,158 +35,138 @@ func (r *identifier) usbDevice(d *usb.Device, v vector) {
 // interfaces adds what the device can be: all that its descriptors offer, whichever
 // configuration and alternate setting a driver chose, else what is active now.
 func (r *identifier) interfaces(d *usb.Device, dir string, v vector) {
-	descriptors, err := fs.ReadFile(r.fsys, dir+"/descriptors")
+	descriptors, err := usb.ReadDescriptors(r.fsys, d.Path)
 	r.note(err)
-	if len(descriptors) > 0 {
-		sum := sha256.Sum256(descriptors)
-		v.add(ByDescriptors, "sha256:"+hex.EncodeToString(sum[:]), dir+"/descriptors")
+	all, source := offered(descriptors), dir+"/descriptors"
+	if descriptors.Hash.IsValid() {
+		v.add(ByDescriptors, "sha256:"+descriptors.Hash.String(), source)
 	}
-	if all := offered(descriptors); len(all) > 0 {
-		v.add(ByInterfaces, all.String(), dir+"/descriptors")
-		return
+	if len(all) == 0 {
+		source = dir
 	}
-	var active set
-	for _, i := range d.Interfaces {
+	for _, i := range d.Interfaces { // are among them, unless the descriptors lie
 		if i.Class.Known() {
-			active.add(i.Class.String())
+			all.add(i.Class.String())
 		}
 	}
-	v.add(ByInterfaces, active.String(), dir)
+	v.add(ByInterfaces, all.String(), source)
 }
 
-// offered returns the classes of all interfaces in the descriptors of a device (USB
-// 2.0, section 9.6.5), as sysfs gives them: the device's, then each configuration
-// with all that belongs to it. Beyond some hundred it stops.
-func offered(b []byte) set {
-	const interfaceDescriptor, shortest, most = 4, 9, 200
+// offered returns the classes of all interfaces of all configurations, each once.
+// Beyond some hundred it stops.
+func offered(d usb.Descriptors) set {
+	const most = 200
 	var all set
-	for len(b) >= 2 && int(b[0]) >= 2 && int(b[0]) <= len(b) && len(all) < most {
-		if b[1] == interfaceDescriptor && b[0] >= shortest {
-			all.add(hex.EncodeToString(b[5:8]))
+	for _, c := range d.Configurations {
+		for _, i := range c.Interfaces {
+			if len(all) < most {
+				all.add(i.Class.String())
+			}
 		}
-		b = b[b[0]:]
 	}
 	return all
 }
 
-// usbPlace returns the topology of a USB port: that of its controller, which half of
-// it, and the ports on the way. A socket for USB 3 is two ports, one of each half, to
-// which the kernel's link peer testifies: its place is that of the half for USB 2.
-func (r *identifier) usbPlace(p usb.PortPath, port string) (place, source string) {
-	half := r.half(p.Bus())
-	if half == "" {
-		return "", ""
+// readSockets reads the ports of a machine that has USB devices: which two are one
+// socket, and where that is.
+func (r *identifier) readSockets(l *Laptop) {
+	r.sockets, r.super = map[usb.PortPath]*usb.Port{}, map[int]bool{}
+	if len(l.matching(func(d *Device) bool { return d.USB != nil })) == 0 {
+		return
 	}
-	if strings.HasSuffix(half, "/usb3.0") {
-		if target, err := fs.ReadLink(r.fsys, port+"/peer"); err == nil {
-			if peer, ok := portName(target); ok && strings.HasSuffix(r.half(peer.Bus()), "/usb2.0") {
-				return r.half(peer.Bus()) + "/" + chain(peer), port + "/peer"
-			}
-		} else {
-			r.note(err)
+	hubs, _ := usb.Hubs(r.fsys) // its errors are among those of Ports
+	for _, h := range hubs {
+		if !h.Path.IsValid() {
+			r.super[h.Bus] = h.SuperSpeed()
 		}
 	}
-	return half + "/" + chain(p), usbDevices + p.String()
-}
-
-// chain returns the ports of a path without the bus: 4.2 of 1-4.2.
-func chain(p usb.PortPath) string {
-	_, ports, _ := strings.Cut(p.String(), "-")
-	return ports
-}
-
-// half returns the topology of a root hub: that of its controller, and the USB that
-// it stands for, which the kernel writes into its product id.
-func (r *identifier) half(bus int) string {
-	if h, ok := r.halves[bus]; ok {
-		return h
+	ports, err := usb.Ports(r.fsys)
+	if err := unlessMissing(err, len(ports)); err != nil {
+		r.fail(err)
 	}
-	r.halves[bus] = ""
-	dir := fmt.Sprintf("%susb%d", usbDevices, bus)
-	target, err := fs.ReadLink(r.fsys, dir)
+	for i := range ports {
+		r.sockets[ports[i].Path] = &ports[i]
+	}
+}
+
+// usbPlace returns the topology of a USB device: that of its controller, and the
+// ports on the way. A socket for USB 3 is two ports, one of each half of the
+// controller: its place is that of the half for USB 2, if it has one.
+func (r *identifier) usbPlace(d *usb.Device) string {
+	controller := r.controller(d)
+	if controller == "" {
+		return ""
+	}
+	p, half := d.Path, "/usb/"
+	if s := r.sockets[p]; s != nil && s.Physical.IsValid() {
+		_, ports, _ := strings.Cut(s.Physical.String(), "/")
+		if ports, super := strings.CutPrefix(ports, "usb3-"); super {
+			return controller + "/usb3/" + ports
+		}
+		return controller + half + ports
+	} else if s != nil && r.super[p.Bus()] && s.Peer.IsValid() {
+		p = s.Peer
+	}
+	if r.super[p.Bus()] {
+		half = "/usb3/"
+	}
+	_, ports, _ := strings.Cut(p.String(), "-")
+	return controller + half + ports
+}
+
+// controller returns the topology of the controller that carries a USB device.
+func (r *identifier) controller(d *usb.Device) string {
+	if d.Controller.IsValid() {
+		if s := r.place(d.Controller); s != "" {
+			return s
+		}
+	}
+	root := fmt.Sprintf("usb%d", d.Path.Bus())
+	if s, ok := r.roots[root]; ok {
+		return s
+	}
+	r.roots[root] = ""
+	path, err := linkedPath(r.fsys, usbDevices+root)
 	if err != nil {
 		r.note(err)
 		return ""
 	}
-	above, _, _ := cutLast(target, "/")
-	where := topology(above)
-	if where == "" {
-		return ""
+	path, ok := strings.CutSuffix(path, "/"+root)
+	if ok {
+		r.roots[root] = stablePath(path)
 	}
-	version := "usb"
-	product := strings.TrimLeft(r.read(dir+"/idProduct"), "0")
-	if product == "" {
-		for line := range strings.Lines(r.read(dir + "/uevent")) {
-			if ids, ok := strings.CutPrefix(strings.TrimSpace(line), "PRODUCT=1d6b/"); ok {
-				product, _, _ = strings.Cut(ids, "/")
-			}
-		}
-	}
-	switch product {
-	case "1":
-		version = "usb1.1"
-	case "2":
-		version = "usb2.0"
-	case "3":
-		version = "usb3.0"
-	}
-	r.halves[bus] = where + "/" + version
-	return r.halves[bus]
-}
-
-// port returns the directory of the port that a device is plugged into.
-func (r *identifier) port(p usb.PortPath) string {
-	linked := usbDevices + p.String() + "/port"
-	if _, err := fs.ReadLink(r.fsys, linked); err == nil {
-		return linked
-	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid) {
-		r.note(err)
-	}
-	ports := chain(p)
-	number := ports[strings.LastIndexByte(ports, '.')+1:]
-	if hub := p.Parent(); hub.IsValid() {
-		return fmt.Sprintf("%s%s:1.0/%s-port%s", usbDevices, hub, hub, number)
-	}
-	return fmt.Sprintf("%s%d-0:1.0/usb%d-port%s", usbDevices, p.Bus(), p.Bus(), number)
-}
-
-// portName reads the name of a port at the end of a link: usb2-port4 is 2-4, and
-// 1-4-port2 is 1-4.2.
-func portName(target string) (usb.PortPath, bool) {
-	name := target[strings.LastIndexByte(target, '/')+1:]
-	hub, number, ok := strings.Cut(name, "-port")
-	if !ok {
-		return usb.PortPath{}, false
-	}
-	separator := "."
-	if bus, ok := strings.CutPrefix(hub, "usb"); ok {
-		hub, separator = bus, "-"
-	}
-	p, err := usb.ParsePortPath(hub + separator + number)
-	return p, err == nil
+	return r.roots[root]
 }
 
 // socket returns what the firmware says of the socket a device is plugged into:
 // connect_type of its port, removable of the device, and since Linux 5.18
 // physical_location of either.
-func (r *identifier) socket(p usb.PortPath, port string) string {
+func (r *identifier) socket(p usb.PortPath) string {
 	var known []string
 	say := func(name, value string) {
-		if value != "" && value != "unknown" && !strings.ContainsAny(value, " =,") {
+		if value != "" && value != "unknown" {
 			known = append(known, name+"="+value)
 		}
 	}
-	dir := usbDevices + p.String()
-	say("connect_type", strings.ReplaceAll(r.read(port+"/connect_type"), " ", "-")) // "not used"
-	say("removable", r.read(dir+"/removable"))
-	for _, name := range []string{"panel", "vertical_position", "horizontal_position", "dock", "lid"} {
-		at := "/physical_location/" + name
-		value, err := hostfs.ReadString(r.fsys, dir+at)
-		if errors.Is(err, fs.ErrNotExist) {
-			value, err = hostfs.ReadString(r.fsys, port+at)
-		}
+	s := r.sockets[p]
+	if s != nil {
+		say("connect_type", strings.ReplaceAll(s.Connect, " ", "-")) // "not used"
+	}
+	removable, err := usb.Removable(r.fsys, p)
+	if !errors.Is(err, fs.ErrNotExist) {
 		r.note(err)
-		say(name, value)
+	}
+	say("removable", removable)
+	if s != nil && s.Location.Known() {
+		say("panel", s.Location.Panel)
+		say("vertical_position", s.Location.Vertical)
+		say("horizontal_position", s.Location.Horizontal)
+		if s.Location.Dock {
+			say("dock", "yes")
+		}
+		if s.Location.Lid {
+			say("lid", "yes")
+		}
 	}
 	return strings.Join(known, " ")
 }

@@ -48,7 +48,10 @@ type Matched struct {
 	Suspicious     bool
 	Added, Removed []string
 
-	Note string // what else a person should know, in words; often empty
+	// Note is what else a person should know, in words; often empty: that another thing
+	// may be the same hardware in another mode, or that what is gone or new is a part of
+	// a device that stays, which is nothing to worry about.
+	Note string
 }
 
 // A Comparison is the evidence of one kind before and after.
@@ -73,7 +76,7 @@ type Comparison struct {
 // the same ids and the same serial number, permanent MAC address or disk, wherever it
 // is; then what has the same ids at the same place, by topology and then by the
 // firmware's path; then what has the same ids and is the only such thing in both.
-// Other ids or another serial number at the same place are another thing. Among
+// Other ids, another serial number or battery at the same place are another thing. Among
 // several of the same make that nothing tells apart, each that has left its place is
 // ambiguous: nothing is guessed.
 //
@@ -106,7 +109,7 @@ type item struct {
 	order int                          // among those of its side
 	value [len(evidenceKinds)]Evidence // by index of the kind
 
-	bus, ids, place, firmware string
+	bus, ids, place, firmware string // bus is empty for what is on neither
 
 	// Empty when unknown, or when another device of a machine has the same.
 	serial      string
@@ -154,6 +157,7 @@ func (k sortKey) compare(l sortKey) int {
 
 type matcher struct {
 	items [2][]*item
+	byID  [2]map[string]*item
 }
 
 func newMatcher(before, after []Identity) *matcher {
@@ -169,6 +173,9 @@ func newMatcher(before, after []Identity) *matcher {
 				}
 			}
 			i.bus, i.ids, i.firmware = i.key.bus, i.get(ByIDs), i.get(ByFirmware)
+			if i.bus != "pci" && i.bus != "usb" {
+				i.bus = "" // a driver of another kernel may put it on another of the rest
+			}
 			i.place = i.get(ByTopology)
 			if i.place == "" && i.get(ByAddress) != "" {
 				i.place = "address " + i.get(ByAddress)
@@ -180,8 +187,12 @@ func newMatcher(before, after []Identity) *matcher {
 			m.items[side] = append(m.items[side], i)
 		}
 		slices.SortStableFunc(m.items[side], func(i, j *item) int { return i.key.compare(j.key) })
+		m.byID[side] = make(map[string]*item, len(list))
 		for n, i := range m.items[side] {
 			i.order = n
+			if m.byID[side][i.ID] == nil {
+				m.byID[side][i.ID] = i
+			}
 		}
 	}
 	m.dropShared()
@@ -225,73 +236,4 @@ func (m *matcher) dropShared() {
 			i.wwids = slices.DeleteFunc(i.wwids, func(w string) bool { return shared["wwid "+w] })
 		}
 	}
-}
-
-// result writes down what became of each.
-func (m *matcher) result() []Matched {
-	all := make([]Matched, 0, max(len(m.items[older]), len(m.items[newer])))
-	for _, i := range m.items[older] {
-		all = append(all, matched(i, i.mate))
-	}
-	for _, i := range m.items[newer] {
-		if i.mate == nil {
-			all = append(all, matched(nil, i))
-		}
-	}
-	return all
-}
-
-// matched describes a pair, or one of which the other is nil.
-func matched(a, b *item) Matched {
-	var r Matched
-	known, agreed := 0, 0
-	for k := range evidenceKinds {
-		c, ok := compareEvidence(k, a, b)
-		if !ok {
-			continue
-		}
-		r.Evidence = append(r.Evidence, c)
-		switch c.Agrees {
-		case iommu.Yes:
-			known += c.Weight
-			agreed += c.Weight
-		case iommu.No:
-			known += c.Weight
-		}
-	}
-	if known > 0 {
-		r.Score = (100*agreed + known/2) / known
-	}
-	one := a
-	if a != nil {
-		r.Before = a.ID
-	} else {
-		one = b
-	}
-	if b != nil {
-		r.After = b.ID
-	}
-	switch {
-	case a != nil && b != nil && a.other:
-		r.Outcome = Replaced
-		r.Note = modeNote(a, b)
-	case a != nil && b != nil:
-		r.Outcome = Same
-		if agrees(ByTopology.index(), a, b) == iommu.No || agrees(ByAddress.index(), a, b) == iommu.No {
-			r.Outcome = Moved
-		}
-		r.Added, r.Removed = otherInterfaces(a, b)
-		r.Suspicious = len(r.Added)+len(r.Removed) > 0
-	case len(one.candidates) > 0:
-		r.Outcome = Ambiguous
-		for _, c := range one.candidates {
-			r.Candidates = append(r.Candidates, c.ID)
-		}
-		r.Note = fmt.Sprintf("nothing tells it apart from others with the ids %s", one.ids)
-	case b == nil:
-		r.Outcome = Gone
-	default:
-		r.Outcome = Arrived
-	}
-	return r
 }

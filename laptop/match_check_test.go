@@ -2,6 +2,7 @@ package laptop_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/project-independence/indy/iommu"
@@ -49,6 +50,10 @@ func checkMatch(t testing.TB, before, after []laptop.Identity, rows []laptop.Mat
 		}
 		if r.Suspicious != (len(r.Added)+len(r.Removed) > 0) || r.Suspicious && r.Outcome != laptop.Same && r.Outcome != laptop.Moved {
 			t.Errorf("suspicious: %+v", r)
+		}
+		part := strings.HasPrefix(r.Note, "part of ")
+		if part && r.Outcome != laptop.Gone && r.Outcome != laptop.Arrived || r.Note != "" && !part && (r.Outcome == laptop.Gone || r.Outcome == laptop.Arrived) {
+			t.Errorf("note: %+v", r)
 		}
 		known, agreed := 0, 0
 		for _, e := range r.Evidence {

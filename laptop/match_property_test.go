@@ -20,10 +20,17 @@ func machine(t *rapid.T, label string) []laptop.Identity {
 	list := make([]laptop.Identity, 0, n)
 	places := rapid.Permutation([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}).Draw(t, "places")
 	for i := range n {
-		bus := pick("bus", "pci", "usb")
+		bus := pick("bus", "pci", "usb", "acpi", "platform")
 		id := laptop.Identity{ID: fmt.Sprintf("usb:1-%d", places[i]+1), Role: laptop.Storage}
-		if bus == "pci" {
+		switch bus {
+		case "pci":
 			id.ID = fmt.Sprintf("pci:0000:00:%02x.0", places[i])
+		case "acpi", "platform":
+			id.ID = fmt.Sprintf("%s:PNP0C0A:%02d", bus, places[i])
+			bus = "other"
+		}
+		if len(list) > 0 && pick("part", "", "", "part") != "" {
+			id.PartOf = list[0].ID
 		}
 		for _, k := range laptop.Kinds() {
 			var value string
@@ -46,6 +53,12 @@ func machine(t *rapid.T, label string) []laptop.Identity {
 				value = pick("subsystem", "", "", "a:a", "b:b")
 			case laptop.ByRevision:
 				value = pick("revision", "", "01", "02")
+			case laptop.ByModel:
+				value = pick("model", "", "", "SMP 1", "SMP 2")
+			case laptop.ByName:
+				value = pick("name", "", "", "Touchpad", "Mouse,Touchpad", "Keyboard")
+			case laptop.ByEDID:
+				value = pick("edid", "", "", "AUO 1", "AUO 1 SERIAL=1", "AUO 1 SERIAL=2", "AUO 2")
 			case laptop.ByInterfaces:
 				value = pick("interfaces", "", "080650", "030101", "030101,080650")
 			}

@@ -39,6 +39,11 @@ func agrees(k int, a, b *item) iommu.Answer {
 		return sameNames(a.macs, b.macs)
 	case ByWWID:
 		return sameNames(a.wwids, b.wwids)
+	case ByName:
+		was := splitSet(before)
+		return answer(before == after || len(without(was, splitSet(after))) < len(was))
+	case ByEDID, ByMonitor:
+		return answer(sameScreens(before, after))
 	case ByPort:
 		return sameFacts(before, after)
 	case ByInterfaces:
@@ -75,9 +80,10 @@ func sameNames(a, b set) iommu.Answer {
 
 func isEmpty(s string) bool { return s == "" }
 
-// otherUnit reports whether a and b are two things for certain: each says who it is.
+// otherUnit reports whether a and b are two things for certain: each says who it is, or
+// of which model.
 func otherUnit(a, b *item) bool {
-	return agrees(BySerial.index(), a, b) == iommu.No || agrees(ByMAC.index(), a, b) == iommu.No
+	return slices.ContainsFunc([]Kind{BySerial, ByMAC, ByModel}, func(k Kind) bool { return agrees(k.index(), a, b) == iommu.No })
 }
 
 // sameFacts compares NAME=VALUE words by the names that both have.
@@ -99,6 +105,23 @@ func sameFacts(a, b string) iommu.Answer {
 		}
 	}
 	return result
+}
+
+// sameScreens compares what screens say of themselves, and their serial numbers as far
+// as both are known.
+func sameScreens(a, b string) bool {
+	before, after := splitSet(a), splitSet(b)
+	if len(before) != len(after) {
+		return false
+	}
+	for n := range before {
+		was, unit, known := strings.Cut(before[n], screenSerial)
+		is, now, alsoKnown := strings.Cut(after[n], screenSerial)
+		if was != is || known && alsoKnown && unit != now {
+			return false
+		}
+	}
+	return true
 }
 
 // otherInterfaces returns the classes of interfaces that a device offers after and

@@ -49,8 +49,8 @@ func (m *matcher) sameUnit(kind Kind, name func(*item) string) {
 		}
 		return i.bus + " " + i.ids + " " + n
 	}, func(a, b *item) {
-		if kind != BySerial && otherUnit(a, b) {
-			return
+		if kind != BySerial && otherUnit(a, b) || agrees(ByModel.index(), a, b) == iommu.No {
+			return // batteries of all models begin with the number 1
 		}
 		couple(a, b)
 		a.unit, b.unit = true, true
@@ -90,8 +90,8 @@ func (m *matcher) onlyOne() {
 
 // A trait is what decides whether two of the same ids can be the same thing.
 type trait struct {
-	serial, mac bool // it has one that would have been found again
-	subsystem   string
+	serial, mac      bool // it has one that would have been found again
+	subsystem, model string
 }
 
 // A flock are the items of one side with the same ids and traits: what one of them
@@ -118,6 +118,7 @@ func (m *matcher) sameModel() {
 				serial:    i.serial != "" && !isScrubbed(i.serial),
 				mac:       len(i.macs) > 0 && !slices.ContainsFunc(i.macs, isScrubbed),
 				subsystem: i.get(BySubsystem),
+				model:     i.get(ByModel),
 			}
 			f := herds[key][side][t]
 			if f == nil {
@@ -137,8 +138,8 @@ func (m *matcher) sameModel() {
 }
 
 func (t trait) mayBe(u trait) bool {
-	return !(t.serial && u.serial) && !(t.mac && u.mac) &&
-		(t.subsystem == "" || u.subsystem == "" || t.subsystem == u.subsystem)
+	may := func(a, b string) bool { return a == "" || b == "" || a == b }
+	return !(t.serial && u.serial) && !(t.mac && u.mac) && may(t.subsystem, u.subsystem) && may(t.model, u.model)
 }
 
 // mostCandidates is how many of them are told of an ambiguous device.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 )
 
@@ -21,8 +20,8 @@ func newDiffCommand(env *Env) *cobra.Command {
 		Short: "what became of each device between two saved machines, or since one was saved",
 		Long: `Compare two saved machines, or a saved machine and this host as it is now, device by
 device. A device is known again by what outlives a restart and a replug: serial number,
-permanent MAC address, where it sits, what it is. Buses that got other numbers and
-interfaces that got other names are no difference.
+permanent MAC address, where it sits, what it is. Buses, groups and nodes that got other
+numbers and interfaces that got other names are no difference; --all shows them.
 
 Outcomes: gone, new; replaced, another thing at the same place; moved, the same thing
 at another place; ambiguous, one of several that nothing tells apart; same. A device
@@ -85,6 +84,9 @@ func (d *diff) write(env *Env, all bool) {
 		}
 		fmt.Fprintf(w, "%s %s\n", s.when, printable(name))
 	}
+	if d.otherIOMMU() {
+		fmt.Fprintf(w, "iommu:  %s -> %s\n", iommuLine(d.before.Laptop), iommuLine(d.after.Laptop))
+	}
 	shown := func(title string, c colour, is func(i int) bool) {
 		n := 0
 		for i := range d.rows {
@@ -94,7 +96,7 @@ func (d *diff) write(env *Env, all bool) {
 			if n++; n == 1 {
 				fmt.Fprintf(w, "\n%s\n", env.paint(c, title))
 			}
-			d.writeRow(env, i)
+			d.writeRow(env, i, all)
 		}
 	}
 	shown("suspicious: came back with other interfaces", red, func(i int) bool { return d.rows[i].Suspicious })
@@ -104,35 +106,41 @@ func (d *diff) write(env *Env, all bool) {
 		}
 	}
 	same := func(i int) bool { return d.rows[i].Outcome == laptop.Same && !d.rows[i].Suspicious }
-	shown("changed", bold, func(i int) bool { return same(i) && d.changed(i) })
-	unchanged := 0
+	shown("changed", bold, func(i int) bool { return same(i) && d.changed(i) == otherwise })
+	if all {
+		shown("same", bold, func(i int) bool { return same(i) && d.changed(i) != otherwise })
+	}
+	n := map[extent]int{}
 	for i := range d.rows {
-		if same(i) && !d.changed(i) {
-			unchanged++
+		if same(i) {
+			n[d.changed(i)]++
 		}
 	}
-	if all {
-		shown("same", bold, func(i int) bool { return same(i) && !d.changed(i) })
+	fmt.Fprintf(w, "\n%d unchanged", n[equal])
+	if n := n[renumbered]; n > 0 {
+		fmt.Fprintf(w, ", %d with other numbers only", n)
 	}
-	fmt.Fprintf(w, "\n%d unchanged, of %s before and %d after\n", unchanged, count(len(d.before.Devices), "device"), len(d.after.Devices))
+	if n := n[judged]; n > 0 {
+		fmt.Fprintf(w, ", %d with another group or verdict only", n)
+	}
+	fmt.Fprintf(w, ", of %s before and %d after\n", count(len(d.before.Devices), "device"), len(d.after.Devices))
 }
 
-func (d *diff) writeRow(env *Env, i int) {
+func (d *diff) writeRow(env *Env, i int, all bool) {
 	r := &d.rows[i]
 	now := d.device(r)
-	where, name := now.Where(), d.after.names.Name(now)
+	where := now.Where()
 	if r.Before != "" && r.After != "" {
-		was := d.before.byID[r.Before]
-		if was.Where() != where {
+		if was := d.before.byID[r.Before]; was.Where() != where {
 			where = was.Where() + " -> " + where
-		}
-		if old := d.after.names.Name(was); old != name {
-			name = old + " -> " + name
 		}
 	}
 	line := func(format string, args ...any) {
-		fmt.Fprintln(env.Stdout, strings.TrimRight("      "+printable(fmt.Sprintf(format, args...)), " "))
+		if s := fmt.Sprintf(format, args...); s != "" {
+			fmt.Fprintln(env.Stdout, "      "+printable(s))
+		}
 	}
+	name := d.name(r)
 	fmt.Fprintf(env.Stdout, "  %s  %s  %s\n", printable(where), now.Role(), printable(name))
 	if len(r.Added) > 0 {
 		line("new interfaces: %s", strings.Join(r.Added, ", "))
@@ -140,12 +148,40 @@ func (d *diff) writeRow(env *Env, i int) {
 	if len(r.Removed) > 0 {
 		line("interfaces no longer there: %s", strings.Join(r.Removed, ", "))
 	}
-	line("%s", reason(r))
+	line("%s", reason(r, name))
 	for _, c := range d.changes[i] {
-		if c.Field != "address" {
+		switch {
+		case c.Field == "address", !all && d.extent(c) != otherwise:
+		case c.Field == "group_members":
+			line("group members: %s", otherMembers(c))
+		default:
 			line("%s: %s -> %s", strings.ReplaceAll(c.Field, "_", " "), text(c.Before), text(c.After))
 		}
 	}
+}
+
+// name returns what a device is called: two names if it is another thing now, or calls
+// itself another. A name that one of the machines does not know is none.
+func (d *diff) name(r *laptop.Matched) string {
+	if r.Before == "" {
+		return d.after.names.Name(d.after.byID[r.After])
+	}
+	was := d.before.byID[r.Before]
+	old := d.before.names.Name(was)
+	if r.After == "" {
+		return old
+	}
+	now := d.after.byID[r.After]
+	name := d.after.names.Name(now)
+	_, known := d.before.names.VendorDevice(was)
+	_, alsoKnown := d.after.names.VendorDevice(now)
+	switch {
+	case name == old, r.Outcome != laptop.Replaced && known == "":
+		return name
+	case r.Outcome != laptop.Replaced && alsoKnown == "":
+		return old
+	}
+	return old + " -> " + name
 }
 
 func text(s *string) string {
@@ -154,48 +190,3 @@ func text(s *string) string {
 	}
 	return *s
 }
-
-// reason says in one line why a device is thought to be what it is.
-func reason(r *laptop.Matched) string {
-	var agreed, differs, known []string
-	for _, e := range r.Evidence {
-		switch {
-		case e.Agrees == iommu.Yes && e.Weight > 0 && e.Kind != laptop.ByDriver:
-			agreed = append(agreed, string(e.Kind))
-		case e.Agrees == iommu.No && e.Weight > 0 && e.Kind != laptop.ByDriver:
-			differs = append(differs, fmt.Sprintf("%s %s -> %s", e.Kind, brief(e.Before), brief(e.After)))
-		}
-		switch e.Kind {
-		case laptop.BySerial, laptop.ByMAC, laptop.ByTopology, laptop.ByAddress, laptop.ByIDs:
-			known = append(known, string(e.Kind)+" "+brief(or(e.After, e.Before)))
-		}
-	}
-	var parts []string
-	switch {
-	case r.Outcome == laptop.Ambiguous:
-		where := make([]string, len(r.Candidates))
-		for i, id := range r.Candidates {
-			where[i] = id[strings.IndexByte(id, ':')+1:]
-		}
-		was := "may be one of these now: "
-		if r.Before == "" {
-			was = "may have been one of these: "
-		}
-		return r.Note + "; " + was + strings.Join(where, ", ")
-	case r.Before == "" || r.After == "":
-		return strings.Join(known, ", ")
-	}
-	if len(agreed) > 0 {
-		parts = append(parts, "agrees: "+strings.Join(agreed, ", "))
-	}
-	if len(differs) > 0 {
-		parts = append(parts, "differs: "+strings.Join(differs, ", "))
-	}
-	if r.Note != "" {
-		parts = append(parts, r.Note)
-	}
-	return fmt.Sprintf("score %d; %s", r.Score, strings.Join(parts, "; "))
-}
-
-// brief cuts what is long, such as a hash.
-func brief(s string) string { return cut(s, 48) }

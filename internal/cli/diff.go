@@ -98,7 +98,7 @@ func (d *diff) changesOf(r *laptop.Matched, now map[string]string) []change {
 	note("group_members", d.before.members(a, now), d.after.members(b, nil))
 	note("verdict", string(a.Verdict), string(b.Verdict))
 	for _, e := range r.Evidence {
-		if e.Weight == 0 {
+		if e.Weight == 0 && e.Agrees != iommu.Yes {
 			note(string(e.Kind), e.Before, e.After)
 		}
 	}
@@ -153,16 +153,71 @@ func (s *side) members(d *laptop.Device, now map[string]string) string {
 	return strings.Join(members, ", ")
 }
 
-// changed reports whether anything about a device that is still there is otherwise.
-func (d *diff) changed(i int) bool {
-	return len(d.changes[i]) > 0 || slices.ContainsFunc(d.rows[i].Evidence, func(e laptop.Comparison) bool {
-		return e.Agrees == iommu.No
-	})
+// An extent is how far a device that is still there is otherwise.
+type extent int
+
+const (
+	equal      extent = iota
+	renumbered        // numbers that the kernel gives anew are others
+	judged            // its group and verdict are, because the IOMMU works or does no more
+	otherwise
+)
+
+// extent returns how far a change is one.
+func (d *diff) extent(c change) extent {
+	both := c.Before != nil && c.After != nil
+	switch c.Field {
+	case "address":
+		return renumbered
+	case "iommu_group":
+		if both { // other members are a change of their own
+			return renumbered
+		}
+		fallthrough
+	case "group_members", "verdict":
+		if d.otherIOMMU() {
+			return judged
+		}
+	case "nodes":
+		if both && withoutNumbers(*c.Before) == withoutNumbers(*c.After) {
+			return renumbered
+		}
+	}
+	return otherwise
 }
 
+func withoutNumbers(s string) string {
+	return strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// otherIOMMU reports whether one of the machines has an IOMMU at work and the other has
+// none, or does not say.
+func (d *diff) otherIOMMU() bool {
+	before, after := d.before.IOMMU, d.after.IOMMU
+	return before.Enabled != after.Enabled || before.Unstated != after.Unstated
+}
+
+// changed returns how far a device that is still there is otherwise.
+func (d *diff) changed(i int) extent {
+	if slices.ContainsFunc(d.rows[i].Evidence, func(e laptop.Comparison) bool { return e.Agrees == iommu.No }) {
+		return otherwise
+	}
+	e := equal
+	for _, c := range d.changes[i] {
+		e = max(e, d.extent(c))
+	}
+	return e
+}
+
+// differs reports whether anything is otherwise but numbers.
 func (d *diff) differs() bool {
 	for i, r := range d.rows {
-		if r.Outcome != laptop.Same || d.changed(i) {
+		if r.Outcome != laptop.Same || d.changed(i) > renumbered {
 			return true
 		}
 	}
@@ -175,6 +230,15 @@ func (d *diff) device(r *laptop.Matched) *laptop.Device {
 		return d.after.byID[r.After]
 	}
 	return d.before.byID[r.Before]
+}
+
+// nameNow returns what the machine that a row's device is of calls it.
+func (d *diff) nameNow(r *laptop.Matched) string {
+	s := d.after
+	if r.After == "" {
+		s = d.before
+	}
+	return s.names.Name(d.device(r))
 }
 
 type evidenceJSON struct {
@@ -209,7 +273,7 @@ func (d *diff) writeJSON(env *Env) error {
 		about := d.device(r)
 		out := diffJSON{
 			Outcome: r.Outcome, Score: r.Score, Suspicious: r.Suspicious, Before: unlessEmpty(r.Before), After: unlessEmpty(r.After),
-			Role: about.Role(), Name: d.after.names.Name(about), Note: r.Note, Candidates: append([]string{}, r.Candidates...),
+			Role: about.Role(), Name: d.nameNow(r), Note: r.Note, Candidates: append([]string{}, r.Candidates...),
 			Added: append([]string{}, r.Added...), Removed: append([]string{}, r.Removed...),
 			Evidence: []evidenceJSON{}, Changes: d.changes[i],
 		}
