@@ -105,7 +105,7 @@ func (g IGD) ROM() []CodeType {
 // processors before Sandy Bridge, whose chipsets cannot hand graphics over, and for
 // those that are younger than the list.
 func IntelIGD(f pci.Function) (IGD, bool) {
-	if f.Vendor != pci.NewID(intel) || f.Class.Base() != baseDisplay || f.Address.Function() != 0 {
+	if f.Vendor != pci.NewID(vendorIntel) || f.Class.Base() != baseDisplay || f.Address.Function() != 0 {
 		return IGD{}, false
 	}
 	for _, p := range igdPlatforms {
@@ -117,5 +117,3 @@ func IntelIGD(f pci.Function) (IGD, bool) {
 	}
 	return IGD{}, false
 }
-
-const intel = 0x8086
