@@ -151,10 +151,14 @@ func Type(fsys fs.FS, id GroupID) (string, error) {
 }
 
 // IsNoIOMMU reports whether the group is one that VFIO's no-IOMMU mode made up
-// (/sys/kernel/iommu_groups/N/name is vfio-noiommu): nothing isolates it.
-func IsNoIOMMU(fsys fs.FS, id GroupID) bool {
+// (/sys/kernel/iommu_groups/N/name is vfio-noiommu): nothing isolates it. Groups
+// without a name are not. The error is an *[OpError]; with it the answer is not known.
+func IsNoIOMMU(fsys fs.FS, id GroupID) (bool, error) {
 	s, err := hostfs.ReadString(fsys, groupsDir+"/"+id.String()+"/name")
-	return err == nil && s == "vfio-noiommu"
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, &OpError{"read the name of", id, err}
+	}
+	return s == "vfio-noiommu", nil
 }
 
 // A Region is a range of I/O addresses that a group reserves. Start and End are

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
 )
@@ -210,8 +211,15 @@ func TestTypeAndName(t *testing.T) {
 	if _, err := iommu.Type(tr, one); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "read the type of IOMMU group 1: ") {
 		t.Errorf("type not stated: %v", err)
 	}
-	if iommu.IsNoIOMMU(tr, zero) || !iommu.IsNoIOMMU(tr, one) {
+	if a, err := iommu.IsNoIOMMU(tr, zero); a || err != nil {
+		t.Errorf("%v, %v", a, err)
+	}
+	if a, err := iommu.IsNoIOMMU(tr, one); !a || err != nil {
 		t.Error("the wrong group is of no-IOMMU mode")
+	}
+	failing := hosttest.Failing{Tree: tr, Fail: func(string) error { return syscall.EIO }}
+	if a, err := iommu.IsNoIOMMU(failing, one); a || !errors.Is(err, syscall.EIO) {
+		t.Errorf("unreadable: %v, %v", a, err)
 	}
 }
 
