@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -263,6 +264,17 @@ func TestReservedRegions(t *testing.T) {
 func FuzzReservedRegions(f *testing.F) {
 	f.Add("0x00000000fee00000 0x00000000feefffff msi\n0x0 0x1 direct\n")
 	f.Add("x y z\n")
+	lab, err := hostfs.Open(filepath.Join(hosttest.Root(f), "testdata", "hosts", "lab-intel.txtar")) // as a kernel wrote them
+	must(f, err)
+	names, err := fs.Glob(lab, "sys/kernel/iommu_groups/*/reserved_regions")
+	if err != nil || len(names) == 0 {
+		f.Fatal(names, err)
+	}
+	for _, name := range names {
+		data, err := fs.ReadFile(lab, name)
+		must(f, err)
+		f.Add(string(data))
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		tr := new(hostfs.Tree)
 		put(t, tr, "sys/kernel/iommu_groups/0/reserved_regions", text)

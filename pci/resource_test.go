@@ -263,6 +263,9 @@ func FuzzResources(f *testing.F) {
 	f.Add("0x0 0xffffffffffffffff 0x200\n")
 	f.Add("0x2000 0x1fff 0x101\n\n")
 	f.Add("0x1 0x2 0x3 0x4")
+	for _, text := range inLab(f, "sys/devices/pci*/*/resource") {
+		f.Add(text)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		bars, err := pci.Resources(attributes(map[string]string{"resource": text}), gpu)
 		if len(bars) > 17 {
