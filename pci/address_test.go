@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/project-independence/indy/hostfs"
@@ -130,12 +131,12 @@ func TestUnknownIsNull(t *testing.T) {
 }
 
 func TestParseNumbers(t *testing.T) {
-	for _, s := range []string{"", "0x", "10000", "12g4", "-1", " 1"} {
+	for _, s := range []string{"", "0x", "10000", "12g4", "-1", " 1", "0x0x1", "00001", "0x1" + strings.Repeat("0", 12) + "8086"} { // the last has 65 bits
 		if v, err := pci.ParseID(s); err == nil {
 			t.Errorf("ParseID(%q) is %v", s, v)
 		}
 	}
-	for _, s := range []string{"", "0x1000000", "0x03000 "} {
+	for _, s := range []string{"", "0x1000000", "0x03000 ", "0x0030000", "1" + strings.Repeat("0", 10) + "030000"} {
 		if v, err := pci.ParseClass(s); err == nil {
 			t.Errorf("ParseClass(%q) is %v", s, v)
 		}
