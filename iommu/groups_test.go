@@ -212,15 +212,14 @@ func TestTypeAndName(t *testing.T) {
 	if _, err := iommu.Type(tr, one); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "read the type of IOMMU group 1: ") {
 		t.Errorf("type not stated: %v", err)
 	}
-	if a, err := iommu.IsNoIOMMU(tr, zero); a || err != nil {
-		t.Errorf("%v, %v", a, err)
-	}
-	if a, err := iommu.IsNoIOMMU(tr, one); !a || err != nil {
-		t.Error("the wrong group is of no-IOMMU mode")
+	for id, want := range map[iommu.GroupID]iommu.Answer{zero: iommu.No, one: iommu.Yes} {
+		if got, err := iommu.NoIOMMU(tr, id); got != want || err != nil || iommu.IsNoIOMMU(tr, id) != (want == iommu.Yes) {
+			t.Errorf("group %v is of no-IOMMU mode: %v, %v", id, got, err)
+		}
 	}
 	failing := hosttest.Failing{Tree: tr, Fail: func(string) error { return syscall.EIO }}
-	if a, err := iommu.IsNoIOMMU(failing, one); a || !errors.Is(err, syscall.EIO) {
-		t.Errorf("unreadable: %v, %v", a, err)
+	if got, err := iommu.NoIOMMU(failing, one); got != iommu.Unknown || !errors.Is(err, syscall.EIO) {
+		t.Errorf("unreadable: %v, %v", got, err)
 	}
 }
 

@@ -129,11 +129,11 @@ func ReadStatus(fsys fs.FS, groups []Group) (Status, error) {
 		if len(units) > 0 {
 			return true
 		}
-		without, err := IsNoIOMMU(fsys, g.ID)
+		without, err := NoIOMMU(fsys, g.ID)
 		if err != nil {
 			errs = append(errs, err)
 		}
-		return !without && err == nil
+		return without == No
 	})
 	switch {
 	case len(units) > 0:

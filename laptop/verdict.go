@@ -106,9 +106,9 @@ func (l *Laptop) judgeGroup(fsys fs.FS, g *iommu.Group, own map[pci.Address][]Fi
 		evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/devices",
 	}
 	add := func(f Finding) { j.group = append(j.group, f) }
-	without, err := false, error(nil)
+	without, err := iommu.No, error(nil)
 	if l.mayBeNoIOMMU(g) {
-		without, err = iommu.IsNoIOMMU(fsys, g.ID)
+		without, err = iommu.NoIOMMU(fsys, g.ID)
 	}
 	if err != nil {
 		add(Finding{
@@ -117,7 +117,7 @@ func (l *Laptop) judgeGroup(fsys fs.FS, g *iommu.Group, own map[pci.Address][]Fi
 			Remedy: lookAgain,
 		})
 	}
-	if without {
+	if without == iommu.Yes {
 		add(Finding{
 			Code: NoIOMMUMode, Severity: Block, Evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/name",
 			Detail: "group " + g.ID.String() + " is VFIO's no-IOMMU mode: nothing keeps the device out of the host's memory",
