@@ -93,12 +93,12 @@ func Cards(fsys fs.FS) ([]Card, error) {
 	}
 	var cards []Card
 	var dirs []string // of each card
-	var others []string
+	var others []fs.DirEntry
 	var errs []error
 	for _, e := range entries {
 		index, ok := cardIndex(e.Name())
 		if !ok {
-			others = append(others, e.Name())
+			others = append(others, e)
 			continue
 		}
 		c, dir, err := readCard(fsys, e.Name(), index)
@@ -113,9 +113,13 @@ func Cards(fsys fs.FS) ([]Card, error) {
 	if len(cards) == 0 {
 		return nil, errors.Join(errs...)
 	}
-	for _, name := range others {
+	for _, e := range others {
+		name := e.Name()
 		target, err := fs.ReadLink(fsys, class+"/"+name)
 		if err != nil {
+			if e.Type()&fs.ModeSymlink != 0 && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, &OpError{"read", name, err})
+			}
 			continue // not a device: /sys/class/sound/version in old kernels
 		}
 		dir := path.Join(class, target)
@@ -159,8 +163,12 @@ func readCard(fsys fs.FS, name string, index int) (c Card, dir string, err error
 		return c, dir, fmt.Errorf("%w: %w", errGone, gone)
 	}
 	c.ID = clean(id)
-	if driver, err := hostfs.ReadLinkBase(fsys, class+"/"+name+"/device/driver"); err == nil {
+	driver, err := hostfs.ReadLinkBase(fsys, class+"/"+name+"/device/driver")
+	switch {
+	case err == nil:
 		c.Driver = driver
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid): // not a link: a saved machine may have one
+		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
 		if _, err := fs.Stat(fsys, class+"/"+name); errors.Is(err, fs.ErrNotExist) {

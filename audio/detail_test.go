@@ -3,6 +3,7 @@ package audio_test
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -214,6 +215,11 @@ func FuzzProc(f *testing.F) {
 	for _, text := range []string{eld, stream0, status, params, "00-00: a : b : playback 1 : capture 1\n", "046d:0843\n", "closed\n", "no setup\n", "error -19\n"} {
 		f.Add([]byte(text))
 	}
+	lab, err := hostfs.Open(filepath.Join(hosttest.Root(f), "testdata", "hosts", "lab-intel.txtar")) // as a kernel wrote them
+	must(f, err)
+	data, err := lab.ReadFile("proc/asound/pcm")
+	must(f, err)
+	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tr := new(hostfs.Tree)
 		for _, name := range []string{"pcm", "card0/pcm0p/info", "card0/pcm0p/sub0/status", "card0/pcm0p/sub0/hw_params", "card0/eld#0.0", "card0/stream0", "card0/usbid"} {

@@ -50,7 +50,9 @@ func ReadFramebuffer(fsys fs.FS) (Framebuffer, error) {
 		}
 		for _, e := range entries {
 			if numbered(e.Name(), "card") || numbered(e.Name(), "fb") {
-				f.link(fsys, dir, e.Name())
+				if err := f.link(fsys, dir, e.Name()); err != nil && e.Type()&fs.ModeSymlink != 0 && !errors.Is(err, fs.ErrNotExist) {
+					errs = append(errs, &OpError{"read", e.Name(), err})
+				}
 			}
 		}
 	}
@@ -71,10 +73,10 @@ func ReadFramebuffer(fsys fs.FS) (Framebuffer, error) {
 
 // link takes an entry of a class whose device is a generic framebuffer, a platform
 // device, since Linux 6.9 below the function whose memory it is.
-func (f *Framebuffer) link(fsys fs.FS, dir, name string) {
+func (f *Framebuffer) link(fsys fs.FS, dir, name string) error {
 	target, err := fs.ReadLink(fsys, dir+"/"+name)
 	if err != nil {
-		return
+		return err
 	}
 	for elem := range strings.SplitSeq(target, "/") {
 		if !genericFramebuffer(elem) {
@@ -87,8 +89,9 @@ func (f *Framebuffer) link(fsys fs.FS, dir, name string) {
 		if above := pci.InPath(target); len(above) > 0 {
 			f.Function = above[len(above)-1]
 		}
-		return
+		break
 	}
+	return nil
 }
 
 // genericFramebuffer reports whether a device is named as the kernel names what it

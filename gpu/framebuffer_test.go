@@ -2,6 +2,7 @@ package gpu_test
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -142,6 +143,11 @@ func FuzzParseIOMem(f *testing.F) {
 	f.Add([]byte(seenByRoot))
 	f.Add([]byte(blind(seenByRoot)))
 	f.Add([]byte("0-0 : efifb\n          0-0 : efifb\n"))
+	lab, err := hostfs.Open(filepath.Join(hosttest.Root(f), "testdata", "hosts", "lab-intel.txtar")) // as a kernel wrote them
+	must(f, err)
+	data, err := lab.ReadFile("proc/iomem")
+	must(f, err)
+	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		regions, _ := gpu.ParseIOMem(data)
 		for _, r := range regions {

@@ -182,6 +182,9 @@ func Displays(fsys fs.FS, functions []pci.Function) ([]Display, error) {
 	for _, e := range entries {
 		target, err := fs.ReadLink(fsys, class+"/"+e.Name())
 		if err != nil {
+			if e.Type()&fs.ModeSymlink != 0 && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, &OpError{"read", e.Name(), err})
+			}
 			continue // not a device: the file version
 		}
 		above := pci.InPath(target)

@@ -74,3 +74,32 @@ func TestMediatedTypes(t *testing.T) {
 		t.Errorf("%v, %v", types, err)
 	}
 }
+
+// FuzzMediatedTypes feeds names and attributes that a driver makes up.
+func FuzzMediatedTypes(f *testing.F) {
+	f.Add("i915-GVTg_V5_4", "low_gm_size: 128MB\nhigh_gm_size: 512MB\nfence: 4\n", "1\n")
+	f.Add("nvidia-63", "num_heads=1, frl_config=60, framebuffer=1024M\n", "16\n")
+	f.Add("\x1b[2J", "\xff\x00\u202e", "-1\n")
+	f.Fuzz(func(t *testing.T, id, text, number string) {
+		a := pci.NewAddress(0, 0, 2, 0)
+		tr := new(hostfs.Tree)
+		const dir = "sys/bus/pci/devices/0000:00:02.0/mdev_supported_types/"
+		for name, value := range map[string]string{"name": text, "description": text, "device_api": id, "available_instances": number, "devices/" + strings.ReplaceAll(id, "/", "!"): ""} {
+			if tr.Put(dir+strings.ReplaceAll(id, "/", "!")+"/"+name, []byte(value)) != nil {
+				return // no name of a file
+			}
+		}
+		types, err := gpu.MediatedTypes(tr, a)
+		if err != nil && len(err.Error()) > 16<<10 {
+			t.Errorf("an error of %d bytes", len(err.Error()))
+		}
+		for _, m := range types {
+			for _, s := range append([]string{m.ID, m.Name, m.Description, m.API}, m.Devices...) {
+				oneLine(t, s)
+			}
+			if m.Available < -1 {
+				t.Errorf("%+v", m)
+			}
+		}
+	})
+}

@@ -3,6 +3,8 @@ package hostfs_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -197,10 +199,35 @@ func TestLive(t *testing.T) {
 	if b, _ := os.ReadFile(file); string(b) != "ab345" {
 		t.Errorf("WriteFile truncated: %q", b)
 	}
+	// The kernel takes a part: that is an error and not a second write, which would be a
+	// second command. A file that may not grow takes whole pages.
+	fd, err := unix.MemfdCreate("attribute", unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		t.Skipf("no memfd: %v", err)
+	}
+	defer unix.Close(fd)
+	page := os.Getpagesize()
+	if err := errors.Join(unix.Ftruncate(fd, int64(page)), seal(fd)); err != nil {
+		t.Fatal(err)
+	}
+	err = live.WriteFile(fmt.Sprint("proc/self/fd/", fd), bytes.Repeat([]byte("y"), 2*page))
+	first := make([]byte, 1)
+	if _, err := unix.Pread(fd, first, 0); err != nil {
+		t.Fatal(err)
+	}
+	allOrNothing := first[0] == 0 && errors.Is(err, unix.EPERM) // other kernels may
+	if !errors.Is(err, io.ErrShortWrite) && !allOrNothing {
+		t.Errorf("a write of which a half was taken: %v", err)
+	}
 	var pe *fs.PathError
 	if err := live.WriteFile("../x", nil); !errors.As(err, &pe) || !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("a name with ..: %v", err)
 	}
+}
+
+func seal(fd int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_GROW)
+	return err
 }
 
 func write(t *testing.T, name, content string) {

@@ -150,11 +150,25 @@ func Type(fsys fs.FS, id GroupID) (string, error) {
 	return s, nil
 }
 
-// IsNoIOMMU reports whether the group is one that VFIO's no-IOMMU mode made up
-// (/sys/kernel/iommu_groups/N/name is vfio-noiommu): nothing isolates it.
-func IsNoIOMMU(fsys fs.FS, id GroupID) bool {
+// NoIOMMU says whether the group is one that VFIO's no-IOMMU mode made up
+// (/sys/kernel/iommu_groups/N/name is vfio-noiommu): nothing isolates it. A group
+// without a name is none. The answer is Unknown with an error, an *[OpError].
+func NoIOMMU(fsys fs.FS, id GroupID) (Answer, error) {
 	s, err := hostfs.ReadString(fsys, groupsDir+"/"+id.String()+"/name")
-	return err == nil && s == "vfio-noiommu"
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return Unknown, &OpError{"read the name of", id, err}
+	case s == "vfio-noiommu":
+		return Yes, nil
+	}
+	return No, nil
+}
+
+// IsNoIOMMU reports whether [NoIOMMU] says Yes. That it does not is no promise that an
+// IOMMU isolates the group.
+func IsNoIOMMU(fsys fs.FS, id GroupID) bool {
+	answer, _ := NoIOMMU(fsys, id)
+	return answer == Yes
 }
 
 // A Region is a range of I/O addresses that a group reserves. Start and End are

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
 )
@@ -210,8 +212,14 @@ func TestTypeAndName(t *testing.T) {
 	if _, err := iommu.Type(tr, one); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "read the type of IOMMU group 1: ") {
 		t.Errorf("type not stated: %v", err)
 	}
-	if iommu.IsNoIOMMU(tr, zero) || !iommu.IsNoIOMMU(tr, one) {
-		t.Error("the wrong group is of no-IOMMU mode")
+	for id, want := range map[iommu.GroupID]iommu.Answer{zero: iommu.No, one: iommu.Yes} {
+		if got, err := iommu.NoIOMMU(tr, id); got != want || err != nil || iommu.IsNoIOMMU(tr, id) != (want == iommu.Yes) {
+			t.Errorf("group %v is of no-IOMMU mode: %v, %v", id, got, err)
+		}
+	}
+	failing := hosttest.Failing{Tree: tr, Fail: func(string) error { return syscall.EIO }}
+	if got, err := iommu.NoIOMMU(failing, one); got != iommu.Unknown || !errors.Is(err, syscall.EIO) {
+		t.Errorf("unreadable: %v, %v", got, err)
 	}
 }
 
@@ -255,6 +263,17 @@ func TestReservedRegions(t *testing.T) {
 func FuzzReservedRegions(f *testing.F) {
 	f.Add("0x00000000fee00000 0x00000000feefffff msi\n0x0 0x1 direct\n")
 	f.Add("x y z\n")
+	lab, err := hostfs.Open(filepath.Join(hosttest.Root(f), "testdata", "hosts", "lab-intel.txtar")) // as a kernel wrote them
+	must(f, err)
+	names, err := fs.Glob(lab, "sys/kernel/iommu_groups/*/reserved_regions")
+	if err != nil || len(names) == 0 {
+		f.Fatal(names, err)
+	}
+	for _, name := range names {
+		data, err := fs.ReadFile(lab, name)
+		must(f, err)
+		f.Add(string(data))
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		tr := new(hostfs.Tree)
 		put(t, tr, "sys/kernel/iommu_groups/0/reserved_regions", text)

@@ -125,7 +125,16 @@ func ReadStatus(fsys fs.FS, groups []Group) (Status, error) {
 		_, err := fs.Lstat(fsys, groupsDir)
 		s.Unstated = errors.Is(err, fs.ErrNotExist)
 	}
-	s.Enabled = slices.ContainsFunc(groups, func(g Group) bool { return len(units) > 0 || !IsNoIOMMU(fsys, g.ID) })
+	s.Enabled = slices.ContainsFunc(groups, func(g Group) bool {
+		if len(units) > 0 {
+			return true
+		}
+		without, err := NoIOMMU(fsys, g.ID)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		return without == No
+	})
 	switch {
 	case len(units) > 0:
 		s.Kind = kind(s.Units[0])

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/iommu"
 )
 
@@ -161,6 +163,11 @@ func TestStatusJSON(t *testing.T) {
 func FuzzStatus(f *testing.F) {
 	f.Add(remapped)
 	f.Add(plain)
+	lab, err := hostfs.Open(filepath.Join(hosttest.Root(f), "testdata", "hosts", "lab-intel.txtar")) // as a kernel wrote them
+	must(f, err)
+	data, err := lab.ReadFile("proc/interrupts")
+	must(f, err)
+	f.Add(string(data))
 	f.Fuzz(func(t *testing.T, text string) {
 		tr := new(hostfs.Tree)
 		put(t, tr, "proc/interrupts", text)

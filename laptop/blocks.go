@@ -35,6 +35,7 @@ type blocks struct {
 	list   []block
 	byName map[string]*block
 	mapped map[string]string // kernel's names by those of device mapper, nil before the first question
+	errs   []error           // what could not be read on the way from a mount to its disks
 }
 
 // readBlocks lists the block devices from the links in /sys/class/block, or in
@@ -56,12 +57,20 @@ func readBlocks(fsys fs.FS) (*blocks, error) {
 			errs = append(errs, fmt.Errorf("block device %s: %w", e.Name(), err))
 			continue
 		}
-		b.add(e.Name(), target)
+		add := func(name, target string) {
+			if err := b.add(name, target); err != nil {
+				errs = append(errs, fmt.Errorf("block device %s: %w", name, err))
+			}
+		}
+		add(e.Name(), target)
 		if b.dir == "sys/block" {
-			inside, _ := fs.ReadDir(fsys, b.dir+"/"+e.Name())
+			inside, err := fs.ReadDir(fsys, b.dir+"/"+e.Name())
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, fmt.Errorf("partitions of %s: %w", e.Name(), err))
+			}
 			for _, part := range inside {
 				if strings.HasPrefix(part.Name(), e.Name()) {
-					b.add(part.Name(), target+"/"+part.Name())
+					add(part.Name(), target+"/"+part.Name())
 				}
 			}
 		}
@@ -72,9 +81,9 @@ func readBlocks(fsys fs.FS) (*blocks, error) {
 	return b, errors.Join(errs...)
 }
 
-func (b *blocks) add(name, target string) {
+func (b *blocks) add(name, target string) (err error) {
 	if isPath(name) {
-		return
+		return nil
 	}
 	d := block{
 		name: name, parent: path.Base(path.Dir(target)),
@@ -85,9 +94,10 @@ func (b *blocks) add(name, target string) {
 		d.path = p
 	}
 	if _, rest, ok := strings.Cut(target, "/nvme-subsystem/"); ok {
-		d.functions = subsystemFunctions(b.fsys, rest)
+		d.functions, err = subsystemFunctions(b.fsys, rest)
 	}
 	b.list = append(b.list, d)
+	return err
 }
 
 // isPath reports whether a name is that of one path to an NVMe disk with several, as
@@ -100,21 +110,28 @@ func isPath(name string) bool {
 
 // subsystemFunctions returns the functions behind an NVMe disk with several paths:
 // it sits under /sys/devices/virtual/nvme-subsystem/NAME, which links to the
-// controllers.
-func subsystemFunctions(fsys fs.FS, rest string) []pci.Address {
+// controllers. What is missing is no error.
+func subsystemFunctions(fsys fs.FS, rest string) ([]pci.Address, error) {
 	name, _, _ := strings.Cut(rest, "/")
 	dir := "sys/class/nvme-subsystem/" + name
 	entries, err := fs.ReadDir(fsys, dir)
 	if err != nil {
-		return nil
+		return nil, unlessMissing(err, 0)
 	}
 	var functions []pci.Address
+	var errs []error
 	for _, e := range entries {
-		if target, err := fs.ReadLink(fsys, dir+"/"+e.Name()); err == nil && strings.HasPrefix(e.Name(), "nvme") {
-			functions = append(functions, pci.InPath(target)...)
+		if !strings.HasPrefix(e.Name(), "nvme") || e.Type()&fs.ModeSymlink == 0 {
+			continue // one of the subsystem's files
 		}
+		target, err := fs.ReadLink(fsys, dir+"/"+e.Name())
+		if err != nil {
+			errs = append(errs, unlessMissing(err, 0))
+			continue
+		}
+		functions = append(functions, pci.InPath(target)...)
 	}
-	return functions
+	return functions, errors.Join(errs...)
 }
 
 // disksInUse adds to h what the host has mounted or swaps to, and says whether
@@ -161,16 +178,25 @@ func (h *hostUses) disksInUse(b *blocks) error {
 			}
 		}
 	}
-	return err
+	return errors.Join(append(b.errs, err)...)
+}
+
+// unread notes an error, unless it is that something is not there.
+func (b *blocks) unread(what string, err error) {
+	if !errors.Is(err, fs.ErrNotExist) {
+		b.errs = append(b.errs, fmt.Errorf("%s: %w", what, err))
+	}
 }
 
 // below returns the block device of a mount, empty when it has none, and whether
 // that is known.
 func (b *blocks) below(m mount) (name string, known bool) {
 	if m.device != "" && !strings.HasPrefix(m.device, "0:") {
-		if base, err := hostfs.ReadLinkBase(b.fsys, "sys/dev/block/"+m.device); err == nil {
+		base, err := hostfs.ReadLinkBase(b.fsys, "sys/dev/block/"+m.device)
+		if err == nil {
 			return base, true
 		}
+		b.unread("mounted block device", err)
 	}
 	source, ok := strings.CutPrefix(m.source, "/dev/")
 	switch {
@@ -197,9 +223,12 @@ func (b *blocks) byMapperName(mapped string) string {
 			if !strings.HasPrefix(d.name, "dm-") {
 				continue
 			}
-			if s, err := hostfs.ReadString(b.fsys, b.dir+"/"+d.name+"/dm/name"); err == nil {
-				b.mapped[s] = d.name
+			s, err := hostfs.ReadString(b.fsys, b.dir+"/"+d.name+"/dm/name")
+			if err != nil {
+				b.unread("name of "+d.name, err)
+				continue
 			}
+			b.mapped[s] = d.name
 		}
 	}
 	return b.mapped[mapped]
@@ -222,6 +251,7 @@ func (h *hostUses) follow(b *blocks, name, what string, seen map[string]bool) bo
 	}
 	slaves, err := fs.ReadDir(b.fsys, b.dir+"/"+name+"/slaves")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		b.unread("disks below "+name, err)
 		return false
 	}
 	found := true
@@ -237,6 +267,7 @@ func (h *hostUses) follow(b *blocks, name, what string, seen map[string]bool) bo
 		// A file is on a file system that is mounted itself, a device is not.
 		backing, err := hostfs.ReadString(b.fsys, b.dir+"/"+name+"/loop/backing_file")
 		if err != nil {
+			b.unread("file of "+name, err)
 			return false
 		}
 		below, known := b.below(mount{source: backing})

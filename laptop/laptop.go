@@ -226,8 +226,8 @@ func Read(fsys fs.FS) (*Laptop, error) {
 	}
 	functions, err := pci.Functions(fsys)
 	note(unlessMissing(err, len(functions)))
-	usbDevices, err := usb.Devices(fsys)
-	note(unlessMissing(err, len(usbDevices)))
+	usbDevices, usbErr := usb.Devices(fsys)
+	note(unlessMissing(usbErr, len(usbDevices)))
 	cards, err := audio.Cards(fsys)
 	note(err)
 	displays, err := gpu.Displays(fsys, functions)
@@ -243,6 +243,7 @@ func Read(fsys fs.FS) (*Laptop, error) {
 	host, err := readUses(fsys, disks)
 	note(err)
 	l.Uses = host.uses
+	host.carriedKnown = unlessMissing(usbErr, len(usbDevices)) == nil
 
 	classes, err := readClasses(fsys)
 	note(err)
@@ -257,7 +258,7 @@ func Read(fsys fs.FS) (*Laptop, error) {
 	}
 	note(l.join(fsys, classes, cards, displays, disks))
 	note(l.findParts(fsys))
-	l.judge(fsys, host)
+	note(l.judge(fsys, host))
 	return l, errors.Join(errs...)
 }
 

@@ -99,14 +99,16 @@ func btrfsMembers(fsys fs.FS) ([]mount, error) {
 		return nil, unlessMissing(fmt.Errorf("btrfs members: %w", err), 0)
 	}
 	var members []mount
+	var errs []error
 	for _, e := range entries {
 		devices, err := fs.ReadDir(fsys, "sys/fs/btrfs/"+e.Name()+"/devices")
-		if err != nil {
-			continue // features, and file systems being unmounted
+		if err != nil { // features has none, nor has a file system being unmounted
+			errs = append(errs, unlessMissing(fmt.Errorf("btrfs members: %w", err), 0))
+			continue
 		}
 		for _, d := range devices {
 			members = append(members, mount{source: "/dev/" + strings.ReplaceAll(d.Name(), "!", "/"), what: "btrfs member"})
 		}
 	}
-	return members, nil
+	return members, errors.Join(errs...)
 }

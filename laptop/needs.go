@@ -103,10 +103,14 @@ func (n *needs) of(d *Device) []Finding {
 	return findings
 }
 
-// plays reports whether the device, or one that hangs on it, plays one of the roles.
+// plays reports whether the device, or one that hangs on it, plays one of the roles, or
+// may because what hangs on it could not be read.
 func (n *needs) plays(d *Device, roles ...Role) bool {
 	is := func(d *Device) bool {
 		return slices.ContainsFunc(d.Roles, func(r Role) bool { return slices.Contains(roles, r) })
+	}
+	if !n.carriedKnown && d.PCI != nil && slices.Contains(d.Roles, USBController) {
+		return true
 	}
 	return is(d) || d.PCI != nil && slices.ContainsFunc(n.carried[d.PCI.Address], is)
 }

@@ -2,10 +2,13 @@ package laptop
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/usb"
 )
@@ -149,6 +152,17 @@ func FuzzTables(f *testing.F) {
 	f.Add("36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw\n")
 	f.Add("eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n")
 	f.Add("00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe80 00000400 00000003 00000000 00450003 wlan0\n")
+	lab, err := hostfs.Open(filepath.Join(hosttest.Root(f), "testdata", "hosts", "lab-intel.txtar")) // as a kernel wrote them
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range []string{"proc/self/mountinfo", "proc/net/route", "proc/net/ipv6_route", "proc/swaps"} {
+		data, err := lab.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(data))
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		parseRoutes(text)
 		parseIPv6Routes(text)

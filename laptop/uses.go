@@ -25,7 +25,16 @@ type Use struct {
 type hostUses struct {
 	uses                    []Use
 	disksKnown, routesKnown bool
-	steps                   int // taken down to the hardware so far
+	carriedKnown            bool    // what hangs on each USB controller, and what it is
+	steps                   int     // taken down to the hardware so far
+	errs                    []error // what could not be read on the way
+}
+
+// unread notes that a network interface could not be followed.
+func (h *hostUses) unread(name string, err error) {
+	if !errors.Is(err, fs.ErrNotExist) {
+		h.errs = append(h.errs, fmt.Errorf("network interface %s: %w", name, err))
+	}
 }
 
 // tooFar bounds what a saved machine can make of a few disks that lie below many:
@@ -62,7 +71,7 @@ func (h *hostUses) defaultRoutes(fsys fs.FS) error {
 	// A tunnel or a modem's ppp0 runs over an interface that nothing here names. If
 	// another default route leads to hardware, it is that.
 	h.routesKnown = h.routesKnown && carried
-	var errs []error
+	errs := h.errs
 	for _, err := range []error{err4, err6} {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("routes: %w", err))
@@ -85,6 +94,7 @@ func (h *hostUses) followInterface(fsys fs.FS, name, what string, seen map[strin
 	dir := "sys/class/net/" + name
 	target, err := fs.ReadLink(fsys, dir)
 	if err != nil {
+		h.unread(name, err)
 		return false, false
 	}
 	port, _ := usb.InPath(target)
@@ -97,6 +107,7 @@ func (h *hostUses) followInterface(fsys fs.FS, name, what string, seen map[strin
 	}
 	entries, err := fs.ReadDir(fsys, dir)
 	if err != nil {
+		h.unread(name, err)
 		return false, false
 	}
 	known = true

@@ -1,6 +1,7 @@
 package laptop
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -11,8 +12,10 @@ import (
 )
 
 // judge gives each device its verdict. What speaks against a function speaks
-// against its whole group, because the group changes hands as one.
-func (l *Laptop) judge(fsys fs.FS, host hostUses) {
+// against its whole group, because the group changes hands as one. The error joins what
+// could not be read of the groups.
+func (l *Laptop) judge(fsys fs.FS, host hostUses) error {
+	var errs []error
 	needs := newNeeds(l, host)
 	own := make([][]Finding, len(l.Devices))
 	byAddress := make(map[pci.Address][]Finding, len(l.Devices))
@@ -24,8 +27,16 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) {
 		}
 	}
 	groups := make(map[iommu.GroupID]*judged, len(l.Groups))
+	listing := map[pci.Address]iommu.GroupID{}
 	for i := range l.Groups {
-		groups[l.Groups[i].ID] = l.judgeGroup(fsys, &l.Groups[i], byAddress)
+		for _, a := range l.Groups[i].Devices {
+			listing[a] = l.Groups[i].ID
+		}
+		j, err := l.judgeGroup(fsys, &l.Groups[i], byAddress)
+		groups[j.id] = j
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	for i := range l.Devices {
 		d := &l.Devices[i]
@@ -46,7 +57,7 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) {
 		case groups[d.PCI.Group] != nil:
 			d.Findings = groups[d.PCI.Group].findingsOf(d, own[i])
 		default:
-			d.Findings = append([]Finding{l.noGroup(d)}, own[i]...)
+			d.Findings = append([]Finding{l.noGroup(d, listing[d.PCI.Address])}, own[i]...)
 		}
 		for j := range d.Findings {
 			f := &d.Findings[j]
@@ -54,6 +65,7 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) {
 		}
 		d.Verdict = verdict(d.Findings)
 	}
+	return errors.Join(errs...)
 }
 
 // verdict is the gravest thing the findings say.
@@ -88,13 +100,24 @@ type judged struct {
 // group of thousands stays readable.
 const maxMemberFindings = 64
 
-func (l *Laptop) judgeGroup(fsys fs.FS, g *iommu.Group, own map[pci.Address][]Finding) *judged {
+func (l *Laptop) judgeGroup(fsys fs.FS, g *iommu.Group, own map[pci.Address][]Finding) (*judged, error) {
 	j := &judged{
 		endpoints: l.Endpoints(g), id: g.ID,
 		evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/devices",
 	}
 	add := func(f Finding) { j.group = append(j.group, f) }
-	if l.mayBeNoIOMMU(g) && iommu.IsNoIOMMU(fsys, g.ID) {
+	without, err := iommu.No, error(nil)
+	if l.mayBeNoIOMMU(g) {
+		without, err = iommu.NoIOMMU(fsys, g.ID)
+	}
+	if err != nil {
+		add(Finding{
+			Code: GroupUnknown, Severity: Gap, Evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/name",
+			Detail: "whether group " + g.ID.String() + " is VFIO's no-IOMMU mode could not be read",
+			Remedy: lookAgain,
+		})
+	}
+	if without == iommu.Yes {
 		add(Finding{
 			Code: NoIOMMUMode, Severity: Block, Evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/name",
 			Detail: "group " + g.ID.String() + " is VFIO's no-IOMMU mode: nothing keeps the device out of the host's memory",
@@ -130,7 +153,7 @@ func (l *Laptop) judgeGroup(fsys fs.FS, g *iommu.Group, own map[pci.Address][]Fi
 			}
 		}
 	}
-	return j
+	return j, err
 }
 
 // mayBeNoIOMMU is false where there is no need to look: VFIO makes such a group
@@ -180,7 +203,17 @@ func (j *judged) findingsOf(d *Device, own []Finding) []Finding {
 	})
 }
 
-func (l *Laptop) noGroup(d *Device) Finding {
+// noGroup is about a function that names no group; listing is the one that lists it
+// all the same, if any.
+func (l *Laptop) noGroup(d *Device, listing iommu.GroupID) Finding {
+	if listing.IsValid() {
+		return Finding{
+			Code: GroupUnknown, Severity: Gap, Device: d.ID(),
+			Detail:   "group " + listing.String() + " lists the function, which itself says nothing of a group",
+			Evidence: evidence(d.PCI.Address, "iommu_group"),
+			Remedy:   lookAgain,
+		}
+	}
 	if l.IOMMU.Enabled {
 		return Finding{
 			Code: NoGroup, Severity: Block, Device: d.ID(),

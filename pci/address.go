@@ -61,7 +61,11 @@ func ParseAddress(s string) (Address, error) {
 	return NewAddress(uint32(domain), uint8(bus), uint8(dev), uint8(fn)), nil
 }
 
+// parseHex reads hexadecimal digits, at most those of 64 bits.
 func parseHex(s string) (uint64, bool) {
+	if len(s) > 16 {
+		return 0, false
+	}
 	var v uint64
 	for i := range len(s) {
 		c := s[i] | 0x20

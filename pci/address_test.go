@@ -2,8 +2,13 @@ package pci_test
 
 import (
 	"encoding/json"
+	"io/fs"
+	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -32,6 +37,35 @@ func TestParseAddress(t *testing.T) {
 		if err != nil || a.String() != c.want || !a.IsValid() {
 			t.Errorf("%q: %v, %v; want %s", c.in, a, err, c.want)
 		}
+	}
+}
+
+// A machine of the collection has its devices in domains of 32 bits.
+func TestWideDomains(t *testing.T) {
+	m, err := hostfs.Open(filepath.Join(hosttest.Shared(t, "hwdata", "sysfs", "hwloc"), "2pa-pcidomain32bits.tar.bz2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := fs.Sub(m, topDirectory(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := fs.ReadDir(root, "sys/bus/pci/devices")
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions, err := pci.Functions(root)
+	wide := 0
+	for _, f := range functions {
+		if f.Address.Domain() > 0xffff {
+			wide++
+		}
+		if back, err := pci.ParseAddress(f.Address.String()); err != nil || back != f.Address {
+			t.Errorf("%v came back as %v, %v", f.Address, back, err)
+		}
+	}
+	if err != nil || len(functions) != len(entries) || wide == 0 {
+		t.Errorf("%d functions of %d, %d in wide domains, %v", len(functions), len(entries), wide, err)
 	}
 }
 
@@ -97,12 +131,12 @@ func TestUnknownIsNull(t *testing.T) {
 }
 
 func TestParseNumbers(t *testing.T) {
-	for _, s := range []string{"", "0x", "10000", "12g4", "-1", " 1"} {
+	for _, s := range []string{"", "0x", "10000", "12g4", "-1", " 1", "0x0x1", "00001", "0x1" + strings.Repeat("0", 12) + "8086"} { // the last has 65 bits
 		if v, err := pci.ParseID(s); err == nil {
 			t.Errorf("ParseID(%q) is %v", s, v)
 		}
 	}
-	for _, s := range []string{"", "0x1000000", "0x03000 "} {
+	for _, s := range []string{"", "0x1000000", "0x03000 ", "0x0030000", "1" + strings.Repeat("0", 10) + "030000"} {
 		if v, err := pci.ParseClass(s); err == nil {
 			t.Errorf("ParseClass(%q) is %v", s, v)
 		}
@@ -115,6 +149,16 @@ func TestParseNumbers(t *testing.T) {
 	c, err := pci.ParseClass("0x0c0330")
 	if err != nil || c.Base() != 0x0c || c.Sub() != 0x0c03 || c.Interface() != 0x30 {
 		t.Errorf("class: %v, %v", c, err)
+	}
+	for s, want := range map[string]uint32{"0x0c03ff": 0x0c03ff, "0C03FE": 0x0c03fe, "30000": 0x030000, "0xff": 0xff, "0": 0} {
+		if c, err := pci.ParseClass(s); err != nil || c.Uint32() != want || c.Interface() != uint8(want) {
+			t.Errorf("%s: %v, %v", s, c, err)
+		}
+	}
+	for s, want := range map[string]uint16{"0x8086": 0x8086, "10DE": 0x10de, "0": 0, "0xffff": 0xffff, "46d": 0x46d} {
+		if v, err := pci.ParseID(s); err != nil || v != pci.NewID(want) {
+			t.Errorf("%s: %v, %v", s, v, err)
+		}
 	}
 	if u := (pci.Class{}); u.Sub() == 0 || u.Base() == 0 {
 		t.Error("an unknown class must not look like class 00")

@@ -18,8 +18,9 @@ func NewID(n uint16) ID { return ID{uint32(n) + 1} }
 
 // ParseID reads an id of one to four hexadecimal digits, with or without 0x.
 func ParseID(s string) (ID, error) {
-	n, ok := parseHex(strings.TrimPrefix(s, "0x"))
-	if !ok || n > 0xffff {
+	digits := strings.TrimPrefix(s, "0x")
+	n, ok := parseHex(digits)
+	if !ok || len(digits) > 4 {
 		return ID{}, fmt.Errorf("id %q: expected up to four hexadecimal digits", short(s))
 	}
 	return NewID(uint16(n)), nil
@@ -64,8 +65,9 @@ func NewClass(n uint32) Class { return Class{n&0xffffff + 1} }
 
 // ParseClass reads a class code of one to six hexadecimal digits, with or without 0x.
 func ParseClass(s string) (Class, error) {
-	n, ok := parseHex(strings.TrimPrefix(s, "0x"))
-	if !ok || n > 0xffffff {
+	digits := strings.TrimPrefix(s, "0x")
+	n, ok := parseHex(digits)
+	if !ok || len(digits) > 6 {
 		return Class{}, fmt.Errorf("class %q: expected up to six hexadecimal digits", short(s))
 	}
 	return NewClass(uint32(n)), nil

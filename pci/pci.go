@@ -132,21 +132,30 @@ func readFunction(fsys fs.FS, prefix string, a Address) (Function, error) {
 }
 
 func (f *Function) readIDs(fsys fs.FS, dir string) []error {
-	uevent, err := fs.ReadFile(fsys, dir+"/uevent")
-	if err == nil {
+	uevent, unread := fs.ReadFile(fsys, dir+"/uevent")
+	if unread == nil {
 		errs := f.parseUevent(string(uevent))
 		if f.Class.Known() && f.Vendor.Known() && f.Device.Known() {
 			return errs
 		}
 	}
 	// Saved machines often lack uevent; modalias holds the same ids.
-	if driver, err := hostfs.ReadLinkBase(fsys, dir+"/driver"); err == nil {
+	var errs []error
+	driver, err := hostfs.ReadLinkBase(fsys, dir+"/driver")
+	switch {
+	case err == nil:
 		f.Driver = driver
+	case !errors.Is(err, fs.ErrNotExist):
+		errs = append(errs, fmt.Errorf("driver: %w", err)) // it may have one
 	}
 	if alias, err := fs.ReadFile(fsys, dir+"/modalias"); err == nil && f.parseModalias(strings.TrimSpace(string(alias))) {
-		return nil
+		return errs
 	}
-	return f.readAttributes(fsys, dir)
+	attributes := f.readAttributes(fsys, dir)
+	if len(attributes) > 0 && unread != nil && !errors.Is(unread, fs.ErrNotExist) {
+		errs = append(errs, unread) // which would have said it
+	}
+	return append(errs, attributes...)
 }
 
 // parseUevent reads the KEY=VALUE lines of a PCI function's uevent.

@@ -267,9 +267,36 @@ func TestSavedMachines(t *testing.T) {
 	}
 }
 
+// inLab returns the files of that name on the emulated laptop, as its kernel wrote them.
+func inLab(t testing.TB, pattern string) []string {
+	m, err := hostfs.Open(filepath.Join(hosttest.Root(t), "testdata", "hosts", "lab-intel.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.Glob(m, pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: %v, %v", pattern, names, err)
+	}
+	var texts []string
+	for _, name := range names {
+		data, err := fs.ReadFile(m, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, string(data))
+	}
+	return texts
+}
+
 func FuzzUevent(f *testing.F) {
 	f.Add("DRIVER=nvme\nPCI_CLASS=10802\nPCI_ID=144D:A80A\nPCI_SUBSYS_ID=144D:A801\n", "pci:v0000144Dd0000A80Asv0000144Dsd0000A801bc01sc08i02\n")
 	f.Add("PCI_ID=\nPCI_CLASS==\n", "pci:")
+	for _, uevent := range inLab(f, "sys/devices/pci*/*/uevent") {
+		f.Add(uevent, "")
+	}
+	for _, modalias := range inLab(f, "sys/devices/pci*/*/modalias") {
+		f.Add("", modalias)
+	}
 	f.Fuzz(func(t *testing.T, uevent, modalias string) {
 		m := fstest.MapFS{devices + "0000:00:02.0/uevent": file(uevent), devices + "0000:00:02.0/modalias": file(modalias)}
 		functions, _ := pci.Functions(m)

@@ -156,3 +156,29 @@ func TestReadRelations(t *testing.T) {
 		t.Errorf("one vanished: %v, %v", all, err)
 	}
 }
+
+// FuzzRelations feeds names of links, of which any device or driver adds some.
+func FuzzRelations(f *testing.F) {
+	for _, name := range []string{"consumer:pci:0000:01:00.1", "supplier:0000:00:1f.0", "supplier:i2c:5-0010", "virtfn0", "virtfn99999999999999999999", "physfn", "consumer:pci:", ":"} {
+		f.Add(name, "../0000:02:00.1")
+	}
+	f.Add("physfn", "../../../..")
+	f.Fuzz(func(t *testing.T, name, target string) {
+		m := notebook(t)
+		a := address(t, "0000:01:00.0")
+		if m.Symlink(target, "sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/"+name) != nil {
+			return // no name, or no target
+		}
+		r, err := pci.ReadRelations(m, a)
+		if err != nil && len(err.Error()) > 16<<10 {
+			t.Errorf("an error of %d bytes", len(err.Error()))
+		}
+		for _, b := range append(append(r.Suppliers, r.Consumers...), r.Virtual...) {
+			if !b.IsValid() {
+				t.Errorf("%+v", r)
+			}
+		}
+		functions, _ := pci.Functions(m)
+		_, _ = pci.ReadCompanions(m, a, functions)
+	})
+}

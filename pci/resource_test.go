@@ -263,6 +263,9 @@ func FuzzResources(f *testing.F) {
 	f.Add("0x0 0xffffffffffffffff 0x200\n")
 	f.Add("0x2000 0x1fff 0x101\n\n")
 	f.Add("0x1 0x2 0x3 0x4")
+	for _, text := range inLab(f, "sys/devices/pci*/*/resource") {
+		f.Add(text)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		bars, err := pci.Resources(attributes(map[string]string{"resource": text}), gpu)
 		if len(bars) > 17 {
@@ -272,6 +275,33 @@ func FuzzResources(f *testing.F) {
 			if b.Unassigned && b.Start != 0 || b.Size != 0 && b.Start+b.Size-1 < b.Start {
 				t.Fatalf("%+v, %v", b, err)
 			}
+		}
+	})
+}
+
+// FuzzLink feeds what a link that is down says of itself, and the other attributes of
+// one word or number.
+func FuzzLink(f *testing.F) {
+	for _, s := range []string{"16.0 GT/s PCIe\n", "Unknown speed\n", "2.5 GT/s\n", "255\n", "-1", "1e9 GT/s", "D3cold\n", "0000000000003f00\n", "\xff"} {
+		f.Add(s, s)
+	}
+	f.Fuzz(func(t *testing.T, speed, width string) {
+		m := attributes(map[string]string{"current_link_speed": speed, "max_link_speed": width, "current_link_width": width, "max_link_width": speed,
+			"resource1_resize": width, "removable": speed, "d3cold_allowed": width, "power_state": speed, "reset_method": width})
+		l, err := pci.Link(m, gpu)
+		if l.Width < 0 || l.Width > 32 || l.MaxWidth < 0 || l.MaxWidth > 32 || l.Speed.MegatransfersPerSecond() < 0 {
+			t.Errorf("%+v", l)
+		}
+		sizes, err2 := pci.ResizableSizes(m, gpu, 1)
+		_, err3 := pci.Removable(m, gpu)
+		_, err4 := pci.D3coldAllowed(m, gpu)
+		_, err5 := pci.PowerState(m, gpu)
+		_, err6 := pci.ResetMethods(m, gpu)
+		if err := errors.Join(err, err2, err3, err4, err5, err6); err != nil && len(err.Error()) > 16<<10 {
+			t.Errorf("an error of %d bytes", len(err.Error()))
+		}
+		if err2 == nil && sizes.Max() != 0 && !sizes.Has(sizes.Max()) {
+			t.Errorf("%v", sizes)
 		}
 	})
 }

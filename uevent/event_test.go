@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/uevent"
 )
 
@@ -117,6 +120,29 @@ func FuzzParse(f *testing.F) {
 	f.Add(message("change@/devices/virtual/mem/null", "ACTION=change", "DEVPATH=/devices/virtual/mem/null", "SUBSYSTEM=mem",
 		"SYNTH_UUID=fe4d7c9d-b8c6-4a70-9ef1-3d8a58d18eed", "SYNTH_ARG_A=1", "MAJOR=1", "MINOR=3", "DEVNAME=null", "DEVMODE=0666", "SEQNUM=925"))
 	f.Add([]byte("add@/\x00\x00=\x00\xff=\xff"))
+	files, err := filepath.Glob(filepath.Join(hosttest.Shared(f, "hwdata", "usb"), "*", "*.umockdev")) // recordings of real devices
+	if err != nil || len(files) == 0 {
+		f.Fatal(files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for record := range strings.SplitSeq(string(text), "\n\n") {
+			path, env := "", []string{"ACTION=add", "SEQNUM=7"}
+			for line := range strings.Lines(record) {
+				switch kind, rest, _ := strings.Cut(strings.TrimSpace(line), ": "); kind {
+				case "P":
+					path = rest
+					env = append(env, "DEVPATH="+path)
+				case "E":
+					env = append(env, rest)
+				}
+			}
+			f.Add(message(append([]string{"add@" + path}, env...)...))
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, err := uevent.Parse(data)
 		if err != nil {

@@ -31,6 +31,7 @@ func seeds(f *testing.F) {
 		device + "0904000000" + "01010000" + "0a24010001" + "0000020102" + "0904010000" + "01020000" + "0e2402010102100280" + "3e00" + "80bb00",
 		device + "0904000001" + "02060000" + "0524001001" + "0524060001" + "0c241b00010010" + "2080001024",
 		device + "0904000002" + "08065000" + "07058102000400" + "06300f040000" + "0831000000800100",
+		device[:36] + "09020000000018800a" + "090400000001230000" + "0a020000000018020102" + "090401000010020000", // two of one value
 		device + "0904000000" + "fe010200" + "0921" + "0b00010010" + "1001",
 	} {
 		data, err := hex.DecodeString(text)
@@ -63,6 +64,10 @@ func FuzzDescriptors(f *testing.F) {
 			}
 		}
 		count(d.Extra)
+		values := map[int]int{}
+		for _, c := range d.Configurations {
+			values[c.Value]++
+		}
 		for _, c := range d.Configurations {
 			count(c.Extra)
 			numbers := map[int]bool{}
@@ -77,8 +82,8 @@ func FuzzDescriptors(f *testing.F) {
 					_, _, _ = e.Sync(), e.Usage(), e.Type.String()
 				}
 			}
-			if first, _ := d.Configuration(c.Value); first.TotalLength != c.TotalLength || len(first.Interfaces) != len(c.Interfaces) {
-				continue // there are two with this value
+			if values[c.Value] > 1 {
+				continue // the functions are those of the first with this value
 			}
 			seen := map[int]bool{}
 			for _, fn := range d.Functions(c.Value) {

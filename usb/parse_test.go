@@ -1,10 +1,13 @@
 package usb
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -62,6 +65,25 @@ func FuzzUevent(f *testing.F) {
 	f.Add("DEVTYPE=usb_interface\nDRIVER=usbhid\nPRODUCT=46d/c52b/1211\nTYPE=0/0/0\nINTERFACE=3/1/1\nMODALIAS=usb:v046DpC52Bd1211dc00dsc00dp00ic03isc01ip01in00\n")
 	f.Add("PRODUCT=1d6b//\nTYPE=9/0\nBUSNUM=0\nDEVNUM=-1\nINTERFACE=256/0/0\n=\nDRIVER=\n\x00")
 	f.Add("usb:v046DpC52Bd1211dc00dsc00dp00ic03isc01ip01in00")
+	files, err := filepath.Glob(filepath.Join(hosttest.Shared(f, "hwdata", "usb"), "*", "*.umockdev")) // recordings of real devices
+	if err != nil || len(files) == 0 {
+		f.Fatal(files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for record := range strings.SplitSeq(string(text), "\n\n") {
+			uevent := ""
+			for line := range strings.Lines(record) {
+				if rest, ok := strings.CutPrefix(line, "E: "); ok {
+					uevent += rest
+				}
+			}
+			f.Add(uevent)
+		}
+	}
 	f.Fuzz(func(t *testing.T, s string) {
 		d := Device{Path: PortPath{1<<56 | 4<<48}, Bus: 1}
 		errs := d.parseUevent(s)

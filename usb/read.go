@@ -61,28 +61,47 @@ func (d *Device) readController(fsys fs.FS, dir string) error {
 func (d *Device) known() bool { return d.Vendor.Known() && d.Product.Known() && d.Class.Known() }
 
 func (d *Device) readIDs(fsys fs.FS, dir string, interfaces []interfaceName) []error {
-	text, err := fs.ReadFile(fsys, dir+"/uevent")
-	if err == nil {
+	text, unread := fs.ReadFile(fsys, dir+"/uevent")
+	if unread == nil {
 		if errs := d.parseUevent(string(text)); d.known() {
 			return errs
 		}
 	}
 	// Saved machines often lack uevent.
-	if driver, err := hostfs.ReadLinkBase(fsys, dir+"/driver"); err == nil {
-		d.Driver = driver
+	var errs []error
+	if err := readDriver(fsys, dir, &d.Driver); err != nil {
+		errs = append(errs, err)
 	}
-	errs := d.readAttributes(fsys, dir)
+	if err := d.readNumber(fsys, dir); err != nil {
+		errs = append(errs, err)
+	}
+	ids := d.readAttributes(fsys, dir)
+	if (d.Number == 0 || !d.known()) && unread != nil && !errors.Is(unread, fs.ErrNotExist) {
+		errs = append(errs, unread) // which would have said it
+	}
 	if d.known() {
-		return errs
+		return append(errs, ids...)
 	}
 	for _, n := range interfaces {
 		s, err := hostfs.ReadString(fsys, devices+"/"+n.name+"/modalias")
 		if m, ok := parseModalias(s); err == nil && ok {
 			d.Vendor, d.Product, d.Release, d.Class = m.vendor, m.product, m.release, m.device
-			return nil
+			return errs
 		}
 	}
-	return errs
+	return append(errs, ids...)
+}
+
+// readDriver reads the link to the driver. Without one there is none.
+func readDriver(fsys fs.FS, dir string, into *string) error {
+	driver, err := hostfs.ReadLinkBase(fsys, dir+"/driver")
+	switch {
+	case err == nil:
+		*into = driver
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("driver: %w", err) // it may have one
+	}
+	return nil
 }
 
 func (d *Device) readAttributes(fsys fs.FS, dir string) []error {
@@ -108,16 +127,21 @@ func (d *Device) readAttributes(fsys fs.FS, dir string) []error {
 			errs = append(errs, err)
 		}
 	}
-	if d.Number == 0 {
-		s, err := hostfs.ReadString(fsys, dir+"/devnum")
-		if err == nil {
-			d.Number, err = parseNumber(s)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("devnum: %w", err))
-		}
-	}
 	return errs
+}
+
+func (d *Device) readNumber(fsys fs.FS, dir string) error {
+	if d.Number != 0 {
+		return nil
+	}
+	s, err := hostfs.ReadString(fsys, dir+"/devnum")
+	if err == nil {
+		d.Number, err = parseNumber(s)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("devnum: %w", err)
+	}
+	return nil
 }
 
 // readClass reads the three attributes prefixClass, prefixSubClass and
@@ -141,25 +165,28 @@ func readClass(fsys fs.FS, prefix string) (Class, error) {
 func readInterface(fsys fs.FS, n interfaceName) (Interface, error) {
 	i := Interface{Number: n.number}
 	dir := devices + "/" + n.name
-	text, err := fs.ReadFile(fsys, dir+"/uevent")
-	if err == nil {
+	text, unread := fs.ReadFile(fsys, dir+"/uevent")
+	if unread == nil {
 		if err := i.parseUevent(string(text)); i.Class.Known() {
 			return i, err
 		}
 	}
-	if driver, err := hostfs.ReadLinkBase(fsys, dir+"/driver"); err == nil {
-		i.Driver = driver
-	}
+	undriven := readDriver(fsys, dir, &i.Driver)
 	if s, err := hostfs.ReadString(fsys, dir+"/modalias"); err == nil {
 		if m, ok := parseModalias(s); ok {
 			i.Class = m.function
-			return i, nil
+			return i, undriven
 		}
 	}
-	if i.Class, err = readClass(fsys, dir+"/bInterface"); err != nil {
+	class, err := readClass(fsys, dir+"/bInterface")
+	i.Class = class
+	if err != nil {
 		if _, err := fs.Stat(fsys, dir); errors.Is(err, fs.ErrNotExist) {
 			return i, errNoInterface
 		}
+		if unread != nil && !errors.Is(unread, fs.ErrNotExist) {
+			err = errors.Join(unread, err) // which would have said it
+		}
 	}
-	return i, err
+	return i, errors.Join(undriven, err)
 }

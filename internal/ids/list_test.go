@@ -258,6 +258,12 @@ func FuzzFile(f *testing.F) {
 	f.Add([]byte("\t\t\t\n\n8086\n\t\t1af4 0001"), uint16(0x8086), uint16(0), uint16(0x1af4), uint16(1))
 	f.Add([]byte("C \nC 0\nC 03\n\t\t00"), uint16(0), uint16(3), uint16(0), uint16(0))
 	f.Add([]byte(strings.Repeat("ffff x\n\t0000 y\n", 200)+"0000  z"), uint16(0), uint16(0xffff), uint16(1), uint16(2))
+	for _, name := range []string{"pci.ids", "usb.ids"} {
+		real := readReal(f, name)
+		end := len(real)
+		f.Add(real[:min(end, 8<<10)], uint16(0x0001), uint16(0x7a09), uint16(0), uint16(0))
+		f.Add(real[max(0, end-8<<10):], uint16(0xc03), uint16(0x30), uint16(0), uint16(0))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, v, d, sv, sd uint16) {
 		l := New(data)
 		for range 2 {
