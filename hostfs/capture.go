@@ -155,7 +155,7 @@ func (c *capturer) above() {
 		return nil
 	})
 	for _, dir := range dirs {
-		c.names(dir, []string{"uevent", "modalias", "driver", "subsystem"})
+		c.names(dir, []string{"uevent", "modalias", "driver", "subsystem", "path", "firmware_node/path"})
 	}
 }
 
@@ -276,10 +276,16 @@ func (c *capturer) below(dir string, elems []string, isDir bool) {
 		case c.bound != nil:
 			return
 		case len(elems) > 1:
-			if st, err := fs.Lstat(c.fsys, name); err == nil && st.IsDir() {
+			st, err := fs.Lstat(c.fsys, name)
+			c.note(err)
+			switch {
+			case err != nil:
+			case st.IsDir():
 				c.below(name, elems[1:], isDir)
-			} else {
-				c.note(err)
+			case st.Mode()&fs.ModeSymlink != 0: // as firmware_node
+				if to, ok := c.enter(dir, base); ok {
+					c.below(to, elems[1:], isDir)
+				}
 			}
 		case isDir:
 			if st, err := fs.Lstat(c.fsys, name); err == nil && st.IsDir() {

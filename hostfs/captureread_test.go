@@ -283,3 +283,36 @@ func general(name string) string {
 	}
 	return strings.Join(elems, "/")
 }
+
+// What a device's link leads to is captured with the link.
+func TestCaptureThroughLink(t *testing.T) {
+	m := new(hostfs.Tree)
+	const function = "sys/devices/pci0000:00/0000:00:1f.3"
+	for name, text := range map[string]string{
+		function + "/uevent": "PCI_CLASS=40300\n", "sys/devices/LNXSYSTM:00/device:01/path": "\\_SB_.PC00.HDAS\n",
+	} {
+		if err := m.Put(name, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{
+		"sys/bus/pci/devices/0000:00:1f.3": "../../../devices/pci0000:00/0000:00:1f.3",
+		function + "/firmware_node":        "../../LNXSYSTM:00/device:01",
+		function + "/physical_location":    "../../../../etc",
+	} {
+		if err := m.Symlink(target, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Put("etc/panel", []byte("secret\n")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := hostfs.Capture(m, hostfs.CaptureOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := hostfs.ReadString(c, "sys/bus/pci/devices/0000:00:1f.3/firmware_node/path")
+	if err != nil || got != `\_SB_.PC00.HDAS` {
+		t.Errorf("%q, %v", got, err)
+	}
+}
