@@ -110,7 +110,8 @@ func (s *Status) UnmarshalJSON(data []byte) error {
 //
 // A kernel has both /sys/class/iommu and /sys/kernel/iommu_groups, or neither. A
 // machine with the first and without the second leaves it open whether there are
-// groups.
+// groups. So does one with /proc/cpuinfo and without /sys/kernel, which every kernel
+// has: whoever copied the machine, as ghw does, left that out.
 func ReadStatus(fsys fs.FS, groups []Group) (Status, error) {
 	s := Status{Kind: "none", Units: []string{}}
 	var errs []error
@@ -121,9 +122,12 @@ func ReadStatus(fsys fs.FS, groups []Group) (Status, error) {
 	for _, u := range units {
 		s.Units = append(s.Units, u.Name())
 	}
-	if err == nil && len(groups) == 0 {
-		_, err := fs.Lstat(fsys, groupsDir)
-		s.Unstated = errors.Is(err, fs.ErrNotExist)
+	missing := func(name string) bool {
+		_, err := fs.Lstat(fsys, name)
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	if len(groups) == 0 && missing(groupsDir) {
+		s.Unstated = err == nil || missing("sys/kernel") && !missing("proc/cpuinfo")
 	}
 	s.Enabled = slices.ContainsFunc(groups, func(g Group) bool {
 		if len(units) > 0 {

@@ -84,6 +84,24 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// A machine that was copied without /sys/kernel says nothing of groups; an empty one is
+// a machine that has none.
+func TestStatusOfCopies(t *testing.T) {
+	tr := new(hostfs.Tree)
+	put(t, tr, "sys/bus/pci/devices/0000:00:02.0/class", "0x030000\n")
+	if s, err := iommu.ReadStatus(tr, nil); err != nil || s.Unstated || s.Kind != "none" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	put(t, tr, "proc/cpuinfo", "processor\t: 0\n")
+	if s, err := iommu.ReadStatus(tr, nil); err != nil || !s.Unstated || s.Kind != "unknown" {
+		t.Errorf("copied: %+v, %v", s, err)
+	}
+	put(t, tr, "sys/kernel/uevent_seqnum", "1\n")
+	if s, err := iommu.ReadStatus(tr, nil); err != nil || s.Unstated {
+		t.Errorf("a kernel's own: %+v, %v", s, err)
+	}
+}
+
 func TestStatusUnstated(t *testing.T) {
 	tr := new(hostfs.Tree)
 	must(t, tr.Mkdir("sys/class/iommu"))

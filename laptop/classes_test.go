@@ -253,7 +253,7 @@ func TestOwnNames(t *testing.T) {
 		most        int // files that may be opened for it
 	}{
 		{"0000:00:1d.0", "Intel Cannon Lake PCH Shared SRAM", 0},
-		{"1-3", "Logitech Unifying Receiver", 0},
+		{"1-3", "Logitech Bluetooth [31mradio", 1}, // its own word before that of the list
 		{"1-8", "LOGITECH Thing [2J", 1},
 		{"1-9", "Sofle", 1},
 		{"MSFT0101:00", "TPM 2", 1},

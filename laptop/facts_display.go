@@ -29,6 +29,9 @@ func (f *facts) display(l *Laptop, d *Device) {
 	if len(graphics.GPUs) > 1 || graphics.Wiring == gpu.MUX {
 		f.because("wiring of the panel", wiringText(graphics.Wiring), graphics.Because, d)
 	}
+	if igd, ok := gpu.IntelIGD(*d.PCI); ok {
+		f.add("Intel graphics", igdText(igd), d.source()+"/device")
+	}
 	if b := all.Framebuffer; b.Held == gpu.Yes && (b.Function == a || !b.Function.IsValid()) {
 		f.because("firmware's framebuffer", "in use by the host", b.Because, d)
 	}
@@ -46,6 +49,24 @@ func (f *facts) display(l *Laptop, d *Device) {
 	f.add("other connectors", list(empty), "sys/class/drm")
 	f.rom(d)
 	f.mediated(d)
+}
+
+// igdText says what it takes to hand integrated graphics over.
+func igdText(g gpu.IGD) string {
+	s := fmt.Sprintf("%s, generation %d", g.Platform, g.Generation)
+	if g.OpRegion() {
+		s += ", a guest needs its OpRegion for the panel"
+	}
+	if g.Legacy {
+		s += ", may run its video BIOS in a guest of type pc"
+	}
+	if g.GVT {
+		s += ", may be shared as mediated devices"
+	}
+	if g.VirtualFunctions {
+		s += ", may have virtual functions"
+	}
+	return s
 }
 
 func (f *facts) conclusion(name string, c gpu.Conclusion, d *Device) {

@@ -30,7 +30,11 @@ func (f *facts) function(l *Laptop, d *Device) {
 	if s, err := pci.DriverOverride(f.fsys, a); f.ok("driver override", dir+"/driver_override", err) {
 		f.add("driver override", s, dir+"/driver_override")
 	}
-	f.add("IOMMU group", p.Group.String(), dir+"/iommu_group")
+	group := p.Group.String()
+	if !p.Group.IsValid() && l.IOMMU.Unstated {
+		group = "not stated"
+	}
+	f.add("IOMMU group", group, dir+"/iommu_group")
 	methods, err := pci.ResetMethods(f.fsys, a)
 	if f.ok("reset methods", dir+"/reset_method", err) || errors.Is(err, fs.ErrNotExist) {
 		f.add("reset methods", or(strings.Join(methods, " "), "none stated"), dir+"/reset_method")

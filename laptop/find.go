@@ -14,6 +14,16 @@ import (
 type FindError struct {
 	Word       string
 	Candidates []*Device
+
+	names *Names
+}
+
+// Name returns what a candidate is called, by the names that were looked in.
+func (e *FindError) Name(d *Device) string {
+	if e.names == nil {
+		return d.Where()
+	}
+	return e.names.Name(d)
 }
 
 // Error lists the candidates, or says where to look.
@@ -70,7 +80,7 @@ func (l *Laptop) Find(word string, names *Names) (*Device, error) {
 	if len(matches) == 1 {
 		return matches[0], nil
 	}
-	return nil, &FindError{Word: word, Candidates: matches}
+	return nil, &FindError{word, matches, names}
 }
 
 func (l *Laptop) matching(is func(*Device) bool) []*Device {

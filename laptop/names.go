@@ -27,9 +27,9 @@ type Names struct {
 // none.
 func NewNames(fsys fs.FS) *Names { return &Names{pci: ids.PCI(fsys), usb: ids.USB(fsys)} }
 
-// Of returns the same names, and for a device that the lists do not know its own
-// word, read from the machine below fsys: of a USB device the product string, one
-// open; of one on neither bus the name that its class device gives, three opens at
+// Of returns the same names, and those that devices have for themselves, read from the
+// machine below fsys: of a USB device the product string, one open, before that of the
+// list, where one product is often many; of one on neither bus the name that its class device gives, three opens at
 // most. Such words are cut to one bounded line, and as untrusted as the device.
 func (n *Names) Of(fsys fs.FS) *Names {
 	return &Names{pci: n.pci, usb: n.usb, machine: fsys, own: map[string]string{}}
@@ -41,9 +41,8 @@ func (n *Names) VendorDevice(d *Device) (vendor, device string) {
 	switch {
 	case d.USB != nil:
 		vendor, _ = n.usb.Vendor(d.USB.Vendor)
-		device, _ = n.usb.Device(d.USB.Vendor, d.USB.Product)
-		if device == "" {
-			device = n.ownName(d)
+		if device = n.ownName(d); device == "" {
+			device, _ = n.usb.Device(d.USB.Vendor, d.USB.Product)
 		}
 	case d.PCI != nil:
 		vendor, _ = n.pci.Vendor(d.PCI.Vendor)

@@ -73,7 +73,7 @@ func writeDevices(env *Env, m *machine, role laptop.Role) error {
 	if err := writeHeading(env, m); err != nil {
 		return err
 	}
-	t := table{least: []int{8, 0, 0, 8, 12, 12}}
+	t := table{least: []int{6, 13, 0, 6, 10, 10}}
 	t.add("ROLE", "ADDRESS", "GROUP", "DRIVER", "VERDICT", "DEVICE")
 	t.colours = []func(int, string) colour{4: verdictCell}
 	for _, r := range laptop.Roles() {
@@ -129,7 +129,7 @@ func writeHeading(env *Env, m *machine) error {
 	if others > 0 {
 		counts += ", " + count(others, "other device")
 	}
-	_, err = fmt.Fprintf(env.Stdout, "%s, %s\n\n", counts, iommuLine(m.Laptop))
+	_, err = fmt.Fprintf(env.Stdout, "%s\n\n", strings.Join(wrap(counts+", "+iommuLine(m.Laptop), env.Width), "\n"))
 	return err
 }
 

@@ -25,7 +25,7 @@ func writeDevicesTree(env *Env, m *machine, role laptop.Role) error {
 	if err := writeHeading(env, m); err != nil {
 		return err
 	}
-	t := table{least: []int{0, 8, 0, 8, 12, 12}}
+	t := table{least: []int{20, 6, 0, 6, 10, 10}}
 	t.add("DEVICE", "ROLE", "GROUP", "DRIVER", "VERDICT", "NAME")
 	t.colours = []func(int, string) colour{4: verdictCell}
 	for _, b := range m.tree(role) {

@@ -159,6 +159,9 @@ func await(ctx context.Context, events Events) (news, error) {
 		case !matters(e):
 			continue
 		case e.Action == uevent.Remove:
+			if _, made := e.Lookup("SYNTH_UUID"); made {
+				break // written by somebody into a uevent file: nothing has gone
+			}
 			if id := deviceOf(e); id != "" {
 				n.went[id] = e.Seqnum
 			}

@@ -88,10 +88,14 @@ func writeWhy(env *Env, m *machine, d *laptop.Device, facts []laptop.Fact) {
 		case laptop.Warning, laptop.Gap:
 			c = yellow
 		}
-		fmt.Fprintf(w, "  %s: %s\n", env.paint(c, string(f.Code)), printable(f.Detail))
-		fmt.Fprintf(w, "    seen in: %s\n", printable(f.Evidence))
+		indented := func(label, text string, indent int) {
+			lines := wrap(printable(text), max(0, env.Width-indent))
+			fmt.Fprintf(w, "%s%s\n", label, strings.Join(lines, "\n"+strings.Repeat(" ", indent)))
+		}
+		indented("  "+env.paint(c, string(f.Code))+": ", f.Detail, len(f.Code)+4)
+		indented("    seen in: ", f.Evidence, 13)
 		if f.Remedy != "" {
-			fmt.Fprintf(w, "    remedy:  %s\n", f.Remedy)
+			indented("    remedy:  ", f.Remedy, 13)
 		}
 	}
 }

@@ -265,7 +265,6 @@ type sightings struct {
 	mu   sync.Mutex
 	of   map[string]sighting // by product id
 	said []string
-	runs bool
 }
 
 type sighting struct {
@@ -273,20 +272,11 @@ type sighting struct {
 	what shown
 }
 
-// watchGadgets runs indy watch until the test ends, if there is such a command.
+// watchGadgets runs indy watch until the test ends.
 func watchGadgets(t *testing.T) *sightings {
 	t.Helper()
 	s := &sightings{of: map[string]sighting{}}
 	indy := os.Getenv(indyVariable)
-	help, err := exec.CommandContext(t.Context(), indy, "watch", "--help").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(help), "indy watch") {
-		t.Log("there is no indy watch")
-		return s
-	}
-	s.runs = true
 	cmd := exec.CommandContext(t.Context(), indy, "watch", "--json")
 	cmd.Stderr = os.Stderr
 	r, err := cmd.StdoutPipe()
@@ -326,9 +316,6 @@ func (s *sightings) read(r io.Reader) {
 // emulation on a busy machine. What is promised of real ones is a second.
 func (s *sightings) expect(t *testing.T, id, role string, begun time.Time) {
 	t.Helper()
-	if !s.runs {
-		return
-	}
 	const limit = 5 * time.Second
 	for ; ; time.Sleep(10 * time.Millisecond) {
 		s.mu.Lock()

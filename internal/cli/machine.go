@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -122,11 +126,41 @@ func (m *machine) functions(words []string) ([]pci.Address, error) {
 	return found, nil
 }
 
-func writeJSON(env *Env, v any) error {
-	enc := json.NewEncoder(env.Stdout)
+func writeJSON(env *Env, v any) error { return writeLine(env, v, "  ") }
+
+// writeLine writes a document in one write: on one line unless it is indented.
+func writeLine(env *Env, v any, indent string) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	enc.SetIndent("", indent)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := env.Stdout.Write(escapeJSON(b.Bytes()))
+	return err
+}
+
+// escapeJSON writes as escapes what encoding/json leaves as it is and a terminal may
+// act on: a saved machine or a device may say anything.
+func escapeJSON(doc []byte) []byte {
+	plain := func(r rune) bool { return r == '\n' || unicode.IsPrint(r) }
+	if !bytes.ContainsFunc(doc, func(r rune) bool { return !plain(r) }) {
+		return doc
+	}
+	var out []byte
+	for _, r := range string(doc) {
+		switch {
+		case plain(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, "\\u%04x\\u%04x", high, low)
+		default:
+			out = fmt.Appendf(out, "\\u%04x", r)
+		}
+	}
+	return out
 }
 
 func joinAddresses(all []pci.Address) string {

@@ -204,7 +204,7 @@ func (e *Env) report(cmd *cobra.Command, err error, code int, asJSON bool) {
 				fmt.Fprintf(e.Stderr, "  and %d more\n", len(find.Candidates)-i)
 				break
 			}
-			fmt.Fprintf(e.Stderr, "  %s  %s  %s\n", d.Where(), d.Role(), printable(laptop.NewNames(e.Names).Name(d)))
+			fmt.Fprintf(e.Stderr, "  %s  %s  %s\n", d.Where(), d.Role(), printable(find.Name(d)))
 		}
 	case errors.As(err, &partly):
 		e.errorf("not all could be read:\n%v", err)

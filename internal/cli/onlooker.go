@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -204,7 +203,5 @@ func (o *onlooker) printLost(why error) error {
 }
 
 func (o *onlooker) encode(v any) error {
-	enc := json.NewEncoder(o.env.Stdout)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	return writeLine(o.env, v, "")
 }

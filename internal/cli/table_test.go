@@ -59,3 +59,10 @@ func TestNarrow(t *testing.T) {
 		t.Errorf("%q", tab.rows)
 	}
 }
+
+func TestEscapeJSON(t *testing.T) {
+	const text = "{\n  \"a\": \"\\u001b x\u009b \u202e ü \U000e0001\"\n}\n"
+	if got, want := string(escapeJSON([]byte(text))), "{\n  \"a\": \"\\u001b x\\u009b \\u202e ü \\udb40\\udc01\"\n}\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
