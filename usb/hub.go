@@ -41,6 +41,7 @@ func (h Hub) Name() string {
 
 // SuperSpeed reports whether this is the USB 3 half of a hub. A USB 3 hub is two: the
 // other half is on another bus, with ports of its own that lead to the same sockets.
+// It is false also when neither Speed nor Class is known.
 func (h Hub) SuperSpeed() bool {
 	switch h.Speed {
 	case "5000", "10000", "20000":
@@ -48,6 +49,9 @@ func (h Hub) SuperSpeed() bool {
 	}
 	return h.Class.Base() == classHub && h.Class.Protocol() == 3
 }
+
+// speedKnown reports whether SuperSpeed has anything to go by.
+func (h Hub) speedKnown() bool { return h.Speed != "" && h.Speed != "unknown" || h.Class.Known() }
 
 // Hubs lists the hubs of a machine, root hubs too: the root hub of a bus first, then
 // the hubs below it in the order of their port paths. It costs what [Devices] does

@@ -35,7 +35,8 @@ type Port struct {
 	// zero PortPath when there is no other half, or none that the kernel knows of.
 	Peer PortPath
 
-	// Physical is the same for both halves, now and after a boot.
+	// Physical is the same for both halves, now and after a boot. It is the zero
+	// PhysicalPort when the controller is not known, or not whether the bus is USB 3.
 	Physical PhysicalPort
 
 	// Location is where the firmware says the port is, from physical_location below
