@@ -25,7 +25,8 @@ func attribute(fsys fs.FS, a Address, name string) (string, error) {
 }
 
 // DriverOverride returns the driver to which the function is tied, empty when to
-// none (the kernel then says "(null)").
+// none (the kernel then says "(null)"). It waits while the kernel binds, unbinds or
+// resets the function.
 func DriverOverride(fsys fs.FS, a Address) (string, error) {
 	s, err := attribute(fsys, a, "driver_override")
 	if s == "(null)" {
@@ -160,7 +161,9 @@ func PhysicalFunction(fsys fs.FS, a Address) (Address, error) {
 }
 
 // VirtualFunctions returns the virtual functions that a physical one has enabled,
-// from the links virtfn0, virtfn1 and so on.
+// from the links virtfn0, virtfn1 and so on, as many as sriov_numvfs says. Reading
+// that waits while the kernel binds, unbinds or resets the function; [ReadRelations]
+// does not read it.
 func VirtualFunctions(fsys fs.FS, a Address) ([]Address, error) {
 	dir := devices + "/" + a.String()
 	s, err := hostfs.ReadString(fsys, dir+"/sriov_numvfs")
@@ -179,16 +182,24 @@ func VirtualFunctions(fsys fs.FS, a Address) ([]Address, error) {
 	}
 	var vfs []Address
 	for i := range n {
-		s, err := hostfs.ReadLinkBase(fsys, dir+"/virtfn"+strconv.Itoa(i))
-		if err == nil {
-			var vf Address
-			if vf, err = ParseAddress(s); err == nil {
-				vfs = append(vfs, vf)
-				continue
-			}
+		vf, err := virtualFunction(fsys, a, "virtfn"+strconv.Itoa(i))
+		if err != nil {
+			return vfs, err
 		}
-		return vfs, opError("read virtual functions of", a, err)
+		vfs = append(vfs, vf)
 	}
 	slices.SortFunc(vfs, Address.Compare)
 	return vfs, nil
+}
+
+// virtualFunction reads one of the links.
+func virtualFunction(fsys fs.FS, a Address, link string) (vf Address, err error) {
+	s, err := hostfs.ReadLinkBase(fsys, devices+"/"+a.String()+"/"+link)
+	if err == nil {
+		vf, err = ParseAddress(s)
+	}
+	if err != nil {
+		return Address{}, opError("read virtual functions of", a, err)
+	}
+	return vf, nil
 }
