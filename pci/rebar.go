@@ -97,9 +97,9 @@ func (c Config) resizable(id ExtendedCapabilityID) ([]ResizableBAR, error) {
 }
 
 // ResizableSizes returns the sizes that a BAR, 0 to 5, may be given, from
-// /sys/bus/pci/devices/ADDRESS/resourceN_resize (since Linux 6.1). Reading takes
-// root and wakes a function that is suspended. A BAR that cannot be resized has no
-// such file: the error is then [fs.ErrNotExist], as it is on an older kernel.
+// /sys/bus/pci/devices/ADDRESS/resourceN_resize (since Linux 6.1). Everybody
+// may read it; that wakes a function that is suspended. A BAR that cannot be resized
+// has no such file: the error is then [fs.ErrNotExist], as it is on an older kernel.
 func ResizableSizes(fsys fs.FS, a Address, bar int) (BARSizes, error) {
 	file := "resource" + strconv.Itoa(bar) + "_resize"
 	s, err := attribute(fsys, a, file)
