@@ -184,13 +184,15 @@ func readBusCodec(fsys fs.FS, dir string, withWidgets bool) (Codec, error) {
 	c.Vendor, c.Device = ids("vendor_id")
 	c.SubsystemVendor, c.SubsystemDevice = ids("subsystem_id")
 	c.Revision = word("revision_id")
-	for name, into := range map[string]*uint8{"afg": &c.AFG, "mfg": &c.MFG} {
-		if w := word(name); w.v <= 0xff {
-			*into = uint8(w.v)
-		} else {
+	group := func(name string) uint8 {
+		w := word(name)
+		if w.v > 0xff {
 			errs = append(errs, fmt.Errorf("%s/%s: %v is no number of a node", dir, name, w))
+			return 0
 		}
+		return uint8(w.v)
 	}
+	c.AFG, c.MFG = group("afg"), group("mfg")
 	if !withWidgets {
 		return c, errors.Join(errs...)
 	}
