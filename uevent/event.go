@@ -102,9 +102,9 @@ func Parse(message []byte) (Event, error) {
 		}
 		e.Env = append(e.Env, printable(variable))
 	}
-	for key, want := range map[string]string{"ACTION": action, "DEVPATH": path} {
-		if got, ok := e.Lookup(key); ok && got != want {
-			return Event{}, malformed("%s is %.64q, and %.64q in the first line", key, got, want)
+	for _, first := range [][2]string{{"ACTION", action}, {"DEVPATH", path}} {
+		if got, ok := e.Lookup(first[0]); ok && got != first[1] {
+			return Event{}, malformed("%s is %.64q, and %.64q in the first line", first[0], got, first[1])
 		}
 	}
 	if s, ok := e.Lookup("SEQNUM"); ok {
