@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -180,7 +181,7 @@ func readBusCodec(fsys fs.FS, dir string, withWidgets bool) (Codec, error) {
 	}
 	vendor, _ := hostfs.ReadString(fsys, dir+"/vendor_name")
 	chip, _ := hostfs.ReadString(fsys, dir+"/chip_name")
-	c.Name = clean(vendor + " " + chip)
+	c.Name = plain.Line(vendor+" "+chip, maxText)
 	c.Vendor, c.Device = ids("vendor_id")
 	c.SubsystemVendor, c.SubsystemDevice = ids("subsystem_id")
 	c.Revision = word("revision_id")

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // The functions of this file each read one attribute below
@@ -65,7 +66,7 @@ func ResetMethods(fsys fs.FS, a Address) ([]string, error) {
 func BootVGA(fsys fs.FS, a Address) (bool, error) {
 	s, err := attribute(fsys, a, "boot_vga")
 	if err == nil && s != "0" && s != "1" {
-		err = opError("read boot_vga of", a, fmt.Errorf("%q is neither 0 nor 1", short(s)))
+		err = opError("read boot_vga of", a, fmt.Errorf("%q is neither 0 nor 1", plain.Short(s)))
 	}
 	return err == nil && s == "1", err
 }
@@ -78,7 +79,7 @@ func Revision(fsys fs.FS, a Address) (uint8, error) {
 	}
 	n, ok := parseHex(strings.TrimPrefix(s, "0x"))
 	if !ok || n > 0xff {
-		return 0, opError("read revision of", a, fmt.Errorf("%q is not a byte in hexadecimal", short(s)))
+		return 0, opError("read revision of", a, fmt.Errorf("%q is not a byte in hexadecimal", plain.Short(s)))
 	}
 	return uint8(n), nil
 }
@@ -105,7 +106,7 @@ func PowerState(fsys fs.FS, a Address) (string, error) { return attribute(fsys, 
 func D3coldAllowed(fsys fs.FS, a Address) (bool, error) {
 	s, err := attribute(fsys, a, "d3cold_allowed")
 	if err == nil && s != "0" && s != "1" {
-		err = opError("read d3cold_allowed of", a, fmt.Errorf("%q is neither 0 nor 1", short(s)))
+		err = opError("read d3cold_allowed of", a, fmt.Errorf("%q is neither 0 nor 1", plain.Short(s)))
 	}
 	return err == nil && s == "1", err
 }
@@ -128,7 +129,7 @@ func Removable(fsys fs.FS, a Address) (bool, error) {
 	case "unknown":
 		return false, opError("read removable of", a, fmt.Errorf("the kernel says unknown: %w", fs.ErrNotExist))
 	}
-	return false, opError("read removable of", a, fmt.Errorf("%q is none of removable, fixed and unknown", short(s)))
+	return false, opError("read removable of", a, fmt.Errorf("%q is none of removable, fixed and unknown", plain.Short(s)))
 }
 
 // Forwards reports whether other functions sit behind this one, whatever its class

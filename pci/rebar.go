@@ -6,6 +6,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // BARSizes is a set of sizes a BAR may be given: bit n stands for 1 MiB << n. The
@@ -109,7 +111,7 @@ func ResizableSizes(fsys fs.FS, a Address, bar int) (BARSizes, error) {
 	digits := strings.TrimPrefix(s, "0x")
 	n, ok := parseHex(digits)
 	if !ok || len(digits) > 16 || n>>(mostBARSize+1) != 0 {
-		return 0, opError("read "+file+" of", a, fmt.Errorf("%q is no set of sizes", short(s)))
+		return 0, opError("read "+file+" of", a, fmt.Errorf("%q is no set of sizes", plain.Short(s)))
 	}
 	return BARSizes(n), nil
 }

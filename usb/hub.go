@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -125,7 +126,7 @@ func readRootHub(fsys fs.FS, bus int) (Hub, error) {
 	target, err := fs.ReadLink(fsys, dir)
 	if err == nil {
 		if above, ok := strings.CutSuffix(target, "/"+h.Name()); !ok {
-			err = fmt.Errorf("link %q leads to another device", short(target))
+			err = fmt.Errorf("link %q leads to another device", plain.Short(target))
 		} else if functions := pci.InPath(above); len(functions) > 0 {
 			h.Controller = functions[len(functions)-1]
 		}
@@ -148,7 +149,7 @@ func (h *Hub) readPorts(fsys fs.FS) error {
 	if err == nil {
 		var n uint64
 		if n, err = strconv.ParseUint(s, 10, 8); err != nil {
-			err = fmt.Errorf("maxchild: unexpected value %q", short(s))
+			err = fmt.Errorf("maxchild: unexpected value %q", plain.Short(s))
 		}
 		h.Ports = int(n)
 	}
@@ -160,7 +161,7 @@ func (h *Hub) readPorts(fsys fs.FS) error {
 	case errors.Is(err2, fs.ErrNotExist):
 		err2 = nil
 	case err2 == nil && !isSpeed(speed):
-		err2 = fmt.Errorf("speed: unexpected value %q", short(speed))
+		err2 = fmt.Errorf("speed: unexpected value %q", plain.Short(speed))
 	case err2 == nil:
 		h.Speed = speed
 	}

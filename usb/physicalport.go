@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -26,7 +27,7 @@ type PhysicalPort struct {
 // ParsePhysicalPort reads what String writes.
 func ParsePhysicalPort(s string) (PhysicalPort, error) {
 	bad := func() (PhysicalPort, error) {
-		return PhysicalPort{}, fmt.Errorf("USB port %q: expected ADDRESS/PORT.PORT such as 0000:00:14.0/4.2, or ADDRESS/usb3-PORT", short(s))
+		return PhysicalPort{}, fmt.Errorf("USB port %q: expected ADDRESS/PORT.PORT such as 0000:00:14.0/4.2, or ADDRESS/usb3-PORT", plain.Short(s))
 	}
 	address, ports, ok := strings.Cut(s, "/")
 	if !ok {
