@@ -57,7 +57,7 @@ func ReadRelations(fsys fs.FS, a Address) (Relations, error) {
 		b, err := ParseAddress(strings.TrimPrefix(other, "pci:"))
 		if err != nil {
 			if strings.HasPrefix(other, "pci:") {
-				errs = append(errs, opError("read relations of", a, fmt.Errorf("%s: %w", plain.Short(e.Name()), err)))
+				errs = append(errs, opError("read relations of", a, fmt.Errorf("%q: %w", plain.Short(e.Name()), err)))
 			}
 			continue
 		}

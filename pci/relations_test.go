@@ -141,7 +141,7 @@ func TestReadRelations(t *testing.T) {
 	}
 	// As Linux 5.9 wrote them, and what is no address.
 	dir := "sys/devices/pci0000:00/0000:00:1f.4/"
-	for _, name := range []string{"supplier:0000:00:1f.0", "supplier:pci:nonsense", "supplier:i2c:5-0010", "consumer", "virtfn", "virtfn3", "virtfns"} {
+	for _, name := range []string{"supplier:0000:00:1f.0", "supplier:pci:nonsense", "consumer:pci:\x1b[2J", "supplier:i2c:5-0010", "consumer", "virtfn", "virtfn3", "virtfns"} {
 		if err := m.Symlink("../x", dir+name); err != nil {
 			t.Fatal(err)
 		}
@@ -150,6 +150,9 @@ func TestReadRelations(t *testing.T) {
 	var op *pci.OpError
 	if !errors.As(err, &op) || !strings.Contains(err.Error(), "supplier:pci:nonsense") || !strings.Contains(err.Error(), "read virtual functions of 0000:00:1f.4") || len(r.Virtual) != 0 || !slices.Equal(r.Suppliers, []pci.Address{address(t, "0000:00:1f.0")}) {
 		t.Errorf("%+v, %v", r, err)
+	}
+	if strings.ContainsRune(fmt.Sprint(err), '\x1b') {
+		t.Errorf("the name of a link is not quoted: %q", err)
 	}
 	if _, err := pci.ReadRelations(m, address(t, "0000:09:00.0")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("nothing there: %v", err)
