@@ -24,7 +24,7 @@ const module = "github.com/project-independence/indy"
 // mayImport says which packages of this module each package may import: the arrows
 // of DESIGN, from top to bottom. Packages that do not exist yet have their row, too.
 func mayImport() map[string][]string {
-	bus := []string{"hostfs", "internal/ids", "internal/ioctl"}
+	bus := []string{"hostfs", "internal/ids", "internal/ioctl", "internal/plain"}
 	facts := append([]string{"pci", "usb"}, bus...)
 	host := append([]string{"gpu", "audio", "iommu", "vfio"}, facts...)
 	joined := append([]string{"laptop"}, host...)
@@ -32,11 +32,12 @@ func mayImport() map[string][]string {
 	below := append(append([]string{"policy", "assign", "vault", "guest/qemu", "guest/export"}, joined...), guest...)
 	return map[string][]string{
 		"hostfs":              {},
-		"hostfs/importer":     {"hostfs"},
-		"uevent":              {}, // a socket of the kernel's, no host path
+		"hostfs/importer":     {"hostfs", "internal/plain"},
+		"uevent":              {"internal/plain"}, // a socket of the kernel's, no host path
 		"internal/ioctl":      {},
+		"internal/plain":      {},
 		"internal/ids":        {"pci"}, // for pci.ID, which is what it looks up; pci does without names
-		"pci":                 {"hostfs", "internal/ioctl"},
+		"pci":                 {"hostfs", "internal/ioctl", "internal/plain"},
 		"usb":                 append([]string{"pci"}, bus...),
 		"usb/live":            facts,
 		"gpu":                 facts,

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/usb"
 )
@@ -162,7 +163,7 @@ func readCard(fsys fs.FS, name string, index int) (c Card, dir string, err error
 	if _, gone := fs.Stat(fsys, class+"/"+name); err != nil && errors.Is(gone, fs.ErrNotExist) {
 		return c, dir, fmt.Errorf("%w: %w", errGone, gone)
 	}
-	c.ID = clean(id)
+	c.ID = plain.Line(id, maxText)
 	driver, err := hostfs.ReadLinkBase(fsys, class+"/"+name+"/device/driver")
 	switch {
 	case err == nil:

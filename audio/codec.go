@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -80,7 +81,7 @@ func ParseCodec(dump []byte) (Codec, error) {
 		case isCodec && found:
 			return c, errors.Join(errs...)
 		case isCodec:
-			c.Name, found = clean(name), true
+			c.Name, found = plain.Line(name, maxText), true
 		case found:
 			if err := c.parseLine(strings.TrimSpace(line)); err != nil {
 				errs = append(errs, err)

@@ -261,6 +261,16 @@ func TestCodecsOfBus(t *testing.T) {
 	if d := cmp.Diff(want, got, equal()); d != "" || err == nil || !strings.Contains(err.Error(), "widgets/14/pin_cfg") {
 		t.Errorf("%v\n%s", err, d)
 	}
+	// What is wrong is said in the same order each time.
+	for _, name := range []string{"afg", "mfg"} {
+		must(t, tr.Put("sys/devices/pci0000:00/0000:00:1f.3/hdaudioC0D0/"+name, []byte("0x1000\n")))
+	}
+	for range 50 {
+		_, err := audio.Codecs(tr, c)
+		if before, after, ok := strings.Cut(fmt.Sprint(err), "/afg: "); !ok || strings.Contains(before, "/mfg: ") || !strings.Contains(after, "/mfg: ") {
+			t.Fatal(err)
+		}
+	}
 	// The file in /proc is worth more, because the kernel asks the chip for it.
 	must(t, tr.Put("proc/asound/card0/codec#0", []byte(dump)))
 	if got, err = audio.Codecs(tr, c); len(got) != 1 || got[0].Name != "Realtek ALC257" || err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -180,17 +181,19 @@ func readBusCodec(fsys fs.FS, dir string, withWidgets bool) (Codec, error) {
 	}
 	vendor, _ := hostfs.ReadString(fsys, dir+"/vendor_name")
 	chip, _ := hostfs.ReadString(fsys, dir+"/chip_name")
-	c.Name = clean(vendor + " " + chip)
+	c.Name = plain.Line(vendor+" "+chip, maxText)
 	c.Vendor, c.Device = ids("vendor_id")
 	c.SubsystemVendor, c.SubsystemDevice = ids("subsystem_id")
 	c.Revision = word("revision_id")
-	for name, into := range map[string]*uint8{"afg": &c.AFG, "mfg": &c.MFG} {
-		if w := word(name); w.v <= 0xff {
-			*into = uint8(w.v)
-		} else {
+	group := func(name string) uint8 {
+		w := word(name)
+		if w.v > 0xff {
 			errs = append(errs, fmt.Errorf("%s/%s: %v is no number of a node", dir, name, w))
+			return 0
 		}
+		return uint8(w.v)
 	}
+	c.AFG, c.MFG = group("afg"), group("mfg")
 	if !withWidgets {
 		return c, errors.Join(errs...)
 	}

@@ -5,7 +5,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // nameCards gives the cards the names that /proc/asound/cards has for them.
@@ -39,7 +40,7 @@ func parseCards(text string) map[int]cardText {
 	last := -1
 	for line := range strings.Lines(text) {
 		if c, ok := cards[last]; ok && strings.HasPrefix(line, longNameIndent) {
-			c.longName = clean(line)
+			c.longName = plain.Line(line, maxText)
 			cards[last] = c
 			last = -1
 			continue
@@ -59,7 +60,7 @@ func parseCards(text string) map[int]cardText {
 			continue
 		}
 		last = int(n)
-		cards[last] = cardText{id: clean(id), name: clean(name), model: clean(model)}
+		cards[last] = cardText{id: plain.Line(id, maxText), name: plain.Line(name, maxText), model: plain.Line(model, maxText)}
 	}
 	return cards
 }
@@ -69,18 +70,3 @@ func parseCards(text string) map[int]cardText {
 const longNameIndent = "                      "
 
 const maxText = 126 // characters, as many as a USB device can state
-
-// clean makes one bounded line of s: what is not printable becomes a space, and
-// runs of spaces become one.
-func clean(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
-		return r == ' ' || !unicode.IsPrint(r) || r == unicode.ReplacementChar
-	}), " ")
-	n := 0
-	for i := range s {
-		if n++; n > maxText {
-			return strings.TrimRight(s[:i], " ")
-		}
-	}
-	return s
-}

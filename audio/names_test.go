@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 const asound = ` 0 [PCH            ]: HDA-Intel - HDA Intel PCH
@@ -56,7 +58,7 @@ func FuzzParseCards(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		for n, c := range parseCards(text) {
 			for _, s := range []string{c.id, c.name, c.model, c.longName} {
-				if !utf8.ValidString(s) || utf8.RuneCountInString(s) > maxText || strings.ContainsAny(s, "\n\r\x1b") || clean(s) != s {
+				if !utf8.ValidString(s) || utf8.RuneCountInString(s) > maxText || strings.ContainsAny(s, "\n\r\x1b") || plain.Line(s, maxText) != s {
 					t.Errorf("card %d: %q", n, s)
 				}
 			}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // A Sink is one HDMI or DisplayPort output of a codec and what is plugged into it, as
@@ -82,7 +84,7 @@ func parseELD(text string) Sink {
 			break
 		}
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "\t")
-		value = clean(value)
+		value = plain.Line(value, maxText)
 		code, words := "", value
 		if strings.HasPrefix(value, "[") {
 			code, words, _ = strings.Cut(value[1:], "] ")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // A State is what a stream does, in the kernel's word.
@@ -116,7 +117,7 @@ func Streams(fsys fs.FS, card Card) ([]Stream, error) {
 		dir := card.dir() + "/" + e.Name()
 		if text, err := fs.ReadFile(fsys, dir+"/info"); err == nil {
 			values := pairs(string(text))
-			pcm.ID, pcm.Name = clean(values["id"]), clean(values["name"])
+			pcm.ID, pcm.Name = plain.Line(values["id"], maxText), plain.Line(values["name"], maxText)
 		} else {
 			note(err)
 		}
@@ -180,7 +181,7 @@ func (s *Stream) readStatus(fsys fs.FS, dir string) error {
 	if s.Owner > 0 {
 		// It may have ended after it gave the stream to another, who then is unknown.
 		if comm, err := hostfs.ReadString(fsys, "proc/"+strconv.Itoa(s.Owner)+"/comm"); err == nil {
-			s.Program = clean(comm)
+			s.Program = plain.Line(comm, maxText)
 		}
 	}
 	text, err = fs.ReadFile(fsys, dir+"/hw_params")
@@ -216,7 +217,7 @@ func (s *Stream) parseStatus(text string) error {
 // they are set.
 func (s *Stream) parseParameters(text string) {
 	values := pairs(text)
-	s.Format, s.Channels = clean(values["format"]), positive(values["channels"])
+	s.Format, s.Channels = plain.Line(values["format"], maxText), positive(values["channels"])
 	rate, _, _ := strings.Cut(values["rate"], " ") // 44100 (44100/1)
 	s.Rate, s.Period, s.Buffer = positive(rate), positive(values["period_size"]), positive(values["buffer_size"])
 }
@@ -306,8 +307,8 @@ func parsePCMs(text string) []pcm {
 			fields = fields[:len(fields)-1]
 		}
 		if len(fields) > 0 {
-			p.id = clean(fields[0])
-			p.name = clean(strings.Join(fields[1:], " : "))
+			p.id = plain.Line(fields[0], maxText)
+			p.name = plain.Line(strings.Join(fields[1:], " : "), maxText)
 		}
 		list = append(list, p)
 	}

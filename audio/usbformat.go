@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // A USBFormat is one way in which a USB card takes or gives sound: an alternate setting
@@ -106,7 +108,7 @@ func parseUSBStream(text string) []USBFormat {
 		f := &formats[len(formats)-1]
 		switch key {
 		case "Format":
-			f.Format = clean(value)
+			f.Format = plain.Line(value, maxText)
 		case "Channels":
 			f.Channels = positive(value)
 		case "Rates":

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // The functions of this file each read one attribute below
@@ -62,7 +63,7 @@ func Modes(fsys fs.FS, c Connector) ([]string, error) {
 	var modes []string
 	seen := map[string]bool{}
 	for line := range strings.Lines(string(data)) {
-		mode := clean(line)
+		mode := plain.Line(line, maxText)
 		if mode == "" || seen[mode] || len(modes) == maxModes {
 			continue
 		}
@@ -94,7 +95,7 @@ func Enabled(fsys fs.FS, c Connector) (Answer, error) {
 // or Off (dpms).
 func DPMS(fsys fs.FS, c Connector) (string, error) {
 	data, err := c.attribute(fsys, "dpms")
-	return clean(string(data)), err
+	return plain.Line(string(data), maxText), err
 }
 
 // BootDisplay returns whether the firmware's picture was on a screen of the card
@@ -103,7 +104,7 @@ func DPMS(fsys fs.FS, c Connector) (string, error) {
 // display functions of every class.
 func BootDisplay(fsys fs.FS, card string) (Answer, error) {
 	if !numbered(card, "card") {
-		return Unknown, &OpError{"read boot_display of", clean(card), errors.New("is not how the kernel names a card")}
+		return Unknown, &OpError{"read boot_display of", plain.Line(card, maxText), errors.New("is not how the kernel names a card")}
 	}
 	s, err := hostfs.ReadString(fsys, class+"/"+card+"/boot_display")
 	switch {

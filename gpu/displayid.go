@@ -1,5 +1,7 @@
 package gpu
 
+import "github.com/project-independence/indy/internal/plain"
+
 // A DisplayID is an extension with a section of DisplayID 1.x or 2.x: what newer
 // panels add, most of them for refresh rates above 60 Hz.
 type DisplayID struct {
@@ -108,14 +110,14 @@ func (e *EDID) section(n int, d *DisplayID, tag, revision byte, data []byte) {
 func product(b []byte, version uint8) Product {
 	p := Product{Code: uint16(le16(b[3:])), Serial: le32(b[5:]), Made: made(b[9], b[10], 2000)}
 	if version == 1 {
-		p.Vendor = clean(string(b[:3]))
+		p.Vendor = plain.Line(string(b[:3]), maxText)
 	} else {
 		p.Vendor = hex6(b[:3])
 	}
 	if b[9] == 0 && b[10] == 0 {
 		p.Made = Made{}
 	}
-	p.Name = clean(string(b[12:min(len(b), 12+int(b[11]))]))
+	p.Name = plain.Line(string(b[12:min(len(b), 12+int(b[11]))]), maxText)
 	return p
 }
 

@@ -1,5 +1,7 @@
 package gpu
 
+import "github.com/project-independence/indy/internal/plain"
+
 // base reads block 0: VESA E-EDID 1.4, section 3.
 func (e *EDID) base(b []byte) {
 	e.Version, e.Revision = b[18], b[19]
@@ -155,7 +157,7 @@ func text(b []byte) string {
 			break
 		}
 	}
-	return clean(string(b))
+	return plain.Line(string(b), maxText)
 }
 
 // establishedModes are in the order of the bits of bytes 35 to 37, highest first.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -102,7 +103,7 @@ func genericFramebuffer(elem string) bool {
 }
 
 func (f *Framebuffer) hold(holder, file string) {
-	holder = clean(holder)
+	holder = plain.Line(holder, maxText)
 	f.Held = Yes
 	if f.Holder == "" {
 		f.Holder = holder

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -56,7 +57,7 @@ func parseRegion(line string) (Region, bool) {
 	if err1 != nil || err2 != nil || from > to {
 		return Region{}, false
 	}
-	return Region{from, to, clean(name), (len(line) - len(rest)) / 2}, true
+	return Region{from, to, plain.Line(name, maxText), (len(line) - len(rest)) / 2}, true
 }
 
 // hidden reports whether the kernel shows the addresses of regions to nobody but

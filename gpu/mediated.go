@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -55,7 +56,7 @@ func MediatedTypes(fsys fs.FS, a pci.Address) ([]MediatedType, error) {
 		}
 		m, err := readType(fsys, dir+"/"+e.Name(), e.Name())
 		if err != nil {
-			errs = append(errs, &OpError{"read mediated type " + clean(e.Name()) + " of", a.String(), err})
+			errs = append(errs, &OpError{"read mediated type " + plain.Line(e.Name(), maxText) + " of", a.String(), err})
 		}
 		types = append(types, m)
 	}
@@ -63,14 +64,14 @@ func MediatedTypes(fsys fs.FS, a pci.Address) ([]MediatedType, error) {
 }
 
 func readType(fsys fs.FS, dir, id string) (MediatedType, error) {
-	m := MediatedType{ID: clean(id), Available: -1}
+	m := MediatedType{ID: plain.Line(id, maxText), Available: -1}
 	var errs []error
 	read := func(name string) string {
 		s, err := hostfs.ReadString(fsys, dir+"/"+name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
-		return clean(s)
+		return plain.Line(s, maxText)
 	}
 	m.Name, m.Description, m.API = read("name"), read("description"), read("device_api")
 	if s := read("available_instances"); s != "" {
@@ -86,7 +87,7 @@ func readType(fsys fs.FS, dir, id string) (MediatedType, error) {
 		errs = append(errs, err)
 	}
 	for _, e := range entries[:min(len(entries), maxTypes)] {
-		m.Devices = append(m.Devices, clean(e.Name()))
+		m.Devices = append(m.Devices, plain.Line(e.Name(), maxText))
 	}
 	return m, errors.Join(errs...)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/project-independence/indy/hostfs"
@@ -214,29 +213,27 @@ func ReadROM(fsys fs.FS, a pci.Address) ([]byte, error) {
 }
 
 // ShadowROM returns whether what the kernel calls the ROM of a function is the copy
-// at c0000 that the firmware made of it at boot (the seventh line of
-// /sys/bus/pci/devices/ADDRESS/resource). Such a copy was changed when it ran and
-// may fail in a guest; the file from the vendor, or one read while another GPU
-// boots the machine, does not. The kernel says so on x86 of the boot display alone.
+// that the firmware made of it at boot ([pci.BAR.Shadow], from
+// /sys/bus/pci/devices/ADDRESS/resource); No also when there is no ROM. Such a copy
+// was changed when it ran and may fail in a guest; the file from the vendor, or one
+// read while another GPU boots the machine, does not. The kernel says so on x86 of
+// the boot display alone. It is Unknown without the file, and with an error, which is
+// an *[OpError].
 func ShadowROM(fsys fs.FS, a pci.Address) (Answer, error) {
-	s, err := hostfs.ReadString(fsys, devices+"/"+a.String()+"/resource")
-	if errors.Is(err, fs.ErrNotExist) {
-		return Unknown, nil
+	ranges, err := pci.Resources(fsys, a)
+	for _, r := range ranges {
+		switch { // whatever is wrong with other lines
+		case r.Kind == pci.KindROM && r.Shadow:
+			return Yes, nil
+		case r.Kind == pci.KindROM:
+			return No, nil
+		}
 	}
-	if err != nil {
-		return Unknown, &OpError{"read resource of", a.String(), err}
-	}
-	lines := strings.Split(s, "\n")
-	if len(lines) < 7 {
-		return Unknown, nil
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(lines[6]), " ")
-	start, err := strconv.ParseUint(first, 0, 64)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Unknown, nil
 	case err != nil:
-		return Unknown, &OpError{"read resource of", a.String(), fmt.Errorf("unexpected line %.64q", lines[6])}
-	case start == 0xc0000:
-		return Yes, nil
+		return Unknown, &OpError{"read rom of", a.String(), err}
 	}
 	return No, nil
 }

@@ -1,26 +1,7 @@
 package gpu
 
-import (
-	"strings"
-	"unicode"
-)
-
-const maxText = 126 // characters
-
-// clean makes one bounded line of s, which comes from a device or a saved machine:
-// what is not printable becomes a space, and runs of spaces become one.
-func clean(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
-		return r == ' ' || !unicode.IsPrint(r) || r == unicode.ReplacementChar
-	}), " ")
-	n := 0
-	for i := range s {
-		if n++; n > maxText {
-			return strings.TrimRight(s[:i], " ")
-		}
-	}
-	return s
-}
+// maxText bounds what a device or a saved machine says, in characters.
+const maxText = 126
 
 // Numbers in EDID and in ROMs have their lowest byte first.
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"strconv"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // An Address is where a PCI function sits: domain, bus, device and function, as
@@ -31,7 +33,7 @@ func NewAddress(domain uint32, bus, device, function uint8) Address {
 // BB:DD.F, which is in domain 0000.
 func ParseAddress(s string) (Address, error) {
 	bad := func(why string) (Address, error) {
-		return Address{}, fmt.Errorf("PCI address %q: %s; expected DDDD:BB:DD.F such as 0000:01:00.0", short(s), why)
+		return Address{}, fmt.Errorf("PCI address %q: %s; expected DDDD:BB:DD.F such as 0000:01:00.0", plain.Short(s), why)
 	}
 	rest, domain := s, uint64(0)
 	if n := len(s) - len("BB:DD.F"); n > 0 {
@@ -79,14 +81,6 @@ func parseHex(s string) (uint64, bool) {
 		}
 	}
 	return v, len(s) > 0
-}
-
-// short keeps an error message readable whatever text it quotes.
-func short(s string) string {
-	if len(s) > 64 {
-		return s[:64] + "..."
-	}
-	return s
 }
 
 // IsValid reports whether a is an address, that is, not the zero Address.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // The functions of this file each read one attribute below
@@ -25,7 +26,8 @@ func attribute(fsys fs.FS, a Address, name string) (string, error) {
 }
 
 // DriverOverride returns the driver to which the function is tied, empty when to
-// none (the kernel then says "(null)").
+// none (the kernel then says "(null)"). It waits while the kernel binds, unbinds or
+// resets the function.
 func DriverOverride(fsys fs.FS, a Address) (string, error) {
 	s, err := attribute(fsys, a, "driver_override")
 	if s == "(null)" {
@@ -64,7 +66,7 @@ func ResetMethods(fsys fs.FS, a Address) ([]string, error) {
 func BootVGA(fsys fs.FS, a Address) (bool, error) {
 	s, err := attribute(fsys, a, "boot_vga")
 	if err == nil && s != "0" && s != "1" {
-		err = opError("read boot_vga of", a, fmt.Errorf("%q is neither 0 nor 1", short(s)))
+		err = opError("read boot_vga of", a, fmt.Errorf("%q is neither 0 nor 1", plain.Short(s)))
 	}
 	return err == nil && s == "1", err
 }
@@ -77,7 +79,7 @@ func Revision(fsys fs.FS, a Address) (uint8, error) {
 	}
 	n, ok := parseHex(strings.TrimPrefix(s, "0x"))
 	if !ok || n > 0xff {
-		return 0, opError("read revision of", a, fmt.Errorf("%q is not a byte in hexadecimal", short(s)))
+		return 0, opError("read revision of", a, fmt.Errorf("%q is not a byte in hexadecimal", plain.Short(s)))
 	}
 	return uint8(n), nil
 }
@@ -104,7 +106,7 @@ func PowerState(fsys fs.FS, a Address) (string, error) { return attribute(fsys, 
 func D3coldAllowed(fsys fs.FS, a Address) (bool, error) {
 	s, err := attribute(fsys, a, "d3cold_allowed")
 	if err == nil && s != "0" && s != "1" {
-		err = opError("read d3cold_allowed of", a, fmt.Errorf("%q is neither 0 nor 1", short(s)))
+		err = opError("read d3cold_allowed of", a, fmt.Errorf("%q is neither 0 nor 1", plain.Short(s)))
 	}
 	return err == nil && s == "1", err
 }
@@ -127,7 +129,7 @@ func Removable(fsys fs.FS, a Address) (bool, error) {
 	case "unknown":
 		return false, opError("read removable of", a, fmt.Errorf("the kernel says unknown: %w", fs.ErrNotExist))
 	}
-	return false, opError("read removable of", a, fmt.Errorf("%q is none of removable, fixed and unknown", short(s)))
+	return false, opError("read removable of", a, fmt.Errorf("%q is none of removable, fixed and unknown", plain.Short(s)))
 }
 
 // Forwards reports whether other functions sit behind this one, whatever its class
@@ -160,7 +162,9 @@ func PhysicalFunction(fsys fs.FS, a Address) (Address, error) {
 }
 
 // VirtualFunctions returns the virtual functions that a physical one has enabled,
-// from the links virtfn0, virtfn1 and so on.
+// from the links virtfn0, virtfn1 and so on, as many as sriov_numvfs says. Reading
+// that waits while the kernel binds, unbinds or resets the function; [ReadRelations]
+// does not read it.
 func VirtualFunctions(fsys fs.FS, a Address) ([]Address, error) {
 	dir := devices + "/" + a.String()
 	s, err := hostfs.ReadString(fsys, dir+"/sriov_numvfs")
@@ -179,16 +183,24 @@ func VirtualFunctions(fsys fs.FS, a Address) ([]Address, error) {
 	}
 	var vfs []Address
 	for i := range n {
-		s, err := hostfs.ReadLinkBase(fsys, dir+"/virtfn"+strconv.Itoa(i))
-		if err == nil {
-			var vf Address
-			if vf, err = ParseAddress(s); err == nil {
-				vfs = append(vfs, vf)
-				continue
-			}
+		vf, err := virtualFunction(fsys, a, "virtfn"+strconv.Itoa(i))
+		if err != nil {
+			return vfs, err
 		}
-		return vfs, opError("read virtual functions of", a, err)
+		vfs = append(vfs, vf)
 	}
 	slices.SortFunc(vfs, Address.Compare)
 	return vfs, nil
+}
+
+// virtualFunction reads one of the links.
+func virtualFunction(fsys fs.FS, a Address, link string) (vf Address, err error) {
+	s, err := hostfs.ReadLinkBase(fsys, devices+"/"+a.String()+"/"+link)
+	if err == nil {
+		vf, err = ParseAddress(s)
+	}
+	if err != nil {
+		return Address{}, opError("read virtual functions of", a, err)
+	}
+	return vf, nil
 }

@@ -116,8 +116,9 @@ func (c Config) walkExtended(visit func(ExtendedCapability) bool) error {
 	return nil
 }
 
-// hasExtended reports whether what is above 0x100 means anything, as Linux decides
-// it (pci_cfg_space_size). Elsewhere it may be a copy of what is below.
+// hasExtended reports whether what is above 0x100 means anything, as lspci decides
+// it. Linux (pci_cfg_space_size) trusts every host bridge besides; there are some with
+// rubbish there. Elsewhere it may be a copy of what is below.
 func (c Config) hasExtended() (bool, error) {
 	has := false
 	err := c.walk(func(found Capability) bool {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // An ID is a 16-bit vendor, device or subsystem id. The zero ID is unknown, which
@@ -21,7 +23,7 @@ func ParseID(s string) (ID, error) {
 	digits := strings.TrimPrefix(s, "0x")
 	n, ok := parseHex(digits)
 	if !ok || len(digits) > 4 {
-		return ID{}, fmt.Errorf("id %q: expected up to four hexadecimal digits", short(s))
+		return ID{}, fmt.Errorf("id %q: expected up to four hexadecimal digits", plain.Short(s))
 	}
 	return NewID(uint16(n)), nil
 }
@@ -68,7 +70,7 @@ func ParseClass(s string) (Class, error) {
 	digits := strings.TrimPrefix(s, "0x")
 	n, ok := parseHex(digits)
 	if !ok || len(digits) > 6 {
-		return Class{}, fmt.Errorf("class %q: expected up to six hexadecimal digits", short(s))
+		return Class{}, fmt.Errorf("class %q: expected up to six hexadecimal digits", plain.Short(s))
 	}
 	return NewClass(uint32(n)), nil
 }
@@ -143,7 +145,7 @@ func NewGroupID(n uint32) GroupID {
 func ParseGroupID(s string) (GroupID, error) {
 	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
-		return GroupID{}, fmt.Errorf("IOMMU group %q: expected a decimal number", short(s))
+		return GroupID{}, fmt.Errorf("IOMMU group %q: expected a decimal number", plain.Short(s))
 	}
 	return NewGroupID(uint32(n)), nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strconv"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // A LinkState is how fast a function's PCI Express link is and could be. Zero
@@ -45,7 +47,7 @@ func Link(fsys fs.FS, a Address) (LinkState, error) {
 		return func(s string) error {
 			n, err := strconv.ParseUint(s, 10, 8)
 			if err != nil {
-				return fmt.Errorf("%q is no number of lanes", short(s))
+				return fmt.Errorf("%q is no number of lanes", plain.Short(s))
 			}
 			*into = linkWidth(uint32(n))
 			return nil

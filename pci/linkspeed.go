@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // A LinkSpeed is the speed of one lane of a PCI Express link. The zero LinkSpeed
@@ -59,7 +61,7 @@ func parseLinkSpeed(text string) (LinkSpeed, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("%q is no speed of PCI Express; expected such as 8.0 GT/s PCIe", short(text))
+	return 0, fmt.Errorf("%q is no speed of PCI Express; expected such as 8.0 GT/s PCIe", plain.Short(text))
 }
 
 func speedOf(code uint32) LinkSpeed {

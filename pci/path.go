@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // InPath returns the addresses that occur as elements of a path below
@@ -32,7 +34,7 @@ func Bridges(fsys fs.FS, a Address) ([]Address, error) {
 	}
 	path := InPath(target)
 	if len(path) == 0 || path[len(path)-1] != a {
-		return nil, opError("topology", a, fmt.Errorf("link %q does not end in the address", short(target)))
+		return nil, opError("topology", a, fmt.Errorf("link %q does not end in the address", plain.Short(target)))
 	}
 	return path[:len(path)-1], nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 )
 
 const devices = "sys/bus/pci/devices"
@@ -84,7 +85,7 @@ func Functions(fsys fs.FS) ([]Function, error) {
 	for _, e := range entries {
 		a, err := ParseAddress(e.Name())
 		if err == nil && a.String() != e.Name() {
-			err = fmt.Errorf("%q is not how the kernel writes %s", short(e.Name()), a) // and would be a second one
+			err = fmt.Errorf("%q is not how the kernel writes %s", plain.Short(e.Name()), a) // and would be a second one
 		}
 		if err != nil {
 			errs = append(errs, opError("list PCI functions", Address{}, err))

@@ -6,6 +6,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // BARSizes is a set of sizes a BAR may be given: bit n stands for 1 MiB << n. The
@@ -97,9 +99,9 @@ func (c Config) resizable(id ExtendedCapabilityID) ([]ResizableBAR, error) {
 }
 
 // ResizableSizes returns the sizes that a BAR, 0 to 5, may be given, from
-// /sys/bus/pci/devices/ADDRESS/resourceN_resize (since Linux 6.1). Reading takes
-// root and wakes a function that is suspended. A BAR that cannot be resized has no
-// such file: the error is then [fs.ErrNotExist], as it is on an older kernel.
+// /sys/bus/pci/devices/ADDRESS/resourceN_resize (since Linux 6.1). Everybody
+// may read it; that wakes a function that is suspended. A BAR that cannot be resized
+// has no such file: the error is then [fs.ErrNotExist], as it is on an older kernel.
 func ResizableSizes(fsys fs.FS, a Address, bar int) (BARSizes, error) {
 	file := "resource" + strconv.Itoa(bar) + "_resize"
 	s, err := attribute(fsys, a, file)
@@ -109,7 +111,7 @@ func ResizableSizes(fsys fs.FS, a Address, bar int) (BARSizes, error) {
 	digits := strings.TrimPrefix(s, "0x")
 	n, ok := parseHex(digits)
 	if !ok || len(digits) > 16 || n>>(mostBARSize+1) != 0 {
-		return 0, opError("read "+file+" of", a, fmt.Errorf("%q is no set of sizes", short(s)))
+		return 0, opError("read "+file+" of", a, fmt.Errorf("%q is no set of sizes", plain.Short(s)))
 	}
 	return BARSizes(n), nil
 }

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // Relations is how the kernel ties one function to others, apart from buses and
@@ -26,8 +29,8 @@ type Relations struct {
 }
 
 // ReadRelations reads the ties of function a, from the names and links in
-// /sys/bus/pci/devices/ADDRESS. It wakes nothing. Links to devices that are no PCI
-// functions are left out. The error joins *[OpError]s; what could be read is
+// /sys/bus/pci/devices/ADDRESS. It wakes nothing and reads no attribute, so that it
+// does not wait for a driver either. Links to devices that are no PCI functions are left out. The error joins *[OpError]s; what could be read is
 // returned with it. Linux states suppliers and consumers since 5.9.
 func ReadRelations(fsys fs.FS, a Address) (Relations, error) {
 	entries, err := fs.ReadDir(fsys, devices+"/"+a.String())
@@ -37,6 +40,15 @@ func ReadRelations(fsys fs.FS, a Address) (Relations, error) {
 	var r Relations
 	var errs []error
 	for _, e := range entries {
+		if isVirtualLink(e.Name()) {
+			vf, err := virtualFunction(fsys, a, e.Name())
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			r.Virtual = append(r.Virtual, vf)
+			continue
+		}
 		kind, other, ok := strings.Cut(e.Name(), ":")
 		if !ok || kind != "supplier" && kind != "consumer" {
 			continue
@@ -45,7 +57,7 @@ func ReadRelations(fsys fs.FS, a Address) (Relations, error) {
 		b, err := ParseAddress(strings.TrimPrefix(other, "pci:"))
 		if err != nil {
 			if strings.HasPrefix(other, "pci:") {
-				errs = append(errs, opError("read relations of", a, fmt.Errorf("%s: %w", short(e.Name()), err)))
+				errs = append(errs, opError("read relations of", a, fmt.Errorf("%q: %w", plain.Short(e.Name()), err)))
 			}
 			continue
 		}
@@ -57,10 +69,8 @@ func ReadRelations(fsys fs.FS, a Address) (Relations, error) {
 	}
 	slices.SortFunc(r.Suppliers, Address.Compare)
 	slices.SortFunc(r.Consumers, Address.Compare)
+	slices.SortFunc(r.Virtual, Address.Compare)
 	if r.Physical, err = PhysicalFunction(fsys, a); err != nil {
-		errs = append(errs, err)
-	}
-	if r.Virtual, err = VirtualFunctions(fsys, a); err != nil {
 		errs = append(errs, err)
 	}
 	above, err := Bridges(fsys, a)
@@ -69,6 +79,13 @@ func ReadRelations(fsys fs.FS, a Address) (Relations, error) {
 	}
 	r.Integrated = err == nil && len(above) == 0
 	return r, errors.Join(errs...)
+}
+
+// isVirtualLink reports whether name is that of a link to a virtual function: virtfn0.
+func isVirtualLink(name string) bool {
+	digits, ok := strings.CutPrefix(name, "virtfn")
+	_, err := strconv.ParseUint(digits, 10, 16)
+	return ok && err == nil
 }
 
 // A CompanionReason says why one function belongs with another.

@@ -126,20 +126,33 @@ func TestReadRelations(t *testing.T) {
 	if r, err := pci.ReadRelations(m, address(t, "0000:00:02.0")); err != nil || !r.Integrated {
 		t.Errorf("%+v, %v", r, err)
 	}
+	// Who reads sriov_numvfs while an unbind hangs, hangs too.
+	hangs := hosttest.Failing{Tree: m, Fail: func(name string) error {
+		if strings.HasSuffix(name, "/sriov_numvfs") || strings.HasSuffix(name, "/driver_override") {
+			return syscall.EDEADLK
+		}
+		return nil
+	}}
+	if r, err := pci.ReadRelations(hangs, address(t, "0000:02:00.0")); err != nil || !slices.Equal(r.Virtual, []pci.Address{address(t, "0000:02:00.2")}) {
+		t.Errorf("%+v, %v", r, err)
+	}
 	if r, err := pci.ReadRelations(m, address(t, "0000:02:00.2")); err != nil || r.Physical != address(t, "0000:02:00.0") {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// As Linux 5.9 wrote them, and what is no address.
 	dir := "sys/devices/pci0000:00/0000:00:1f.4/"
-	for _, name := range []string{"supplier:0000:00:1f.0", "supplier:pci:nonsense", "supplier:i2c:5-0010", "consumer"} {
+	for _, name := range []string{"supplier:0000:00:1f.0", "supplier:pci:nonsense", "consumer:pci:\x1b[2J", "supplier:i2c:5-0010", "consumer", "virtfn", "virtfn3", "virtfns"} {
 		if err := m.Symlink("../x", dir+name); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r, err = pci.ReadRelations(m, address(t, "0000:00:1f.4"))
 	var op *pci.OpError
-	if !errors.As(err, &op) || !strings.Contains(err.Error(), "supplier:pci:nonsense") || !slices.Equal(r.Suppliers, []pci.Address{address(t, "0000:00:1f.0")}) {
+	if !errors.As(err, &op) || !strings.Contains(err.Error(), "supplier:pci:nonsense") || !strings.Contains(err.Error(), "read virtual functions of 0000:00:1f.4") || len(r.Virtual) != 0 || !slices.Equal(r.Suppliers, []pci.Address{address(t, "0000:00:1f.0")}) {
 		t.Errorf("%+v, %v", r, err)
+	}
+	if strings.ContainsRune(fmt.Sprint(err), '\x1b') {
+		t.Errorf("the name of a link is not quoted: %q", err)
 	}
 	if _, err := pci.ReadRelations(m, address(t, "0000:09:00.0")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("nothing there: %v", err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // Flags of the third column (include/linux/ioport.h).
@@ -99,7 +101,7 @@ func parseResource(line string, rom bool) (b BAR, flags uint64, err error) {
 		ok = ok && prefixed && len(digits) <= 16
 	}
 	if !ok {
-		return BAR{}, 0, fmt.Errorf("%q: expected start, end and flags in hexadecimal", short(line))
+		return BAR{}, 0, fmt.Errorf("%q: expected start, end and flags in hexadecimal", plain.Short(line))
 	}
 	start, end, flags := n[0], n[1], n[2]
 	if flags == 0 {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // A TopologyPath says where a function is plugged in: the root of its hierarchy and
@@ -35,7 +36,7 @@ const (
 // ParseTopologyPath reads what String writes.
 func ParseTopologyPath(s string) (TopologyPath, error) {
 	bad := func(why string) (TopologyPath, error) {
-		return TopologyPath{}, fmt.Errorf("PCI topology path %q: %s; expected such as pci0000:00/1c.4/00.0", short(s), why)
+		return TopologyPath{}, fmt.Errorf("PCI topology path %q: %s; expected such as pci0000:00/1c.4/00.0", plain.Short(s), why)
 	}
 	if strings.Count(s, "/") >= maxTopology {
 		return bad("too many elements")
@@ -163,7 +164,7 @@ func readTopology(fsys fs.FS, a Address) (TopologyPath, error) {
 // first root, as on machines where it is a platform device, is left out.
 func topologyOf(target string, a Address) (TopologyPath, error) {
 	bad := func(why string) (TopologyPath, error) {
-		return TopologyPath{}, fmt.Errorf("link %q %s", short(target), why)
+		return TopologyPath{}, fmt.Errorf("link %q %s", plain.Short(target), why)
 	}
 	target = strings.TrimRight(target, "/")
 	if strings.Count(target, "/") > 4*maxTopology {

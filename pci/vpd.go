@@ -2,11 +2,14 @@ package pci
 
 import (
 	"io/fs"
-	"strings"
-	"unicode"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
-const maxVPD = 32 << 10 // its addresses have 15 bits
+const (
+	maxVPD  = 32 << 10 // its addresses have 15 bits
+	maxText = 128      // characters
+)
 
 // A VPD is what a device says about itself as a product: Vital Product Data (PCI
 // Local Bus 3.0, appendix I). All of it comes from the device and is untrusted;
@@ -89,7 +92,7 @@ func parseVPD(data []byte) (VPD, error) {
 		case vpdEnd:
 			return v, nil
 		case vpdIdentifier:
-			v.Identifier = cleanText(data[body : body+size])
+			v.Identifier = plain.Line(string(data[body:body+size]), maxText)
 		case vpdReadOnly:
 			v.ReadOnly, err = v.fields(v.ReadOnly, data, body, size, true)
 		case vpdReadWrite:
@@ -117,7 +120,7 @@ func (v *VPD) fields(all []VPDField, data []byte, at, size int, readOnly bool) (
 			v.Checksum = checksum(data[:at+4])
 		case keyword == "RV" || keyword == "RW":
 		default:
-			all = append(all, VPDField{cleanText([]byte(keyword)), cleanText(value)})
+			all = append(all, VPDField{plain.Line(keyword, maxText), plain.Line(string(value), maxText)})
 		}
 		at += 3 + len(value)
 	}
@@ -134,22 +137,4 @@ func checksum(data []byte) VPDChecksum {
 		return ChecksumWrong
 	}
 	return ChecksumRight
-}
-
-// cleanText makes one bounded line of a text that a device gave: what is not
-// printable, such as escape codes of terminals, becomes a space.
-func cleanText(data []byte) string {
-	const most = 128 // runes
-	var b strings.Builder
-	n := 0
-	for _, r := range string(data[:min(len(data), 4*most)]) {
-		if n++; n > most {
-			break
-		}
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			r = ' '
-		}
-		b.WriteRune(r)
-	}
-	return strings.Join(strings.Fields(b.String()), " ")
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,9 +23,9 @@ type Conn struct {
 	raw    syscall.RawConn
 	closed atomic.Bool
 
-	mu   sync.Mutex // held by the one who reads
-	data []byte
-	oob  []byte
+	reading chan struct{} // full while somebody reads, who alone uses what follows
+	data    []byte
+	oob     []byte
 }
 
 // Listen begins to receive the kernel's events (NETLINK_KOBJECT_UEVENT). It does not
@@ -50,7 +49,8 @@ func listen(o Options) (*Conn, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	file := os.NewFile(uintptr(fd), "uevent")
-	c := &Conn{file: file, data: make([]byte, maxMessage+1), oob: make([]byte, unix.CmsgSpace(unix.SizeofUcred))}
+	c := &Conn{file: file, reading: make(chan struct{}, 1), data: make([]byte, maxMessage+1),
+		oob: make([]byte, unix.CmsgSpace(unix.SizeofUcred))}
 	if err := c.prepare(fd, o); err != nil {
 		_ = file.Close()
 		return nil, err
@@ -84,13 +84,17 @@ func (c *Conn) Close() error {
 	return c.file.Close()
 }
 
-// Read waits for the next event and returns it. It stops waiting when ctx ends, with
-// ctx's error, and when the Conn is closed, with [os.ErrClosed]. After [ErrOverflow],
-// and after [ErrMalformed], which is about one message, it may be called again.
-// Messages of others than the kernel are passed over.
+// Read waits for the next event, and for its turn, and returns it. It stops waiting
+// when ctx ends, with ctx's error, and when the Conn is closed, with [os.ErrClosed].
+// After [ErrOverflow], and after [ErrMalformed], which is about one message, it may be
+// called again. Messages of others than the kernel are passed over.
 func (c *Conn) Read(ctx context.Context) (Event, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case c.reading <- struct{}{}:
+		defer func() { <-c.reading }()
+	case <-ctx.Done():
+		return Event{}, ctx.Err()
+	}
 	if err := ctx.Err(); err != nil {
 		return Event{}, err
 	}

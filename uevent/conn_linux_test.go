@@ -150,6 +150,51 @@ func TestReadStops(t *testing.T) {
 	}
 }
 
+// Who waits for its turn behind another stops as well when its ctx ends, and the
+// other goes on.
+func TestTwoReaders(t *testing.T) {
+	c := listen(t, uevent.Options{})
+	first := make(chan error, 1)
+	go func() {
+		for {
+			e, err := c.Read(t.Context())
+			if value, _ := e.Lookup("SYNTH_ARG_K"); value == "last" || err != nil && !errors.Is(err, uevent.ErrOverflow) {
+				first <- err
+				return
+			}
+		}
+	}()
+	time.Sleep(20 * time.Millisecond) // now it waits in the kernel
+	second := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		for {
+			if _, err := c.Read(ctx); err != nil && !errors.Is(err, uevent.ErrOverflow) {
+				second <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-second:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the second: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the second does not stop at its deadline")
+	}
+	trigger(t, "last")
+	select {
+	case err := <-first:
+		if err != nil {
+			t.Errorf("the first: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the first does not get its event")
+	}
+}
+
 // The kernel drops what does not fit into a tiny buffer, says so once, and the Conn
 // goes on.
 func TestOverflow(t *testing.T) {

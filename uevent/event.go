@@ -6,7 +6,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // An Action is what happened to a device, in the kernel's word.
@@ -100,11 +101,11 @@ func Parse(message []byte) (Event, error) {
 		if key, _, ok := strings.Cut(variable, "="); !ok || !isKey(key) {
 			return Event{}, malformed("%.64q instead of KEY=VALUE", variable)
 		}
-		e.Env = append(e.Env, printable(variable))
+		e.Env = append(e.Env, plain.Printable(variable))
 	}
-	for key, want := range map[string]string{"ACTION": action, "DEVPATH": path} {
-		if got, ok := e.Lookup(key); ok && got != want {
-			return Event{}, malformed("%s is %.64q, and %.64q in the first line", key, got, want)
+	for _, first := range [][2]string{{"ACTION", action}, {"DEVPATH", path}} {
+		if got, ok := e.Lookup(first[0]); ok && got != first[1] {
+			return Event{}, malformed("%s is %.64q, and %.64q in the first line", first[0], got, first[1])
 		}
 	}
 	if s, ok := e.Lookup("SEQNUM"); ok {
@@ -125,7 +126,7 @@ func Parse(message []byte) (Event, error) {
 // isPath reports whether s can be a directory below /sys: whoever joins it to a name
 // stays there, and whoever prints it harms no terminal.
 func isPath(s string) bool {
-	if !strings.HasPrefix(s, "/") || printable(s) != s {
+	if !strings.HasPrefix(s, "/") || plain.Printable(s) != s {
 		return false
 	}
 	return fs.ValidPath(s[1:]) && s != "/."
@@ -138,15 +139,6 @@ func isKey(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
 }
 
 // Seqnum returns how many events the kernel has sent since it started, from

@@ -113,6 +113,16 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// What is said of a message that is wrong twice is the same each time.
+func TestParseRefusesTheSame(t *testing.T) {
+	for range 50 {
+		_, err := uevent.Parse(message("add@/devices/x", "DEVPATH=/devices/y", "ACTION=remove"))
+		if err == nil || !strings.Contains(err.Error(), "ACTION is") {
+			t.Fatal(err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(webcam())
 	f.Add([]byte("libudev\x00\xfe\xed\xca\xfe"))

@@ -5,9 +5,9 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // The functions of this file each read one attribute below
@@ -24,7 +24,7 @@ func attribute(fsys fs.FS, p PortPath, name string) (string, error) {
 }
 
 func oddValue(p PortPath, name, value string) error {
-	return opError("read "+name+" of", p, fmt.Errorf("unexpected value %q", short(value)))
+	return opError("read "+name+" of", p, fmt.Errorf("unexpected value %q", plain.Short(value)))
 }
 
 // Speed returns the speed at which the device runs in Mbit/s as the kernel writes
@@ -88,32 +88,8 @@ func Authorized(fsys fs.FS, p PortPath) (bool, error) {
 
 func deviceText(fsys fs.FS, p PortPath, name string) (string, error) {
 	s, err := attribute(fsys, p, name)
-	return clean(s), err
+	return plain.Line(s, maxText), err
 }
 
 // maxText is the most that a string descriptor holds, in characters.
 const maxText = 126
-
-// clean makes one bounded line of s: what is not printable, such as escape codes
-// and marks that turn the direction of writing, becomes a space, and runs of
-// spaces become one.
-func clean(s string) string {
-	var b strings.Builder
-	n, gap := 0, false
-	for _, r := range s {
-		if !unicode.IsPrint(r) || r == ' ' || r == unicode.ReplacementChar {
-			gap = n > 0
-			continue
-		}
-		if gap {
-			b.WriteByte(' ')
-			n++
-		}
-		if n >= maxText {
-			break
-		}
-		b.WriteRune(r)
-		n, gap = n+1, false
-	}
-	return strings.TrimSuffix(b.String(), " ")
-}

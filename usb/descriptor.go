@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // Descriptors are what a device says of itself in full: its device descriptor and
@@ -50,10 +52,10 @@ func (h *DescriptorHash) UnmarshalText(text []byte) error {
 	}
 	var v DescriptorHash
 	if len(text) != hex.EncodedLen(len(v)) {
-		return fmt.Errorf("descriptor hash %q: expected %d hexadecimal digits", short(string(text)), hex.EncodedLen(len(v)))
+		return fmt.Errorf("descriptor hash %q: expected %d hexadecimal digits", plain.Short(string(text)), hex.EncodedLen(len(v)))
 	}
 	if _, err := hex.Decode(v[:], text); err != nil {
-		return fmt.Errorf("descriptor hash %q: %w", short(string(text)), err)
+		return fmt.Errorf("descriptor hash %q: %w", plain.Short(string(text)), err)
 	}
 	*h = v
 	return nil

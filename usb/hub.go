@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -41,6 +42,7 @@ func (h Hub) Name() string {
 
 // SuperSpeed reports whether this is the USB 3 half of a hub. A USB 3 hub is two: the
 // other half is on another bus, with ports of its own that lead to the same sockets.
+// It is false also when neither Speed nor Class is known.
 func (h Hub) SuperSpeed() bool {
 	switch h.Speed {
 	case "5000", "10000", "20000":
@@ -48,6 +50,9 @@ func (h Hub) SuperSpeed() bool {
 	}
 	return h.Class.Base() == classHub && h.Class.Protocol() == 3
 }
+
+// speedKnown reports whether SuperSpeed has anything to go by.
+func (h Hub) speedKnown() bool { return h.Speed != "" && h.Speed != "unknown" || h.Class.Known() }
 
 // Hubs lists the hubs of a machine, root hubs too: the root hub of a bus first, then
 // the hubs below it in the order of their port paths. It costs what [Devices] does
@@ -121,7 +126,7 @@ func readRootHub(fsys fs.FS, bus int) (Hub, error) {
 	target, err := fs.ReadLink(fsys, dir)
 	if err == nil {
 		if above, ok := strings.CutSuffix(target, "/"+h.Name()); !ok {
-			err = fmt.Errorf("link %q leads to another device", short(target))
+			err = fmt.Errorf("link %q leads to another device", plain.Short(target))
 		} else if functions := pci.InPath(above); len(functions) > 0 {
 			h.Controller = functions[len(functions)-1]
 		}
@@ -144,7 +149,7 @@ func (h *Hub) readPorts(fsys fs.FS) error {
 	if err == nil {
 		var n uint64
 		if n, err = strconv.ParseUint(s, 10, 8); err != nil {
-			err = fmt.Errorf("maxchild: unexpected value %q", short(s))
+			err = fmt.Errorf("maxchild: unexpected value %q", plain.Short(s))
 		}
 		h.Ports = int(n)
 	}
@@ -156,7 +161,7 @@ func (h *Hub) readPorts(fsys fs.FS) error {
 	case errors.Is(err2, fs.ErrNotExist):
 		err2 = nil
 	case err2 == nil && !isSpeed(speed):
-		err2 = fmt.Errorf("speed: unexpected value %q", short(speed))
+		err2 = fmt.Errorf("speed: unexpected value %q", plain.Short(speed))
 	case err2 == nil:
 		h.Speed = speed
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // A Location is where on a machine's housing a port is, as its firmware says
@@ -41,7 +42,7 @@ func readLocation(fsys fs.FS, dir string) (Location, error) {
 	truth := func(name string, into *bool) {
 		s, err := hostfs.ReadString(fsys, dir+name)
 		if err == nil && !strings.EqualFold(s, "yes") && !strings.EqualFold(s, "no") {
-			err = fmt.Errorf("unexpected value %q", short(s))
+			err = fmt.Errorf("unexpected value %q", plain.Short(s))
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))

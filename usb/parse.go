@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -76,7 +77,7 @@ func (d *Device) parseProduct(s string) error {
 		}
 	}
 	if more {
-		return fmt.Errorf("%q is not vendor/product/release", short(s))
+		return fmt.Errorf("%q is not vendor/product/release", plain.Short(s))
 	}
 	d.Vendor, d.Product, d.Release = id[0], id[1], id[2]
 	return nil
@@ -91,12 +92,12 @@ func parseType(s string) (Class, error) {
 		field, rest, more = strings.Cut(rest, "/")
 		n, err := strconv.ParseUint(field, 10, 8)
 		if err != nil {
-			return Class{}, fmt.Errorf("%q is not class/subclass/protocol", short(s))
+			return Class{}, fmt.Errorf("%q is not class/subclass/protocol", plain.Short(s))
 		}
 		code[i] = uint8(n)
 	}
 	if more {
-		return Class{}, fmt.Errorf("%q is not class/subclass/protocol", short(s))
+		return Class{}, fmt.Errorf("%q is not class/subclass/protocol", plain.Short(s))
 	}
 	return NewClass(code[0], code[1], code[2]), nil
 }
@@ -105,7 +106,7 @@ func parseType(s string) (Class, error) {
 func parseNumber(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is not a number from 1", short(s))
+		return 0, fmt.Errorf("%q is not a number from 1", plain.Short(s))
 	}
 	return int(n), nil
 }

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/project-independence/indy/internal/hosttest"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -37,25 +38,6 @@ func TestParseInterface(t *testing.T) {
 	for _, in := range []string{"1-4", "1-4:", "1-4:1", "1-4:1.", "1-4:.1", "1-4:1.0.0", "0-0:1.0", ":1.0", "usb1:1.0", "1-4:1.-1", "1-4:1.256"} {
 		if p, n, ok := parseInterface(in); ok {
 			t.Errorf("%q parsed as %v, %d", in, p, n)
-		}
-	}
-}
-
-func TestClean(t *testing.T) {
-	for in, want := range map[string]string{
-		"Webcam C930e":                       "Webcam C930e",
-		"  two\n lines\r\nand\ttabs ":        "two lines and tabs",
-		"\x1b[2J\x1b]0;title\acleared":       "[2J ]0;title cleared",
-		"gp\u202edesrever\u2066\u200b":       "gp desrever",
-		"no\u00a0break, Gerät, 摄像头":          "no break, Gerät, 摄像头",
-		"bad\xff\xfe bytes\x00":              "bad bytes",
-		"\x00\x01":                           "",
-		strings.Repeat("x", 4096):            strings.Repeat("x", maxText),
-		strings.Repeat("ab ", 4096):          strings.TrimSpace(strings.Repeat("ab ", maxText/3)),
-		strings.Repeat("\u0301\u202e ", 999): strings.Repeat("\u0301 ", maxText/2-1) + "\u0301",
-	} {
-		if got := clean(in); got != want {
-			t.Errorf("%.80q became %.80q, want %.80q", in, got, want)
 		}
 	}
 }
@@ -100,7 +82,7 @@ func FuzzUevent(f *testing.F) {
 			t.Errorf("%q gave %+v", s, i)
 		}
 		parseModalias(s)
-		if c := clean(s); !utf8.ValidString(c) || utf8.RuneCountInString(c) > maxText || strings.ContainsAny(c, "\n\x1b") {
+		if c := plain.Line(s, maxText); !utf8.ValidString(c) || utf8.RuneCountInString(c) > maxText || strings.ContainsAny(c, "\n\x1b") {
 			t.Errorf("%q cleaned to %q", s, c)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -26,7 +27,7 @@ type PhysicalPort struct {
 // ParsePhysicalPort reads what String writes.
 func ParsePhysicalPort(s string) (PhysicalPort, error) {
 	bad := func() (PhysicalPort, error) {
-		return PhysicalPort{}, fmt.Errorf("USB port %q: expected ADDRESS/PORT.PORT such as 0000:00:14.0/4.2, or ADDRESS/usb3-PORT", short(s))
+		return PhysicalPort{}, fmt.Errorf("USB port %q: expected ADDRESS/PORT.PORT such as 0000:00:14.0/4.2, or ADDRESS/usb3-PORT", plain.Short(s))
 	}
 	address, ports, ok := strings.Cut(s, "/")
 	if !ok {
@@ -109,11 +110,13 @@ func (p *PhysicalPort) UnmarshalText(text []byte) error {
 
 // nameSockets gives each port its PhysicalPort. A hub in a socket has two halves as
 // the socket does, and the ports of both have the same numbers, so that the nearest
-// port that has a peer decides, also while only one half of the hub is there.
+// port that has a peer decides, also while only one half of the hub is there. Ports
+// of a bus of which it is not known whether it is USB 3 get no name: ports of the
+// other bus may have that name.
 func nameSockets(ports []Port, hubs []Hub) {
-	super := map[int]bool{} // by bus
+	super := map[int]bool{} // by bus, where it is known
 	for _, h := range hubs {
-		if !h.Path.IsValid() {
+		if !h.Path.IsValid() && h.speedKnown() {
 			super[h.Bus] = h.SuperSpeed()
 		}
 	}
@@ -125,11 +128,12 @@ func nameSockets(ports []Port, hubs []Hub) {
 	}
 	for i := range ports {
 		p := &ports[i]
-		if !p.Controller.IsValid() {
+		isSuper, known := super[p.Path.Bus()]
+		if !p.Controller.IsValid() || !known {
 			continue
 		}
 		path := p.Path
-		if super[path.Bus()] {
+		if isSuper {
 			path = otherHalf(path, peers)
 		}
 		p.Physical = PhysicalPort{p.Controller, path.ports(), super[path.Bus()]}

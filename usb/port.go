@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -35,7 +36,8 @@ type Port struct {
 	// zero PortPath when there is no other half, or none that the kernel knows of.
 	Peer PortPath
 
-	// Physical is the same for both halves, now and after a boot.
+	// Physical is the same for both halves, now and after a boot. It is the zero
+	// PhysicalPort when the controller is not known, or not whether the bus is USB 3.
 	Physical PhysicalPort
 
 	// Location is where the firmware says the port is, from physical_location below
@@ -130,7 +132,7 @@ func readPorts(fsys fs.FS, h Hub, dir string) ([]Port, error) {
 		}
 		p := Port{Path: h.port(n), Controller: h.Controller, OverCurrents: -1}
 		if !p.Path.IsValid() {
-			errs = append(errs, opError("list ports of "+h.Name(), PortPath{}, fmt.Errorf("%q: more than %d hubs deep", short(e.Name()), maxPorts)))
+			errs = append(errs, opError("list ports of "+h.Name(), PortPath{}, fmt.Errorf("%q: more than %d hubs deep", plain.Short(e.Name()), maxPorts)))
 			continue
 		}
 		if err := p.read(fsys, dir+"/"+e.Name()); err != nil {
@@ -207,14 +209,14 @@ func (p *Port) read(fsys fs.FS, dir string) error {
 	if s, err := hostfs.ReadString(fsys, dir+"/over_current_count"); err != nil {
 		optional("over_current_count", err)
 	} else if n, err := strconv.ParseUint(s, 10, 32); err != nil {
-		optional("over_current_count", fmt.Errorf("unexpected value %q", short(s)))
+		optional("over_current_count", fmt.Errorf("unexpected value %q", plain.Short(s)))
 	} else {
 		p.OverCurrents = int64(n)
 	}
 	if s, err := hostfs.ReadString(fsys, dir+"/location"); err != nil {
 		optional("location", err)
 	} else if n, err := strconv.ParseUint(strings.TrimPrefix(s, "0x"), 16, 32); err != nil {
-		optional("location", fmt.Errorf("unexpected value %q", short(s)))
+		optional("location", fmt.Errorf("unexpected value %q", plain.Short(s)))
 	} else {
 		p.FirmwareLocation = uint32(n)
 	}
@@ -241,7 +243,7 @@ func (p *Port) readPeer(fsys fs.FS, dir string) error {
 	}
 	peer, ok := parsePort(name)
 	if !ok || peer == p.Path {
-		return fmt.Errorf("%q is no other port", short(name))
+		return fmt.Errorf("%q is no other port", plain.Short(name))
 	}
 	p.Peer = peer
 	return nil
@@ -253,7 +255,7 @@ func (p *Port) readDevice(fsys fs.FS, dir string) error {
 		return err
 	}
 	if name != p.Path.String() {
-		return fmt.Errorf("%q is the device of another port", short(name))
+		return fmt.Errorf("%q is the device of another port", plain.Short(name))
 	}
 	p.Occupied = true
 	return nil
@@ -263,7 +265,7 @@ func (p *Port) readDevice(fsys fs.FS, dir string) error {
 func oneOf(fsys fs.FS, name string, words ...string) (string, error) {
 	s, err := hostfs.ReadString(fsys, name)
 	if err == nil && !slices.Contains(words, s) {
-		return "", fmt.Errorf("unexpected value %q", short(s))
+		return "", fmt.Errorf("unexpected value %q", plain.Short(s))
 	}
 	return s, err
 }

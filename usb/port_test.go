@@ -297,6 +297,32 @@ func TestPortsWithoutPCI(t *testing.T) {
 	}
 }
 
+// A saved machine may say neither how fast a root hub is nor of which class. Its ports
+// then have no name, rather than that of a socket of the controller's other bus.
+func TestPortsOfUnknownBus(t *testing.T) {
+	tr := new(hostfs.Tree)
+	for bus, class := range map[string]string{"1": "", "2": "", "3": "TYPE=9/0/1\n", "4": "TYPE=9/0/3\n"} {
+		dir := "sys/devices/" + xhci + "/usb" + bus
+		must(t, tr.Put(dir+"/uevent", []byte("DEVTYPE=usb_device\nPRODUCT=1d6b/2/601\n"+class)))
+		must(t, tr.Put(dir+"/"+bus+"-0:1.0/usb"+bus+"-port1/connect_type", []byte("hotplug\n")))
+		must(t, tr.Symlink("../../../devices/"+xhci+"/usb"+bus, "sys/bus/usb/devices/usb"+bus))
+		must(t, tr.Symlink("../../../devices/"+xhci+"/usb"+bus+"/"+bus+"-0:1.0", "sys/bus/usb/devices/"+bus+"-0:1.0"))
+	}
+	must(t, tr.Put("sys/devices/"+xhci+"/usb2/speed", []byte("unknown\n")))
+	ports, err := usb.Ports(tr)
+	if err == nil || !strings.Contains(err.Error(), "usb1/bDeviceClass") || strings.Contains(err.Error(), "usb3") {
+		t.Errorf("what is missing: %v", err)
+	}
+	const want = `1-1 invalid port "hotplug"
+2-1 invalid port "hotplug"
+3-1 0000:3a:00.0/1 "hotplug"
+4-1 0000:3a:00.0/usb3-1 "hotplug"
+`
+	if diff := cmp.Diff(want, portLines(ports)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestPhysicalPort(t *testing.T) {
 	for _, s := range []string{"0000:00:14.0/1", "0000:00:14.0/4.2", "10000:00:14.0/usb3-1", "0000:3a:00.0/1.2.3.4.5.6.255"} {
 		p, err := usb.ParsePhysicalPort(s)

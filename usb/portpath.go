@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/project-independence/indy/internal/plain"
 )
 
 // A PortPath is where a USB device is plugged in: the bus and then the port of
@@ -25,7 +27,7 @@ const maxPorts = 7
 func ParsePortPath(s string) (PortPath, error) {
 	p, ok := parsePortPath(s)
 	if !ok {
-		return PortPath{}, fmt.Errorf("USB port path %q: expected BUS-PORT.PORT with up to %d ports such as 1-4.2", short(s), maxPorts)
+		return PortPath{}, fmt.Errorf("USB port path %q: expected BUS-PORT.PORT with up to %d ports such as 1-4.2", plain.Short(s), maxPorts)
 	}
 	return p, nil
 }
@@ -52,14 +54,6 @@ func parsePortPath(s string) (PortPath, bool) {
 		return PortPath{}, false
 	}
 	return PortPath{path | number<<shift}, true
-}
-
-// short keeps an error message readable whatever text it quotes.
-func short(s string) string {
-	if len(s) > 64 {
-		return s[:64] + "..."
-	}
-	return s
 }
 
 // IsValid reports whether p is a port path, that is, not the zero PortPath.

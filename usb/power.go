@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -118,7 +119,7 @@ func AuthorizedDefault(fsys fs.FS, bus int) (string, error) {
 	case "2":
 		return "internal", nil
 	}
-	return "", opError(op, PortPath{}, errors.New("unexpected value "+strconv.Quote(short(s))))
+	return "", opError(op, PortPath{}, errors.New("unexpected value "+strconv.Quote(plain.Short(s))))
 }
 
 // number reads an attribute that is one number of that base, with 0x before it or

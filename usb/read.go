@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -49,7 +50,7 @@ func (d *Device) readController(fsys fs.FS, dir string) error {
 		return err
 	}
 	if p, _ := InPath(target); p != d.Path {
-		return fmt.Errorf("link %q leads to another device", short(target))
+		return fmt.Errorf("link %q leads to another device", plain.Short(target))
 	}
 	above := target[:strings.LastIndex(target, "/usb"+strconv.Itoa(d.Path.Bus())+"/")+1]
 	if functions := pci.InPath(above); len(functions) > 0 {
@@ -155,7 +156,7 @@ func readClass(fsys fs.FS, prefix string) (Class, error) {
 		}
 		n, err := strconv.ParseUint(s, 16, 8)
 		if err != nil {
-			return Class{}, fmt.Errorf("%s: %q is not a byte in hexadecimal", prefix+name, short(s))
+			return Class{}, fmt.Errorf("%s: %q is not a byte in hexadecimal", prefix+name, plain.Short(s))
 		}
 		code[i] = uint8(n)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -162,7 +163,7 @@ func readNames(fsys fs.FS) (list []PortPath, interfaces map[PortPath][]interface
 				interfaces[p] = append(interfaces[p], interfaceName{name, number})
 			}
 		} else if _, ok := rootHub(name); !ok {
-			errs = append(errs, opError("list USB devices", PortPath{}, fmt.Errorf("%q is the name of no device", short(name))))
+			errs = append(errs, opError("list USB devices", PortPath{}, fmt.Errorf("%q is the name of no device", plain.Short(name))))
 		}
 	}
 	for _, names := range interfaces {
