@@ -285,7 +285,7 @@ func (s *scrubber) uevent(dir, text string) string {
 			to = s.serial(plain)
 		case key == "PARTNAME":
 			to = "part" + s.hash(plain, 8)
-		case key == "INTERFACE":
+		case key == "INTERFACE" || key == "POWER_SUPPLY_NAME": // the name of dir
 			to = s.element(plain)
 		case named && bluetooth:
 			to = "name " + s.hash(plain, 8)

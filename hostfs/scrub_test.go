@@ -222,6 +222,7 @@ sys/devices/virtual/misc/uhid/0005:1.1/uevent:: HID_ID=0005:00001234:00005678
 sys/devices/virtual/misc/uhid/0005:1.1/uevent:: HID_NAME={Anna's} AirPods
 sys/class/power_supply/hid-{CC2604502JRJ}-battery -> ../../devices/hid1/power_supply/hid-{CC2604502JRJ}-battery
 sys/devices/hid1/power_supply/hid-{CC2604502JRJ}-battery/type: Battery
+sys/devices/hid1/power_supply/hid-{CC2604502JRJ}-battery/uevent: POWER_SUPPLY_NAME=hid-{CC2604502JRJ}-battery
 sys/bus/thunderbolt/devices/0-1 -> ../../../devices/tb/0-1
 sys/devices/tb/0-1/uevent: DEVTYPE=thunderbolt_xdomain
 sys/devices/tb/0-1/device_name: {annamac}
@@ -234,8 +235,10 @@ sys/devices/battery/BAT0/uevent:: POWER_SUPPLY_MODEL_NAME=5B10W13930
 sys/devices/battery/BAT0/uevent:: POWER_SUPPLY_SERIAL_NUMBER={BATT77123}
 sys/class/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03} -> ../../devices/hid2/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03}
 sys/devices/hid2/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03}/type: Battery
+sys/devices/hid2/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03}/uevent: POWER_SUPPLY_NAME=sony_controller_battery_{aa:bb:cc:01:02:03}
 sys/class/power_supply/steam-controller-{FXA9900112}-battery -> ../../devices/hid3/power_supply/steam-controller-{FXA9900112}-battery
 sys/devices/hid3/power_supply/steam-controller-{FXA9900112}-battery/type: Battery
+sys/devices/hid3/power_supply/steam-controller-{FXA9900112}-battery/uevent: POWER_SUPPLY_NAME=steam-controller-{FXA9900112}-battery
 sys/bus/thunderbolt/devices/0-0 -> ../../../devices/tb/0-0
 sys/devices/tb/0-0/unique_id: {d7030000-0080-7f08-2364-5d2a81dc1e0f}
 sys/devices/tb/0-0/nvm_version: 14.86
@@ -405,6 +408,15 @@ func TestCaptureLeaks(t *testing.T) {
 	}
 	if battery := field("sys/class/power_supply/BAT0/serial_number", 0); !strings.HasSuffix(field("sys/class/power_supply/BAT0/uevent", 2), "="+battery) {
 		t.Errorf("the battery %s has another serial number in uevent", battery)
+	}
+	supplies, err := c.ReadDir("sys/class/power_supply")
+	if err != nil || len(supplies) != 4 {
+		t.Errorf("%d power supplies, %v", len(supplies), err)
+	}
+	for _, supply := range supplies {
+		if got := field("sys/class/power_supply/"+supply.Name()+"/uevent", 0); got != "POWER_SUPPLY_NAME="+supply.Name() {
+			t.Errorf("%s says %s", supply.Name(), got)
+		}
 	}
 	if got := field("proc/net/route", 1) + field("proc/net/route", 3) + field("proc/net/route", 7); got != "00000000000300000000" {
 		t.Errorf("the default route became %s", got)
