@@ -288,6 +288,17 @@ sys/class/nvme/nvme9 -> ../../devices/nvme9
 sys/devices/nvme9/serial: {S64DNF0R999999Y}
 sys/devices/nvme9/subsysnqn: nqn.1994-11.com.samsung:nvme:980:{S64DNF0R999999Y}
 sys/devices/nvme9/hostnqn: nqn.2014-08.org.nvmexpress:uuid:{0f0f0f0f-1111-2222-3333-444455556666}
+sys/class/nvme/nvme8 -> ../../devices/virtual/nvme-fabrics/ctl/nvme8
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/address: traddr={192.168.77.78},trsvcid=4420,host_traddr={192.168.77.3},host_iface=enx{0a1b2c3d4e5f},src_addr={192.168.77.4}
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_TRTYPE=tcp
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_TRADDR={192.168.77.78}
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_TRSVCID=4420
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_HOST_TRADDR={192.168.77.3}
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_HOST_IFACE=none
+sys/class/nvme/nvme7 -> ../../devices/virtual/nvme-fabrics/ctl/nvme7
+sys/devices/virtual/nvme-fabrics/ctl/nvme7/address: traddr={nn-0x20000090fac7c706:pn-0x10000090fac7c706},host_traddr={nn-0x20000090fae0b5f5:pn-0x10000090fae0b5f5},{annasaddr}
+sys/class/nvme/nvme6 -> ../../devices/nvme6
+sys/devices/nvme6/address: 0000:06:00.0
 sys/class/dmi/id -> ../../devices/virtual/dmi/id
 sys/devices/virtual/dmi/id/chassis_asset_tag: {ASSET-0042}
 sys/devices/virtual/dmi/id/board_serial: {L1HF11223344}
@@ -408,6 +419,16 @@ func TestCaptureLeaks(t *testing.T) {
 	}
 	if battery := field("sys/class/power_supply/BAT0/serial_number", 0); !strings.HasSuffix(field("sys/class/power_supply/BAT0/uevent", 2), "="+battery) {
 		t.Errorf("the battery %s has another serial number in uevent", battery)
+	}
+	if got := field("sys/class/nvme/nvme6/address", 0); got != "0000:06:00.0" {
+		t.Errorf("the disk on PCI is at %s", got)
+	}
+	fabric, uevent := field("sys/class/nvme/nvme8/address", 0), field("sys/class/nvme/nvme8/uevent", 1)
+	if target, ok := strings.CutPrefix(uevent, "NVME_TRADDR="); !ok || !strings.HasPrefix(fabric, "traddr="+target+",trsvcid=4420,host_traddr=") || !strings.Contains(fabric, ",host_iface="+enx+",src_addr=") {
+		t.Errorf("the disk behind the network is at %s, in uevent %s", fabric, uevent)
+	}
+	if got := strings.Join([]string{field("sys/class/nvme/nvme8/uevent", 0), field("sys/class/nvme/nvme8/uevent", 2), field("sys/class/nvme/nvme8/uevent", 4)}, " "); got != "NVME_TRTYPE=tcp NVME_TRSVCID=4420 NVME_HOST_IFACE=none" {
+		t.Error(got)
 	}
 	supplies, err := c.ReadDir("sys/class/power_supply")
 	if err != nil || len(supplies) != 4 {
