@@ -169,7 +169,7 @@ func sameNames(t *testing.T, a, b *hostfs.Tree) {
 // leaks has, by the name of a file, what must not leave it; the planted text is in
 // braces. Link targets are given with ->.
 const leaks = `
-proc/cmdline: BOOT_IMAGE=/boot/vmlinuz root=LABEL={annasdisk} resume=/dev/mapper/{smith--nb--vg}-swap ip={192.0.2.7} cryptdevice=/dev/disk/by-id/{ata-SamsungXYZ}:x luks.name="{secret words}" systemd.hostname={smith-nb.example.org} intel_iommu=on vfio-pci.ids=10de:1234 pcie_aspm=off quiet -- --listen {192.0.2.11}:2024 {annasinit}
+proc/cmdline: BOOT_IMAGE=/boot/vmlinuz root=LABEL={annasdisk} resume=/dev/mapper/{smith--nb--vg}-swap ip={192.0.2.7} cryptdevice=/dev/disk/by-id/{ata-SamsungXYZ}:x luks.name="{secret words}" systemd.hostname={smith-nb.example.org} {smith-nb} {SMITH-NB.example.org} intel_iommu=on vfio-pci.ids=10de:1234 pcie_aspm=off quiet -- --listen {192.0.2.11}:2024 {annasinit}
 proc/sys/kernel/hostname: {smith-nb.example.org}
 proc/net/ipv6_route: ff0200000000000000000001ff{334455} 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000001 00000000 00000001 enx{0a1b2c3d4e5f}
 proc/net/route: enx{0a1b2c3d4e5f} 00000000 {0102A8C0} 0003 0 0 100 00000000 0 0 0
@@ -183,6 +183,11 @@ proc/self/mountinfo:: 34 28 0:45 / /run/user/{31337}/doc rw - fuse.portal portal
 proc/self/mountinfo:: 35 28 0:46 / /{annastop}/dir rw - ecryptfs /home/.ecryptfs/{annasmith}/.Private rw,ecryptfs_sig={c7ed5bc8a04c78d8}
 proc/self/mountinfo:: 36 28 8:1 / /boot rw - ext4 /dev/disk/by-id/{wwn-0x5000c500a1b2c3d4}-part1 rw
 proc/self/mountinfo:: 37 28 8:2 / /boot/efi rw - vfat /dev/disk/by-partuuid/{deadbeef-03} rw
+proc/self/mountinfo:: 38 28 0:47 / /var/lib/lxd/storage-pools/{janespool} rw - zfs {janespool} rw
+proc/self/mountinfo:: 39 28 254:0 /lib/incus/devices/{janesguest} /var/snap/lxd/common/lxd/{janesguest} rw - ext4 /dev/sda2 rw
+proc/self/mountinfo:: 40 28 0:48 /@/var/lib/machines/{janesguest} /var/lib/docker/volumes/{janesguest}/_data rw - btrfs /dev/sda3 rw
+proc/self/mountinfo:: 41 28 0:49 / /var/lib/postgresql rw - ext4 /dev/sda4 rw
+proc/self/mountinfo:: 42 28 0:50 / /var/lib/containers/{storage7}/overlay rw - overlay overlay rw
 proc/cpuinfo: Serial		: {100000003d1d1c36}
 proc/swaps: /home/{annasmith}/swapfile file 1 0 -2
 sys/class/net/enx{0a1b2c3d4e5f} -> ../../devices/virtual/net/enx{0a1b2c3d4e5f}
@@ -203,6 +208,8 @@ sys/devices/virtual/block/dm-1/dm/name: luks-{XK42-8819-07}
 sys/devices/virtual/block/dm-1/dm/uuid: CRYPT-PLAIN-luks-{XK42-8819-07}
 sys/class/block/loop0 -> ../../devices/virtual/block/loop0
 sys/devices/virtual/block/loop0/loop/backing_file: /home/{annasmith}/disk.img
+sys/class/block/loop1 -> ../../devices/virtual/block/loop1
+sys/devices/virtual/block/loop1/loop/backing_file: /var/lib/libvirt/images/{jane-doe.qcow2}
 sys/class/block/sda1 -> ../../devices/virtual/block/sda1
 sys/devices/virtual/block/sda1/uevent: PARTNAME={annaspart}
 sys/bus/usb/devices/1-4 -> ../../../devices/usb1/1-4
@@ -379,7 +386,7 @@ func TestCaptureLeaks(t *testing.T) {
 		}
 	}
 	for _, kept := range []string{"intel_iommu=on", "vfio-pci.ids=10de:1234", "pcie_aspm=off", "errors=remount-ro", "user_id=1000",
-		" /boot/efi ", "fuse.portal portal", "ip=...", "quiet -- ...\n", "username=...", "luks.name=...", "vers=3.1.1", "Stick SCRUBBED", "CRYPT-PLAIN-luks-SCRUBBED",
+		" /boot/efi ", " /var/lib/lxd/", " /lib/incus/", " /var/snap/lxd/common/", " /@/var/lib/machines/", " /var/lib/postgresql ", "/var/lib/libvirt/", "fuse.portal portal", "ip=...", "quiet -- ...\n", "username=...", "luks.name=...", "vers=3.1.1", "Stick SCRUBBED", "CRYPT-PLAIN-luks-SCRUBBED",
 		"5B10W13930", "14.86", "SD32G", "Samsung SSD 860\n", "MFG:HP;MDL:LaserJet;CMD:PCL,POSTSCRIPT;CLS:PRINTER;DES:LaserJet SCRUBBED",
 		"MODALIAS=wmi:9DBB5994-A997-11DA-B012-B622A1EF5492", "/9DBB5994-A997-11DA-B012-B622A1EF5492/serio7 --",
 		"/0000:00:16.0-b638ab7e-94e2-4ea2-a552-d1c54b627f04/serio8 --", "Headset SCRUBBED", "at usb-0000:00:14.0-9, full speed", "DELL U2720Q"} {
@@ -441,5 +448,45 @@ func TestCaptureLeaks(t *testing.T) {
 	}
 	if got := field("proc/net/route", 1) + field("proc/net/route", 3) + field("proc/net/route", 7); got != "00000000000300000000" {
 		t.Errorf("the default route became %s", got)
+	}
+}
+
+// TestHostArguments: an argument of the kernel that is the name of the host becomes
+// the host's new name, unless the kernel or a driver reads it.
+func TestHostArguments(t *testing.T) {
+	for _, tt := range []struct {
+		host, args string
+		kept       bool
+	}{
+		{"smith-nb", "smith-nb", false},
+		{"smith-nb", "SMITH-NB", false},
+		{"nomodeset", "nomodeset", true},
+		{"noapic", "noapic", true},
+		{"smith", "smith-nb", true}, // another word
+	} {
+		m := new(hostfs.Tree)
+		for name, text := range map[string]string{"proc/sys/kernel/hostname": tt.host, "proc/cmdline": "quiet " + tt.args + " ro"} {
+			if err := m.Put(name, []byte(text+"\n")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := hostfs.Capture(m, hostfs.CaptureOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		args, err := hostfs.ReadString(c, "proc/cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := hostfs.ReadString(c, "proc/sys/kernel/hostname")
+		if err != nil || want == tt.host {
+			t.Fatalf("host %q, %v", want, err)
+		}
+		if tt.kept {
+			want = tt.args
+		}
+		if args != "quiet "+want+" ro" {
+			t.Errorf("host %s, %s: %q", tt.host, tt.args, args)
+		}
 	}
 }
