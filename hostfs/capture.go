@@ -48,10 +48,13 @@ interface has which kind of route, names of interfaces and of volumes otherwise.
 
 // Capture copies from fsys what the reading commands and the simulated kernel need
 // of a machine: no more than [MaxSaved] bytes and [MaxEntries] entries, attributes
-// that neither wake nor wait for a function, device nodes and attributes that can
-// only be written as empty files. Unless opts.Raw is set, what names a person or
-// this one machine is replaced; see [CaptureOptions.Comment]. Option ROMs are never
-// taken.
+// that wake no function, device nodes and attributes that can only be written as
+// empty files. Unless opts.Raw is set, what names a person or this one machine is
+// replaced; see [CaptureOptions.Comment]. Option ROMs are never taken.
+//
+// It may block: for some attributes, as driver_override, sriov_numvfs and a USB
+// device's configuration, kernels take the device's lock, and whoever reads them
+// waits while a driver is bound to the device or taken off it, for ever if that hangs.
 //
 // Like a directory listing it gives what could be read, with an error joined from
 // an [*fs.PathError] for each name that could not be; who is not root may not read

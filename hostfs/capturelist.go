@@ -11,9 +11,11 @@ type captureRule struct {
 }
 
 // captureRules is what every reading command needs of a machine, and what a
-// simulated kernel needs to behave like it. Nothing in it wakes a function, waits
-// for one, or is a secret by its nature; config space, VPD and ROMs, which may do
-// so, are not in it. A battery is asked by the kernel for what it says of itself.
+// simulated kernel needs to behave like it. Nothing in it wakes a function or is a
+// secret by its nature; config space, VPD and ROMs, which may do or be so, are not in
+// it. A battery is asked by the kernel for what it says of itself. Some attributes, as
+// driver_override, sriov_numvfs and what a USB device says of its configuration, wait
+// in some kernels for the device's lock, which an unbind that hangs holds.
 var captureRules = []captureRule{
 	{"functions: what they are, where they sit, who drives them, how they reset",
 		"sys/bus/pci/devices/*", `uevent class vendor device subsystem_vendor subsystem_device revision modalias label index

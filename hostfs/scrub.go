@@ -251,6 +251,8 @@ func (s *scrubber) content(name string, data []byte) []byte {
 		return data
 	case isIdentity(name, data):
 		return whole(s.serial(v))
+	case base == "address" && strings.Contains(v, "="):
+		return whole(s.fabric(v))
 	case base == "uevent":
 		return []byte(s.uevent(dir, text))
 	case strings.HasSuffix(name, "/dm/name"):
@@ -283,9 +285,11 @@ func (s *scrubber) uevent(dir, text string) string {
 			to = ""
 		case patterns().serialKey.MatchString(key):
 			to = s.serial(plain)
+		case strings.HasPrefix(key, "NVME_") && key != "NVME_TRTYPE":
+			to = s.fabricField(strings.ToLower(strings.TrimPrefix(key, "NVME_")), plain)
 		case key == "PARTNAME":
 			to = "part" + s.hash(plain, 8)
-		case key == "INTERFACE":
+		case key == "INTERFACE" || key == "POWER_SUPPLY_NAME": // the name of dir
 			to = s.element(plain)
 		case named && bluetooth:
 			to = "name " + s.hash(plain, 8)

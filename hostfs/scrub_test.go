@@ -169,7 +169,7 @@ func sameNames(t *testing.T, a, b *hostfs.Tree) {
 // leaks has, by the name of a file, what must not leave it; the planted text is in
 // braces. Link targets are given with ->.
 const leaks = `
-proc/cmdline: BOOT_IMAGE=/boot/vmlinuz root=LABEL={annasdisk} resume=/dev/mapper/{smith--nb--vg}-swap ip={192.0.2.7} cryptdevice=/dev/disk/by-id/{ata-SamsungXYZ}:x luks.name="{secret words}" systemd.hostname={smith-nb.example.org} intel_iommu=on vfio-pci.ids=10de:1234 pcie_aspm=off quiet -- --listen {192.0.2.11}:2024 {annasinit}
+proc/cmdline: BOOT_IMAGE=/boot/vmlinuz root=LABEL={annasdisk} resume=/dev/mapper/{smith--nb--vg}-swap ip={192.0.2.7} cryptdevice=/dev/disk/by-id/{ata-SamsungXYZ}:x luks.name="{secret words}" systemd.hostname={smith-nb.example.org} {smith-nb} {SMITH-NB.example.org} intel_iommu=on vfio-pci.ids=10de:1234 pcie_aspm=off quiet -- --listen {192.0.2.11}:2024 {annasinit}
 proc/sys/kernel/hostname: {smith-nb.example.org}
 proc/net/ipv6_route: ff0200000000000000000001ff{334455} 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000001 00000000 00000001 enx{0a1b2c3d4e5f}
 proc/net/route: enx{0a1b2c3d4e5f} 00000000 {0102A8C0} 0003 0 0 100 00000000 0 0 0
@@ -183,6 +183,11 @@ proc/self/mountinfo:: 34 28 0:45 / /run/user/{31337}/doc rw - fuse.portal portal
 proc/self/mountinfo:: 35 28 0:46 / /{annastop}/dir rw - ecryptfs /home/.ecryptfs/{annasmith}/.Private rw,ecryptfs_sig={c7ed5bc8a04c78d8}
 proc/self/mountinfo:: 36 28 8:1 / /boot rw - ext4 /dev/disk/by-id/{wwn-0x5000c500a1b2c3d4}-part1 rw
 proc/self/mountinfo:: 37 28 8:2 / /boot/efi rw - vfat /dev/disk/by-partuuid/{deadbeef-03} rw
+proc/self/mountinfo:: 38 28 0:47 / /var/lib/lxd/storage-pools/{janespool} rw - zfs {janespool} rw
+proc/self/mountinfo:: 39 28 254:0 /lib/incus/devices/{janesguest} /var/snap/lxd/common/lxd/{janesguest} rw - ext4 /dev/sda2 rw
+proc/self/mountinfo:: 40 28 0:48 /@/var/lib/machines/{janesguest} /var/lib/docker/volumes/{janesguest}/_data rw - btrfs /dev/sda3 rw
+proc/self/mountinfo:: 41 28 0:49 / /var/lib/postgresql rw - ext4 /dev/sda4 rw
+proc/self/mountinfo:: 42 28 0:50 / /var/lib/containers/{storage7}/overlay rw - overlay overlay rw
 proc/cpuinfo: Serial		: {100000003d1d1c36}
 proc/swaps: /home/{annasmith}/swapfile file 1 0 -2
 sys/class/net/enx{0a1b2c3d4e5f} -> ../../devices/virtual/net/enx{0a1b2c3d4e5f}
@@ -203,6 +208,8 @@ sys/devices/virtual/block/dm-1/dm/name: luks-{XK42-8819-07}
 sys/devices/virtual/block/dm-1/dm/uuid: CRYPT-PLAIN-luks-{XK42-8819-07}
 sys/class/block/loop0 -> ../../devices/virtual/block/loop0
 sys/devices/virtual/block/loop0/loop/backing_file: /home/{annasmith}/disk.img
+sys/class/block/loop1 -> ../../devices/virtual/block/loop1
+sys/devices/virtual/block/loop1/loop/backing_file: /var/lib/libvirt/images/{jane-doe.qcow2}
 sys/class/block/sda1 -> ../../devices/virtual/block/sda1
 sys/devices/virtual/block/sda1/uevent: PARTNAME={annaspart}
 sys/bus/usb/devices/1-4 -> ../../../devices/usb1/1-4
@@ -222,6 +229,7 @@ sys/devices/virtual/misc/uhid/0005:1.1/uevent:: HID_ID=0005:00001234:00005678
 sys/devices/virtual/misc/uhid/0005:1.1/uevent:: HID_NAME={Anna's} AirPods
 sys/class/power_supply/hid-{CC2604502JRJ}-battery -> ../../devices/hid1/power_supply/hid-{CC2604502JRJ}-battery
 sys/devices/hid1/power_supply/hid-{CC2604502JRJ}-battery/type: Battery
+sys/devices/hid1/power_supply/hid-{CC2604502JRJ}-battery/uevent: POWER_SUPPLY_NAME=hid-{CC2604502JRJ}-battery
 sys/bus/thunderbolt/devices/0-1 -> ../../../devices/tb/0-1
 sys/devices/tb/0-1/uevent: DEVTYPE=thunderbolt_xdomain
 sys/devices/tb/0-1/device_name: {annamac}
@@ -234,8 +242,10 @@ sys/devices/battery/BAT0/uevent:: POWER_SUPPLY_MODEL_NAME=5B10W13930
 sys/devices/battery/BAT0/uevent:: POWER_SUPPLY_SERIAL_NUMBER={BATT77123}
 sys/class/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03} -> ../../devices/hid2/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03}
 sys/devices/hid2/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03}/type: Battery
+sys/devices/hid2/power_supply/sony_controller_battery_{aa:bb:cc:01:02:03}/uevent: POWER_SUPPLY_NAME=sony_controller_battery_{aa:bb:cc:01:02:03}
 sys/class/power_supply/steam-controller-{FXA9900112}-battery -> ../../devices/hid3/power_supply/steam-controller-{FXA9900112}-battery
 sys/devices/hid3/power_supply/steam-controller-{FXA9900112}-battery/type: Battery
+sys/devices/hid3/power_supply/steam-controller-{FXA9900112}-battery/uevent: POWER_SUPPLY_NAME=steam-controller-{FXA9900112}-battery
 sys/bus/thunderbolt/devices/0-0 -> ../../../devices/tb/0-0
 sys/devices/tb/0-0/unique_id: {d7030000-0080-7f08-2364-5d2a81dc1e0f}
 sys/devices/tb/0-0/nvm_version: 14.86
@@ -285,6 +295,17 @@ sys/class/nvme/nvme9 -> ../../devices/nvme9
 sys/devices/nvme9/serial: {S64DNF0R999999Y}
 sys/devices/nvme9/subsysnqn: nqn.1994-11.com.samsung:nvme:980:{S64DNF0R999999Y}
 sys/devices/nvme9/hostnqn: nqn.2014-08.org.nvmexpress:uuid:{0f0f0f0f-1111-2222-3333-444455556666}
+sys/class/nvme/nvme8 -> ../../devices/virtual/nvme-fabrics/ctl/nvme8
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/address: traddr={192.168.77.78},trsvcid=4420,host_traddr={192.168.77.3},host_iface=enx{0a1b2c3d4e5f},src_addr={192.168.77.4}
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_TRTYPE=tcp
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_TRADDR={192.168.77.78}
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_TRSVCID=4420
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_HOST_TRADDR={192.168.77.3}
+sys/devices/virtual/nvme-fabrics/ctl/nvme8/uevent:: NVME_HOST_IFACE=none
+sys/class/nvme/nvme7 -> ../../devices/virtual/nvme-fabrics/ctl/nvme7
+sys/devices/virtual/nvme-fabrics/ctl/nvme7/address: traddr={nn-0x20000090fac7c706:pn-0x10000090fac7c706},host_traddr={nn-0x20000090fae0b5f5:pn-0x10000090fae0b5f5},{annasaddr}
+sys/class/nvme/nvme6 -> ../../devices/nvme6
+sys/devices/nvme6/address: 0000:06:00.0
 sys/class/dmi/id -> ../../devices/virtual/dmi/id
 sys/devices/virtual/dmi/id/chassis_asset_tag: {ASSET-0042}
 sys/devices/virtual/dmi/id/board_serial: {L1HF11223344}
@@ -365,7 +386,7 @@ func TestCaptureLeaks(t *testing.T) {
 		}
 	}
 	for _, kept := range []string{"intel_iommu=on", "vfio-pci.ids=10de:1234", "pcie_aspm=off", "errors=remount-ro", "user_id=1000",
-		" /boot/efi ", "fuse.portal portal", "ip=...", "quiet -- ...\n", "username=...", "luks.name=...", "vers=3.1.1", "Stick SCRUBBED", "CRYPT-PLAIN-luks-SCRUBBED",
+		" /boot/efi ", " /var/lib/lxd/", " /lib/incus/", " /var/snap/lxd/common/", " /@/var/lib/machines/", " /var/lib/postgresql ", "/var/lib/libvirt/", "fuse.portal portal", "ip=...", "quiet -- ...\n", "username=...", "luks.name=...", "vers=3.1.1", "Stick SCRUBBED", "CRYPT-PLAIN-luks-SCRUBBED",
 		"5B10W13930", "14.86", "SD32G", "Samsung SSD 860\n", "MFG:HP;MDL:LaserJet;CMD:PCL,POSTSCRIPT;CLS:PRINTER;DES:LaserJet SCRUBBED",
 		"MODALIAS=wmi:9DBB5994-A997-11DA-B012-B622A1EF5492", "/9DBB5994-A997-11DA-B012-B622A1EF5492/serio7 --",
 		"/0000:00:16.0-b638ab7e-94e2-4ea2-a552-d1c54b627f04/serio8 --", "Headset SCRUBBED", "at usb-0000:00:14.0-9, full speed", "DELL U2720Q"} {
@@ -406,7 +427,66 @@ func TestCaptureLeaks(t *testing.T) {
 	if battery := field("sys/class/power_supply/BAT0/serial_number", 0); !strings.HasSuffix(field("sys/class/power_supply/BAT0/uevent", 2), "="+battery) {
 		t.Errorf("the battery %s has another serial number in uevent", battery)
 	}
+	if got := field("sys/class/nvme/nvme6/address", 0); got != "0000:06:00.0" {
+		t.Errorf("the disk on PCI is at %s", got)
+	}
+	fabric, uevent := field("sys/class/nvme/nvme8/address", 0), field("sys/class/nvme/nvme8/uevent", 1)
+	if target, ok := strings.CutPrefix(uevent, "NVME_TRADDR="); !ok || !strings.HasPrefix(fabric, "traddr="+target+",trsvcid=4420,host_traddr=") || !strings.Contains(fabric, ",host_iface="+enx+",src_addr=") {
+		t.Errorf("the disk behind the network is at %s, in uevent %s", fabric, uevent)
+	}
+	if got := strings.Join([]string{field("sys/class/nvme/nvme8/uevent", 0), field("sys/class/nvme/nvme8/uevent", 2), field("sys/class/nvme/nvme8/uevent", 4)}, " "); got != "NVME_TRTYPE=tcp NVME_TRSVCID=4420 NVME_HOST_IFACE=none" {
+		t.Error(got)
+	}
+	supplies, err := c.ReadDir("sys/class/power_supply")
+	if err != nil || len(supplies) != 4 {
+		t.Errorf("%d power supplies, %v", len(supplies), err)
+	}
+	for _, supply := range supplies {
+		if got := field("sys/class/power_supply/"+supply.Name()+"/uevent", 0); got != "POWER_SUPPLY_NAME="+supply.Name() {
+			t.Errorf("%s says %s", supply.Name(), got)
+		}
+	}
 	if got := field("proc/net/route", 1) + field("proc/net/route", 3) + field("proc/net/route", 7); got != "00000000000300000000" {
 		t.Errorf("the default route became %s", got)
+	}
+}
+
+// TestHostArguments: an argument of the kernel that is the name of the host becomes
+// the host's new name, unless the kernel or a driver reads it.
+func TestHostArguments(t *testing.T) {
+	for _, tt := range []struct {
+		host, args string
+		kept       bool
+	}{
+		{"smith-nb", "smith-nb", false},
+		{"smith-nb", "SMITH-NB", false},
+		{"nomodeset", "nomodeset", true},
+		{"noapic", "noapic", true},
+		{"smith", "smith-nb", true}, // another word
+	} {
+		m := new(hostfs.Tree)
+		for name, text := range map[string]string{"proc/sys/kernel/hostname": tt.host, "proc/cmdline": "quiet " + tt.args + " ro"} {
+			if err := m.Put(name, []byte(text+"\n")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := hostfs.Capture(m, hostfs.CaptureOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		args, err := hostfs.ReadString(c, "proc/cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := hostfs.ReadString(c, "proc/sys/kernel/hostname")
+		if err != nil || want == tt.host {
+			t.Fatalf("host %q, %v", want, err)
+		}
+		if tt.kept {
+			want = tt.args
+		}
+		if args != "quiet "+want+" ro" {
+			t.Errorf("host %s, %s: %q", tt.host, tt.args, args)
+		}
 	}
 }

@@ -152,6 +152,7 @@ func TestScrubbedDisplayID(t *testing.T) {
 		{"serial number in words", 0x12, block(0x0a, []byte("SECRET123")), "SECRET123", "\x0a\x00\x09"},
 		{"text", 0x12, block(0x0b, []byte("SECRET123")), "SECRET123", ""},
 		{"container", 0x20, block(0x29, []byte("SECRET1234567890")), "SECRET", ""},
+		{"a vendor's in blocks of CTA-861", 0x20, block(0x81, []byte("\x69\x5c\x12\xcaSECRET\x23\x09\x7f\x07")), "SECRET", "\x69\x5c\x12\xca\x00\x00\x00\x00\x00\x00\x23\x09\x7f\x07"},
 		{"the maker's", 0x20, block(0x7e, []byte("\x00\x10\xfaSECRET")), "SECRET", ""},
 		{"VESA's", 0x20, block(0x7e, []byte("\x3a\x02\x92KEPT")), "", "KEPT"},
 		{"another version", 0x40, block(0x00, []byte("SECRET123")), "SECRET123", ""},
@@ -188,6 +189,83 @@ func TestScrubbedDisplayID(t *testing.T) {
 	copy(beyond[200:], "SECRET")
 	if out := scrubbed(t, edidFile, beyond); bytes.Contains(out, []byte("SECRET")) {
 		t.Error("what follows a section is there still")
+	}
+}
+
+// extension returns an EDID with one extension of CTA-861 with that revision whose
+// descriptors begin at first.
+func extension(revision, first byte, blocks string) []byte {
+	edid := make([]byte, 256)
+	copy(edid, "\x00\xff\xff\xff\xff\xff\xff\x00\x4c\x2d\x34\x12\x00\x00\x00\x00\x01\x20\x01\x04")
+	edid[126] = 1
+	b := edid[128:]
+	copy(b, []byte{0x02, revision, first, 0xf1})
+	copy(b[4:], blocks)
+	for _, part := range [][]byte{b, edid[:128]} {
+		sum := byte(0)
+		for _, c := range part {
+			sum += c
+		}
+		part[len(part)-1] -= sum
+	}
+	return edid
+}
+
+func TestScrubbedCTA(t *testing.T) {
+	const (
+		container = "0123456789ABCDEF" // of 16 bytes
+		microsoft = "\x5c\x12\xca"
+		hdmi      = "\x67\x03\x0c\x00\x10\x00\x00\x3c"
+		forum     = "\x67\xd8\x5d\xc4\x01\x78\x88\x60"
+		modes     = "\x42\x90\x04"
+	)
+	for _, tt := range []struct {
+		name       string
+		revision   byte
+		first      int // zero is after the blocks
+		blocks     string
+		lost, kept string
+	}{
+		{"container id of Microsoft", 3, 0, modes + "\x75" + microsoft + "\x03\x41" + container + hdmi, container, modes + "\x75" + microsoft + strings.Repeat("\x00", 18) + hdmi},
+		{"HDMI", 3, 0, hdmi + forum + "\xe3\x06\x0d\x01", "", hdmi + forum + "\xe3\x06\x0d\x01"},
+		{"vendor's video", 3, 0, "\xeb\x01\x46\xd0\x00SECRET1" + modes, "SECRET", "\xeb\x01\x46\xd0\x00" + strings.Repeat("\x00", 7) + modes},
+		{"vendor's audio", 3, 0, "\xea\x11\x46\xd0\x00SECRET" + modes, "SECRET", "\xea\x11\x46\xd0\x00" + strings.Repeat("\x00", 6) + modes},
+		{"colours are no vendor's", 3, 0, "\xe3\x05\xc0\x01", "", "\xe3\x05\xc0\x01"},
+		{"a vendor's block cut off", 3, 4 + 10, modes + "\x7f" + microsoft + "SEC", "SEC", modes + "\x7f" + microsoft},
+		{"a block without vendor", 3, 0, "\x62\x5c\x12\xe1\x01\xe0\x60" + modes, "", "\x62\x5c\x12\xe1\x01\xe0\x60" + modes},
+		{"revision without data blocks", 1, 20, "\x75" + microsoft + container, container, ""},
+		{"nothing said to be there", 3, 128, "\x75" + microsoft + container, container, ""},
+		{"nothing after the head", 3, 1, "\x75" + microsoft + container, container, ""},
+		{"beyond the end", 3, 200, "\x75" + microsoft + container, container, ""},
+	} {
+		first := tt.first
+		switch first {
+		case 0:
+			first = 4 + len(tt.blocks)
+		case 128:
+			first = 0
+		}
+		in := extension(tt.revision, byte(first), tt.blocks)
+		out := scrubbed(t, edidFile, in)
+		if len(out) != len(in) || tt.lost != "" && bytes.Contains(out, []byte(tt.lost)) {
+			t.Errorf("%s: something is left: %q", tt.name, out[128:])
+		}
+		if !bytes.HasPrefix(out[132:], []byte(tt.kept)) || !bytes.Equal(out[128:132], in[128:132]) {
+			t.Errorf("%s: something was lost: %q", tt.name, out[128:])
+		}
+		was, err := gpu.ParseEDID(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is, err := gpu.ParseEDID(out)
+		if err != nil || !is.Blocks[0].Checksum || !is.Blocks[1].Checksum {
+			t.Errorf("%s: %v, %+v", tt.name, err, is.Blocks)
+		}
+		if tt.first == 0 {
+			if diff := cmp.Diff(withoutSerials(was), withoutSerials(is)); diff != "" {
+				t.Errorf("%s: -before +after\n%s", tt.name, diff)
+			}
+		}
 	}
 }
 

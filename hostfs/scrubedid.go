@@ -9,9 +9,9 @@ import (
 const edidBlock = 128
 
 // edid replaces the serial numbers of a monitor: the number in the base block, the
-// text in descriptors of type 0xff, and what a DisplayID section says. Other
-// extension blocks that may hold more are emptied, bytes after the last whole block
-// dropped. The checksums fit again.
+// text in descriptors of type 0xff, and what a DisplayID section says. What vendors
+// say in their own data blocks and other extension blocks that may hold more is
+// emptied, bytes after the last whole block dropped. The checksums fit again.
 func (s *scrubber) edid(data []byte) []byte {
 	const descriptor = 18
 	out := slices.Clone(data[:len(data)/edidBlock*edidBlock])
@@ -23,9 +23,7 @@ func (s *scrubber) edid(data []byte) []byte {
 			first = 54
 			s.number(b[12:16])
 		case b[0] == 0x02: // CTA-861
-			if first = int(b[2]); first < 4 {
-				first = edidBlock
-			}
+			first = cta(b)
 		case b[0] == 0x70:
 			s.displayID(b)
 		case b[0] == 0xf0: // a list of the other blocks
@@ -41,6 +39,48 @@ func (s *scrubber) edid(data []byte) []byte {
 		fit(b)
 	}
 	return out
+}
+
+// cta empties what vendors say in a CTA-861 extension (section 7) and returns where
+// its descriptors begin. An extension that says this of no place in it, or none of
+// data blocks, is emptied where they would be.
+func cta(b []byte) int {
+	const head = 4
+	first := int(b[2])
+	switch {
+	case first < head || first >= edidBlock:
+		clear(b[head : edidBlock-1])
+		return edidBlock
+	case b[1] < 3:
+		clear(b[head:first])
+	default:
+		vendorBlocks(b[head:first])
+	}
+	return first
+}
+
+// vendorBlocks empties the data blocks of CTA-861 that vendors define but for whose
+// they are. Microsoft's holds a container id, a UUID that each screen has for itself;
+// those of HDMI say what the link can do.
+func vendorBlocks(b []byte) {
+	const (
+		vendor, extended         = 3, 7       // tags
+		vendorVideo, vendorAudio = 0x01, 0x11 // extended tags
+		oui                      = 3          // bytes of it
+		hdmi, forum              = "\x03\x0c\x00", "\xd8\x5d\xc4"
+	)
+	for len(b) > 0 {
+		tag, size := b[0]>>5, min(int(b[0]&31), len(b)-1)
+		data := b[1 : 1+size]
+		b = b[1+size:]
+		switch {
+		case tag == extended && size > 0 && (data[0] == vendorVideo || data[0] == vendorAudio):
+			data = data[1:]
+		case tag != vendor, bytes.HasPrefix(data, []byte(hdmi)), bytes.HasPrefix(data, []byte(forum)):
+			continue
+		}
+		clear(data[min(oui, len(data)):])
+	}
 }
 
 // fit makes the last byte of b one with which all add up to zero.
@@ -102,6 +142,8 @@ func (s *scrubber) displayID(b []byte) {
 			tag == 0x29 && version == 2, // container id
 			(tag == 0x7e || tag == 0x7f) && !bytes.HasPrefix(data, []byte(vesa)):
 			clear(data)
+		case tag == 0x81: // data blocks of CTA-861
+			vendorBlocks(data)
 		}
 		rest = rest[head+size:]
 	}

@@ -195,6 +195,22 @@ var systemDirs = map[string]bool{
 	"home": false, "root": false, "tmp": false, "mnt": false, "media": false, "srv": false, "net": false, "@home": false, "Users": false, "export": false,
 }
 
+// Directories in /var/lib in which programs keep guests and containers, and images and
+// pools of disks for them, by the names that people gave.
+var guestDirs = map[string]bool{
+	"libvirt": true, "lxc": true, "lxd": true, "incus": true, "machines": true, "docker": true, "containers": true,
+	"kubelet": true, "indy": true,
+}
+
+// keepsGuests says whether the last of elems is such a directory. Where /var is a file
+// system or a subvolume of its own, paths in it begin with /lib, as in /@/var/lib;
+// what a program from a snap keeps is in /var/snap/NAME/common.
+func keepsGuests(elems []string) bool {
+	n := len(elems) - 1
+	return n >= 2 && elems[n-1] == "lib" && guestDirs[elems[n]] ||
+		n >= 3 && elems[n-2] == "snap" && elems[n] == "common"
+}
+
 // path gives what stands for a path: what is below directories that people fill is
 // replaced element by element, as are first elements that are not known.
 func (s *scrubber) path(v string) string {
@@ -214,6 +230,8 @@ func (s *scrubber) path(v string) string {
 		case i == 1 && !known:
 			hide = true
 			elems[i] = s.hash(elem, 8)
+		case keepsGuests(elems[:i+1]):
+			hide = true
 		default:
 			elems[i] = s.hostName(s.forms(s.withoutWords(elem, s.words)))
 		}
@@ -255,9 +273,12 @@ func (s *scrubber) cmdline(text string) string {
 		key, v, ok := strings.Cut(strings.Trim(arg, `"`), "=")
 		plain := strings.ReplaceAll(key, "-", "_")
 		v = strings.Trim(v, `"`)
-		switch keeps := func(prefix string) bool { return strings.HasPrefix(plain, prefix) }; {
-		case !ok:
+		kept := keptArgs[key] || slices.ContainsFunc(keptPrefixes, func(prefix string) bool { return strings.HasPrefix(plain, prefix) })
+		switch {
+		case !ok && kept:
 			args[i] = s.forms(key)
+		case !ok:
+			args[i] = s.hostName(s.forms(key))
 		case isHostArg(key):
 			args[i] = key + "=" + s.host(v)
 		case key == "root" || key == "resume":
@@ -267,7 +288,7 @@ func (s *scrubber) cmdline(text string) string {
 				v = path.Base(v)
 			}
 			args[i] = key + "=" + s.forms(v)
-		case keptArgs[key] || slices.ContainsFunc(keptPrefixes, keeps):
+		case kept:
 			args[i] = s.forms(arg)
 		default:
 			args[i] = s.forms(key) + "=" + dropped

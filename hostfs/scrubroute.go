@@ -74,3 +74,29 @@ func (s *scrubber) ipv6(a string) string {
 	}
 	return "fd" + s.hash(a, 30)
 }
+
+// fabric gives what stands for the address of an NVMe controller that is behind a
+// network, fields KEY=VALUE. That of one on PCI is a function's and has no fields.
+func (s *scrubber) fabric(v string) string {
+	fields := strings.Split(v, ",")
+	for i, f := range fields {
+		if key, value, ok := strings.Cut(f, "="); ok {
+			fields[i] = key + "=" + s.fabricField(key, value)
+		} else {
+			fields[i] = dropped
+		}
+	}
+	return strings.Join(fields, ",")
+}
+
+// fabricField keeps which port is used and, as elsewhere, which interface. The others
+// are addresses: traddr, host_traddr and src_addr, of whatever network.
+func (s *scrubber) fabricField(key, value string) string {
+	switch {
+	case value == "", value == "none", key == "trsvcid":
+		return value
+	case key == "host_iface":
+		return s.element(value)
+	}
+	return s.hash(value, 12)
+}

@@ -76,6 +76,8 @@ func (b *builder) putSpecial(d *device, dir string) {
 		if d.get("DEVTYPE") == "usb_device" {
 			b.putUSBTexts(d, dir)
 		}
+	case "net":
+		b.putKnown(dir+"/address", addressIn(d.get("ID_NET_NAME_MAC")))
 	case "dmi":
 		if path.Base(dir) == "id" {
 			b.putDMI(parseDMIAlias(d.get("MODALIAS")))
@@ -94,8 +96,27 @@ func (b *builder) putPCI(d *device, dir string) {
 	b.putIDs(dir, i)
 }
 
+// addressIn returns the address of a network interface in the name that udev made of
+// it, as enx0a1b2c3d4e5f; empty if there is none. It makes none of a changed address
+// and that of InfiniBand is longer.
+func addressIn(name string) string {
+	if len(name) != len("enx")+12 || name[2] != 'x' || strings.HasPrefix(name, "ib") {
+		return ""
+	}
+	digits := strings.ToLower(name[len("enx"):])
+	if !isDigits(digits) {
+		return ""
+	}
+	var pairs []string
+	for ; digits != ""; digits = digits[2:] {
+		pairs = append(pairs, digits[:2])
+	}
+	return strings.Join(pairs, ":")
+}
+
 // putUSBTexts writes what a device calls itself. Without a text of the device udev
-// puts the id there.
+// puts the id there. Of the serial number it has only its own form, with _ for blanks
+// and signs that are in no name; ID_SERIAL has the names before it.
 func (b *builder) putUSBTexts(d *device, dir string) {
 	for _, t := range []struct{ attribute, property, id string }{
 		{"manufacturer", "ID_VENDOR_ENC", "ID_VENDOR_ID"},
@@ -105,6 +126,7 @@ func (b *builder) putUSBTexts(d *device, dir string) {
 			b.putKnown(dir+"/"+t.attribute, clean(unescape(s)))
 		}
 	}
+	b.putKnown(dir+"/serial", clean(d.get("ID_SERIAL_SHORT")))
 }
 
 // unescape undoes udev's \x20.

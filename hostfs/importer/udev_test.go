@@ -77,6 +77,47 @@ func TestUdev(t *testing.T) {
 	}
 }
 
+// TestUdevIdentities: of serial numbers and addresses the database has what udev made
+// of them for names.
+func TestUdevIdentities(t *testing.T) {
+	const hub = "/devices/pci0000:00/0000:00:14.0/usb1"
+	usb := func(name, kind, properties string) string {
+		return "P: " + hub + "/" + name + "\nE: SUBSYSTEM=usb\nE: DEVTYPE=" + kind + "\n" + properties + "\n\n"
+	}
+	net := func(name, properties string) string {
+		return "P: /devices/virtual/net/" + name + "\nE: SUBSYSTEM=net\nE: INTERFACE=" + name + "\n" + properties + "\n\n"
+	}
+	tree := parse(t, usb("1-1", "usb_device", "E: ID_SERIAL=Chicony_Camera_200901010001\nE: ID_SERIAL_SHORT=200901010001")+
+		usb("1-1/1-1:1.0", "usb_interface", "E: ID_SERIAL_SHORT=200901010001")+
+		usb("1-2", "usb_device", "E: ID_SERIAL=0a5c_217f")+
+		net("wlan0", "E: ID_NET_NAME_MAC=wlx3413e8467b68")+
+		net("eth0", "E: ID_NET_NAME_MAC=enxA44CC853D5E2")+
+		net("eth1", "E: ID_NET_NAME_PATH=enp0s31f6")+
+		net("eth2", "E: ID_NET_NAME_MAC=enxa44cc853d5")+
+		net("eth3", "E: ID_NET_NAME_MAC=enxa44cc853d5zz")+
+		net("eth4", "E: ID_NET_NAME_MAC=eth4a44cc853d5e")+
+		net("ib0", "E: ID_NET_NAME_MAC=ibx80000a8afe80"), importer.Udev)
+	for name, want := range map[string]string{
+		"sys/bus/usb/devices/1-1/serial":     "200901010001",
+		"sys/bus/usb/devices/1-1:1.0/serial": "",
+		"sys/bus/usb/devices/1-2/serial":     "",
+		"sys/class/net/wlan0/address":        "34:13:e8:46:7b:68",
+		"sys/class/net/eth0/address":         "a4:4c:c8:53:d5:e2",
+		"sys/class/net/eth1/address":         "",
+		"sys/class/net/eth2/address":         "",
+		"sys/class/net/eth3/address":         "",
+		"sys/class/net/eth4/address":         "",
+		"sys/class/net/ib0/address":          "",
+	} {
+		if got := text(tree, name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+		if _, err := fs.Lstat(tree, name); want == "" && err == nil {
+			t.Errorf("%s is there", name)
+		}
+	}
+}
+
 // A bus and a class may have one name, and devices of one name in both.
 func TestUdevBothNames(t *testing.T) {
 	tree := parse(t, "P: /devices/platform/x\nE: SUBSYSTEM=platform\n\nP: /devices/platform/x/gpiochip0\nE: SUBSYSTEM=gpio\n\n"+
