@@ -221,7 +221,7 @@ func (f *facterReport) putFunction(r *record, dir string) error {
 		f.builder.put(dir+"/revision", "0x"+revision)
 	}
 	if r.Detail.HeaderType.value == 1 || r.Detail.HeaderType.value == 2 {
-		f.builder.put(dir+"/secondary_bus_number", fmt.Sprint(r.Detail.SecondaryBus.value))
+		f.putBusBehind(dir, r.Detail.SecondaryBus)
 	}
 	f.putKnown(dir+"/label", clean(r.Label))
 	if r.Group.known {
@@ -233,6 +233,17 @@ func (f *facterReport) putFunction(r *record, dir string) error {
 		f.members = append(f.members, link{group + "/devices/" + path.Base(dir), dir})
 	}
 	return f.bind("pci", dir, r.driver())
+}
+
+// putBusBehind marks a bridge. Without a number the attribute is empty: that it is there
+// makes the function a bridge, and zero would be a bus.
+func (f *facterReport) putBusBehind(dir string, bus number) {
+	const attribute = "/secondary_bus_number"
+	if bus.known {
+		f.builder.put(dir+attribute, fmt.Sprint(bus.value))
+	} else {
+		f.file(dir+attribute, "")
+	}
 }
 
 func orZero(digits string) string {
