@@ -81,73 +81,107 @@ func readSaved(r io.Reader, report func([]byte) (*Tree, error)) (*Tree, error) {
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	packed := ""
+	if err := refuse(head); err != nil {
+		return nil, err
+	}
+	if u, err := unpack(br, head); err != nil {
+		return nil, err
+	} else if u != nil {
+		defer u.close()
+		return u.readTar()
+	}
+	if isTar(head) {
+		t, err := ReadTar(br)
+		if err != nil {
+			return nil, err
+		}
+		return t, nil
+	}
+	if bytes.IndexByte(head, 0) >= 0 {
+		return nil, errors.New("is neither text nor a tar archive; " + wanted)
+	}
+	return readText(br, report)
+}
+
+// refuse says of what begins with head that it is no saved machine, if that is plain.
+func refuse(head []byte) error {
 	switch {
 	case len(head) == 0:
-		return nil, errors.New("the file is empty; " + wanted)
+		return errors.New("the file is empty; " + wanted)
+	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
+		return errors.New("packed with xz; unpack it, or pack it with zstd or gzip")
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+		return errors.New("is a zip archive; " + wanted)
+	case bytes.HasPrefix(head, []byte("\x7fELF")):
+		return errors.New("is a program; " + wanted)
+	}
+	return nil
+}
+
+// An unpacker reads what is packed in a file.
+type unpacker struct {
+	*bufio.Reader
+	packer string
+	close  func()
+}
+
+// unpack opens what br holds if head, its first bytes, says that it is packed; else
+// the unpacker is nil.
+func unpack(br *bufio.Reader, head []byte) (*unpacker, error) {
+	nothing := func() {}
+	switch {
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		packed = "gzip"
 		zr, err := gzip.NewReader(br)
 		if err != nil {
 			return nil, fmt.Errorf("gzip: %w; the archive is damaged, make it again", err)
 		}
-		br = bufio.NewReader(zr)
+		return &unpacker{bufio.NewReader(zr), "gzip", nothing}, nil
 	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
-		packed = "zstd"
 		// A window of 128 MiB is what zstd --ultra needs; the decoder holds no more.
 		zr, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderMaxMemory(maxStream))
 		if err != nil {
 			return nil, fmt.Errorf("zstd: %w", err)
 		}
-		defer zr.Close()
-		br = bufio.NewReader(zr)
+		return &unpacker{bufio.NewReader(zr), "zstd", zr.Close}, nil
 	case bytes.HasPrefix(head, []byte("BZh")):
-		packed = "bzip2"
-		br = bufio.NewReader(bzip2.NewReader(br))
-	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
-		return nil, errors.New("packed with xz; unpack it, or pack it with zstd or gzip")
-	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
-		return nil, errors.New("is a zip archive; " + wanted)
-	case bytes.HasPrefix(head, []byte("\x7fELF")):
-		return nil, errors.New("is a program; " + wanted)
+		return &unpacker{bufio.NewReader(bzip2.NewReader(br)), "bzip2", nothing}, nil
 	}
-	if packed != "" {
-		if head, err = br.Peek(512); err != nil && err != io.EOF {
-			return nil, unpackError(packed, err)
-		}
+	return nil, nil
+}
+
+// readTar reads the archive inside, which is all that may be packed.
+func (u *unpacker) readTar() (*Tree, error) {
+	head, err := u.Peek(512)
+	if err != nil && err != io.EOF {
+		return nil, unpackError(u.packer, err)
 	}
-	if isTar(head) {
-		t, err := ReadTar(br)
-		switch {
-		case err == nil:
-			return t, nil
-		case packed != "":
-			err = unpackError(packed, err)
-		}
-		return nil, err
+	if !isTar(head) {
+		return nil, fmt.Errorf("packed with %s, but not a tar archive inside; %s", u.packer, wanted)
 	}
-	if packed != "" {
-		return nil, fmt.Errorf("packed with %s, but not a tar archive inside; %s", packed, wanted)
+	t, err := ReadTar(u)
+	if err != nil {
+		return nil, unpackError(u.packer, err)
 	}
-	if bytes.IndexByte(head, 0) >= 0 {
-		return nil, errors.New("is neither text nor a tar archive; " + wanted)
-	}
-	data, err := io.ReadAll(io.LimitReader(br, maxStream+1))
+	return t, nil
+}
+
+// readText reads a txtar, and gives any other text to report unless that is nil.
+func readText(r io.Reader, report func([]byte) (*Tree, error)) (*Tree, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxStream+1))
 	if err != nil {
 		return nil, err
 	}
 	t, _, err := ParseTxtar(data)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case len(t.root.children) > 0:
+		return t, nil
+	case report != nil:
+		return report(data)
 	}
-	if len(t.root.children) == 0 {
-		if report != nil {
-			return report(data)
-		}
-		return nil, errors.New("is text without a line like \"-- sys/class/dmi/id/product_name --\"; " + wanted)
-	}
-	return t, nil
+	return nil, errors.New("is text without a line like \"-- sys/class/dmi/id/product_name --\"; " + wanted)
 }
 
 func unpackError(packed string, err error) error {

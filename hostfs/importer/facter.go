@@ -84,36 +84,12 @@ func (b *builder) facter(data []byte) {
 	err := r.object(func(key string) error {
 		line := r.next()
 		var err error
-		switch key {
-		case "version":
-			var v number
-			if err = r.Decode(&v); err == nil && v.value != 1 {
-				b.addf(line, "version %d of the report; expected 1", v.value)
-			}
-		case "hardware":
+		if key == "hardware" {
 			hardware = true
-			err = r.object(func(string) error {
-				err := r.array(func() error { return f.record(r) })
-				if errors.Is(err, errOther) {
-					return nil // such as bios, which is one and of no use here
-				}
-				return err
-			})
+			err = f.hardware(r)
 			whole = err == nil && b.err() == nil
-		case "smbios":
-			var s smbios
-			if err = r.Decode(&s); err == nil {
-				b.putSMBIOS(s)
-			}
-		case "uefi":
-			var u struct {
-				Size number `json:"platform_size"`
-			}
-			if err = r.Decode(&u); err == nil && (u.Size.value == 64 || u.Size.value == 32) {
-				b.put("sys/firmware/efi/fw_platform_size", fmt.Sprint(u.Size.value))
-			}
-		default:
-			err = r.skip()
+		} else {
+			err = f.other(r, key, line)
 		}
 		if err != nil && !fatal(err) {
 			b.addf(line, "%s: %w", quote(key), err)
@@ -129,13 +105,7 @@ func (b *builder) facter(data []byte) {
 	case !hardware:
 		b.addf(0, `no "hardware" in it; expected %s`, Accepted)
 	}
-	for _, r := range f.behind {
-		if _, ok := f.seen[r.SysfsID]; !ok {
-			if err := f.put(&r); err != nil {
-				b.add(r.line, err)
-			}
-		}
-	}
+	f.putBehind()
 	if !whole {
 		// A function that is missing may be in any group, or the only one in one.
 		b.groupsNotStated()
@@ -143,6 +113,63 @@ func (b *builder) facter(data []byte) {
 	}
 	b.mkdir("sys/kernel/iommu_groups") // and leave it empty when no function is in a group
 	b.links = append(b.links, f.members...)
+}
+
+// hardware reads the devices, lists of them by what they are.
+func (f *facterReport) hardware(r *reader) error {
+	return r.object(func(string) error {
+		err := r.array(func() error { return f.record(r) })
+		if errors.Is(err, errOther) {
+			return nil // such as bios, which is one and of no use here
+		}
+		return err
+	})
+}
+
+// other reads what the report says besides its devices, the value of key on that line.
+func (f *facterReport) other(r *reader, key string, line int) error {
+	switch key {
+	case "version":
+		var v number
+		if err := r.Decode(&v); err != nil {
+			return err
+		}
+		if v.value != 1 {
+			f.addf(line, "version %d of the report; expected 1", v.value)
+		}
+	case "smbios":
+		var s smbios
+		if err := r.Decode(&s); err != nil {
+			return err
+		}
+		f.putSMBIOS(s)
+	case "uefi":
+		var u struct {
+			Size number `json:"platform_size"`
+		}
+		if err := r.Decode(&u); err != nil {
+			return err
+		}
+		if u.Size.value == 64 || u.Size.value == 32 {
+			f.builder.put("sys/firmware/efi/fw_platform_size", fmt.Sprint(u.Size.value))
+		}
+	default:
+		return r.skip()
+	}
+	return nil
+}
+
+// putBehind places the interfaces that disks are behind, unless they have records of
+// their own.
+func (f *facterReport) putBehind() {
+	for _, r := range f.behind {
+		if _, ok := f.seen[r.SysfsID]; ok {
+			continue
+		}
+		if err := f.put(&r); err != nil {
+			f.add(r.line, err)
+		}
+	}
 }
 
 // record reads one device.
@@ -221,7 +248,7 @@ func (f *facterReport) putFunction(r *record, dir string) error {
 		f.builder.put(dir+"/revision", "0x"+revision)
 	}
 	if r.Detail.HeaderType.value == 1 || r.Detail.HeaderType.value == 2 {
-		f.builder.put(dir+"/secondary_bus_number", fmt.Sprint(r.Detail.SecondaryBus.value))
+		f.putBusBehind(dir, r.Detail.SecondaryBus)
 	}
 	f.putKnown(dir+"/label", clean(r.Label))
 	if r.Group.known {
@@ -233,6 +260,17 @@ func (f *facterReport) putFunction(r *record, dir string) error {
 		f.members = append(f.members, link{group + "/devices/" + path.Base(dir), dir})
 	}
 	return f.bind("pci", dir, r.driver())
+}
+
+// putBusBehind marks a bridge. Without a number the attribute is empty: that it is there
+// makes the function a bridge, and zero would be a bus.
+func (f *facterReport) putBusBehind(dir string, bus number) {
+	const attribute = "/secondary_bus_number"
+	if bus.known {
+		f.builder.put(dir+attribute, fmt.Sprint(bus.value))
+	} else {
+		f.file(dir+attribute, "")
+	}
 }
 
 func orZero(digits string) string {

@@ -1,6 +1,7 @@
 package importer_test
 
 import (
+	"errors"
 	"io/fs"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/project-independence/indy/hostfs/importer"
 	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
 )
 
 func TestFacter(t *testing.T) {
@@ -63,6 +65,31 @@ func TestFacter(t *testing.T) {
 	must(t, err)
 	if want := (laptop.Machine{Vendor: "Framework", Product: "Laptop", Version: "A6", Board: "Framework FRANMCCP06", BIOS: "INSYDE Corp. 03.04 05/24/2023"}); m.String() != want.String() || m.BIOS != want.BIOS || m.Board != want.Board || m.CPU != "" || m.Memory != 0 {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestFacterBridges: what is no number in the report is none in the tree.
+func TestFacterBridges(t *testing.T) {
+	for detail, want := range map[string]string{
+		`"header_type": 1, "secondary_bus": 33`:   "33\n",
+		`"header_type": 2, "secondary_bus": 0`:    "0\n",
+		`"header_type": 1`:                        "",
+		`"header_type": 1, "secondary_bus": null`: "",
+		`"header_type": 0, "secondary_bus": 33`:   "none",
+		`"secondary_bus": 33`:                     "none",
+	} {
+		report := `{"version": 1, "hardware": {"bridge": [{"sysfs_id": "/devices/pci0000:00/0000:00:1c.0",
+			"module_alias": "pci:v00008086d00009D10sv00000000sd00000000bc06sc80i00", "detail": {` + detail + `}}]}}`
+		tree := parse(t, report, importer.Facter)
+		data, err := tree.ReadFile("sys/bus/pci/devices/0000:00:1c.0/secondary_bus_number")
+		if got := string(data); want != "none" && (err != nil || got != want) || want == "none" && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %q, %v, want %q", detail, got, err, want)
+		}
+		all, err := pci.Functions(tree)
+		must(t, err)
+		if forwards := pci.Forwards(tree, all[0]); forwards != (want != "none") {
+			t.Errorf("%s: forwards is %v", detail, forwards)
+		}
 	}
 }
 

@@ -6,70 +6,84 @@ import (
 	"strings"
 )
 
-// lspci reads what lspci writes for people: a line for each function, with -v lines
-// that begin with white space, with -x lines of hexadecimal.
+// An lspciReader reads what lspci writes for people: a line for each function, with -v
+// lines that begin with white space, with -x lines of hexadecimal.
+type lspciReader struct {
+	*builder
+	all     []function
+	f       *function // the one being read
+	hexOver bool      // its dump has ended
+	verbose bool      // it has lines of -v
+	terse   int       // the first line without a programming interface
+}
+
 func (b *builder) lspci(data []byte) {
-	var all []function
-	var f *function
-	hexOver, terse := false, 0 // the dump of this function has ended; the first line without a programming interface
-	verbose := false
-	finish := func() {
-		if f == nil {
-			return
-		}
-		if f.config != nil && len(f.config) < configHeader {
-			b.addf(f.line, "%s: config space of %d bytes; expected %d, 256 or 4096", f.address, len(f.config), configHeader)
-			f.config = nil
-		}
-		f.fromConfig()
-		if f.ids.class != "" && f.config == nil && !verbose && terse == 0 {
-			terse = f.line
-		}
-		all = b.keep(all, f)
-		f = nil
-	}
+	r := &lspciReader{builder: b}
 	for n, line := range textLines(data) {
-		if b.bound != nil {
+		if b.bound != nil || !r.line(n, line) {
 			return
 		}
-		first, rest, _ := strings.Cut(line, " ")
-		a, isHeader := parseAddress(first)
-		switch {
-		case len(line) > maxLine:
-			b.addf(n, "%d bytes in one line, at most %d are allowed", len(line), maxLine)
-		case isHeader:
-			finish()
-			if !b.record() {
-				return
-			}
-			f = &function{line: n, address: a}
-			hexOver, verbose = false, false
-			f.parseHeader(rest)
-		case strings.TrimSpace(line) == "":
-			hexOver = f != nil && f.config != nil
-		case f == nil, isNoise(line): // somebody's words above, what lspci complains of
-		case line[0] == ' ' || line[0] == '\t':
-			detail := strings.TrimSpace(line)
-			// -k writes details, too, but only -v the programming interface.
-			verbose = verbose || strings.HasPrefix(detail, "Flags:") || strings.HasPrefix(detail, "Control:")
-			if err := f.parseDetail(detail); err != nil {
-				b.addf(n, "%s: %w", f.address, err)
-			}
-		case hexOver:
-			b.addf(n, "%s; expected an address such as 00:1f.3", quote(line))
-		default:
-			if err := f.parseHexLine(line); err != nil {
-				b.addf(n, "%s: %w", f.address, err)
-				hexOver = true
-			}
-		}
 	}
-	finish()
-	if terse > 0 {
-		b.addf(terse, "programming interfaces are not stated and taken for 00, so a USB4 host looks like a USB controller; expected lspci -nnvk or -xxxx")
+	r.finish()
+	if r.terse > 0 {
+		b.addf(r.terse, "programming interfaces are not stated and taken for 00, so a USB4 host looks like a USB controller; expected lspci -nnvk or -xxxx")
 	}
 	b.groupsNotStated()
-	b.putFunctions(all)
+	b.putFunctions(r.all)
+}
+
+// line reads one line and says whether more may be read.
+func (r *lspciReader) line(n int, line string) bool {
+	first, rest, _ := strings.Cut(line, " ")
+	a, isHeader := parseAddress(first)
+	switch {
+	case len(line) > maxLine:
+		r.addf(n, "%d bytes in one line, at most %d are allowed", len(line), maxLine)
+	case isHeader:
+		r.finish()
+		if !r.record() {
+			return false
+		}
+		r.f = &function{line: n, address: a}
+		r.hexOver, r.verbose = false, false
+		r.f.parseHeader(rest)
+	case strings.TrimSpace(line) == "":
+		r.hexOver = r.f != nil && r.f.config != nil
+	case r.f == nil, isNoise(line): // somebody's words above, what lspci complains of
+	case line[0] == ' ' || line[0] == '\t':
+		detail := strings.TrimSpace(line)
+		// -k writes details, too, but only -v the programming interface.
+		r.verbose = r.verbose || strings.HasPrefix(detail, "Flags:") || strings.HasPrefix(detail, "Control:")
+		if err := r.f.parseDetail(detail); err != nil {
+			r.addf(n, "%s: %w", r.f.address, err)
+		}
+	case r.hexOver:
+		r.addf(n, "%s; expected an address such as 00:1f.3", quote(line))
+	default:
+		if err := r.f.parseHexLine(line); err != nil {
+			r.addf(n, "%s: %w", r.f.address, err)
+			r.hexOver = true
+		}
+	}
+	return true
+}
+
+// finish takes the function that was being read.
+func (r *lspciReader) finish() {
+	f := r.f
+	if f == nil {
+		return
+	}
+	if f.config != nil && len(f.config) < configHeader {
+		r.addf(f.line, "%s: config space of %d bytes; expected %d, 256 or 4096", f.address, len(f.config), configHeader)
+		f.config = nil
+	}
+	f.fromConfig()
+	if f.ids.class != "" && f.config == nil && !r.verbose && r.terse == 0 {
+		r.terse = f.line
+	}
+	r.all = r.keep(r.all, f)
+	r.f = nil
 }
 
 // keep takes a function that the report tells enough of.
