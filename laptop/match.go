@@ -44,7 +44,8 @@ type Matched struct {
 
 	// Suspicious is set when a device that came back offers other interfaces than
 	// before: Added and Removed are their classes. A stick that has become a keyboard
-	// as well is such a device.
+	// as well is such a device. An ambiguous one is when none of those that it may have
+	// or be offers what it does; the classes are then by the one that is nearest.
 	Suspicious     bool
 	Added, Removed []string
 
@@ -119,6 +120,9 @@ type item struct {
 	unit       bool    // told by what only one device has
 	other      bool    // the mate is another thing at the same place
 	candidates []*item // of an ambiguous one, the first of them
+
+	// Of an ambiguous one, how its interfaces differ from those of every candidate.
+	added, removed []string
 }
 
 func (i *item) get(k Kind) string { return i.value[k.index()].Value }

@@ -155,6 +155,13 @@ func TestMatch(t *testing.T) {
 		{"a stick that became a keyboard as well", "usb:1-1 ids=1:1 interfaces=080650", "usb:1-1 ids=1:1 interfaces=030101,080650", "same usb:1-1 usb:1-1 +030101 -"},
 		{"a keyboard that turned up elsewhere with a disk", "usb:1-1 ids=1:1 serial=A1B2 interfaces=030101", "usb:1-2 ids=1:1 serial=A1B2 interfaces=080650",
 			"moved usb:1-1 usb:1-2 +080650 -030101"},
+		{"a twin that came back elsewhere as a disk as well", "usb:1-1 ids=1:1 interfaces=030101\n usb:1-2 ids=1:1 interfaces=030101",
+			"usb:1-1 ids=1:1 interfaces=030101\n usb:1-3 ids=1:1 interfaces=030101,080650",
+			"same usb:1-1 usb:1-1; ambiguous usb:1-2 of usb:1-1 usb:1-3; ambiguous usb:1-3 of usb:1-1 usb:1-2 +080650 -"},
+		{"twins of which one always was a disk as well", "usb:1-1 ids=1:1 interfaces=030101\n usb:1-2 ids=1:1 interfaces=030101,080650\n usb:1-4 ids=1:1",
+			"usb:1-5 ids=1:1 interfaces=030101,080650 revision=2\n usb:1-3 ids=1:1\n usb:1-6 ids=1:1 interfaces=080650",
+			"ambiguous usb:1-1 of usb:1-3 usb:1-5 usb:1-6 +080650 -; ambiguous usb:1-2 of usb:1-3 usb:1-5 usb:1-6; " +
+				"moved usb:1-4 usb:1-3; ambiguous usb:1-5 of usb:1-1 usb:1-2 usb:1-4; ambiguous usb:1-6 of usb:1-1 usb:1-2 usb:1-4 + -030101"},
 		{"another thing altogether is not suspicious", "usb:1-1 ids=1:1 interfaces=080650", "usb:1-1 ids=2:2 interfaces=030101", "replaced usb:1-1 usb:1-1"},
 		{"UAS", "usb:1-1 ids=1:1 interfaces=080650", "usb:1-1 ids=1:1 interfaces=080662", "same usb:1-1 usb:1-1"},
 		{"not authorised", "usb:1-1 ids=1:1 interfaces=030101", "usb:1-1 ids=1:1", "same usb:1-1 usb:1-1"},

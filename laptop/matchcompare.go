@@ -1,6 +1,7 @@
 package laptop
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -136,16 +137,29 @@ func otherInterfaces(a, b *item) (added, removed []string) {
 	if d := a.get(ByDescriptors); d != "" && d == b.get(ByDescriptors) {
 		return nil, nil
 	}
-	whole := func(e Evidence) bool { return strings.HasSuffix(e.Source, "/descriptors") }
 	was, is := plainClasses(before.Value), plainClasses(after.Value)
-	if !whole(before) || whole(after) {
+	if !isWhole(before) || isWhole(after) {
 		removed = without(was, is)
 	}
-	if whole(before) || !whole(after) {
+	if isWhole(before) || !isWhole(after) {
 		added = without(is, was)
 	}
 	return added, removed
 }
+
+// interfaceKey returns what is known of the interfaces of an item: with the same
+// another offers no others. It is empty when nothing is.
+func interfaceKey(i *item) string {
+	e := i.value[ByInterfaces.index()]
+	if e.Value == "" {
+		return ""
+	}
+	return fmt.Sprint(e.Value, " ", isWhole(e))
+}
+
+// isWhole reports whether interfaces are all that the descriptors offer, not only those
+// that are active.
+func isWhole(e Evidence) bool { return strings.HasSuffix(e.Source, "/descriptors") }
 
 // plainClasses are the classes of interfaces, with one for both ways in which a disk
 // speaks: bulk only (50) and UAS (62). Which is offered depends on the speed.

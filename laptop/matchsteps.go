@@ -1,6 +1,7 @@
 package laptop
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -99,6 +100,8 @@ type trait struct {
 type flock struct {
 	loose  []*item // not settled
 	placed []*item // matched by what others have as well
+
+	variants map[string]*item // the first of each interfaces, by interfaceKey
 }
 
 // sameModel pairs what is left over with the same ids, when there is one alone on
@@ -122,13 +125,16 @@ func (m *matcher) sameModel() {
 			}
 			f := herds[key][side][t]
 			if f == nil {
-				f = new(flock)
+				f = &flock{variants: map[string]*item{}}
 				herds[key][side][t] = f
 			}
 			if i.settled() {
 				f.placed = append(f.placed, i)
 			} else {
 				f.loose = append(f.loose, i)
+			}
+			if k := interfaceKey(i); k != "" && f.variants[k] == nil {
+				f.variants[k] = i
 			}
 		}
 	}
@@ -149,10 +155,13 @@ const mostCandidates = 16
 type candidates struct {
 	loose, placed int     // how many of either there are
 	first         []*item // in their order, loose and placed
+
+	variants map[string]*item // the first of each interfaces
+	unlike   []*item          // the first of these, in their order
 }
 
 func newCandidates(t trait, others map[trait]*flock) candidates {
-	var c candidates
+	c := candidates{variants: map[string]*item{}}
 	for u, f := range others {
 		if !t.mayBe(u) {
 			continue
@@ -162,10 +171,38 @@ func newCandidates(t trait, others map[trait]*flock) candidates {
 		for _, list := range [][]*item{f.loose, f.placed} { // both in order
 			c.first = append(c.first, list[:min(mostCandidates, len(list))]...)
 		}
+		for k, i := range f.variants {
+			if is := c.variants[k]; is == nil || i.order < is.order {
+				c.variants[k] = i
+			}
+		}
 	}
-	slices.SortFunc(c.first, func(i, j *item) int { return i.order - j.order })
+	byOrder := func(i, j *item) int { return i.order - j.order }
+	c.unlike = slices.SortedFunc(maps.Values(c.variants), byOrder)
+	c.unlike = c.unlike[:min(mostCandidates, len(c.unlike))]
+	slices.SortFunc(c.first, byOrder)
 	c.first = c.first[:min(mostCandidates, len(c.first))]
 	return c
+}
+
+// otherInterfaces returns how the interfaces of an ambiguous item differ from those of
+// the nearest candidate, nothing if one may have the same. A candidate whose
+// interfaces are not known is none that has the same.
+func (c candidates) otherInterfaces(i *item) (added, removed []string) {
+	if k := interfaceKey(i); k == "" || c.variants[k] != nil {
+		return nil, nil
+	}
+	for n, other := range c.unlike {
+		a, b := i, other
+		if i.side == newer {
+			a, b = b, a
+		}
+		plus, minus := otherInterfaces(a, b)
+		if n == 0 || len(plus)+len(minus) < len(added)+len(removed) {
+			added, removed = plus, minus
+		}
+	}
+	return added, removed
 }
 
 // settleHerd settles the items of one make.
@@ -196,6 +233,7 @@ func settleHerd(herd *[2]map[trait]*flock) {
 		for _, i := range f.loose {
 			if i.mate == nil {
 				i.candidates = c.first
+				i.added, i.removed = c.otherInterfaces(i)
 			}
 		}
 	}
