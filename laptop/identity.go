@@ -29,7 +29,7 @@ const (
 	ByRevision    Kind = "revision"    // revision of a function, release of a USB device
 	ByClass       Kind = "class"       // six hexadecimal digits
 	ByDescriptors Kind = "descriptors" // SHA-256 of a USB device's descriptors
-	ByInterfaces  Kind = "interfaces"  // classes of a USB device's interfaces, each once, in order
+	ByInterfaces  Kind = "interfaces"  // classes of a USB device's interfaces, by configuration: 030101x2,080650;ff0000
 	ByEDID        Kind = "edid"        // the panels on a GPU: maker, model, when made, name, and serial number
 	ByModalias    Kind = "modalias"    // of a device on neither bus: by what drivers know it
 	ByModel       Kind = "model"       // maker and model of a battery, name of a card

@@ -43,7 +43,8 @@ type Matched struct {
 	Candidates []string
 
 	// Suspicious is set when a device that came back offers other interfaces than
-	// before: Added and Removed are their classes. A stick that has become a keyboard
+	// before, or more of them: Added and Removed are their classes, each as often as it
+	// came or went. A stick that has become a keyboard
 	// as well is such a device. An ambiguous one is when none of those that it may have
 	// or be offers what it does; the classes are then by the one that is nearest.
 	Suspicious     bool

@@ -163,6 +163,12 @@ func TestMatch(t *testing.T) {
 			"ambiguous usb:1-1 of usb:1-3 usb:1-5 usb:1-6 +080650 -; ambiguous usb:1-2 of usb:1-3 usb:1-5 usb:1-6; " +
 				"moved usb:1-4 usb:1-3; ambiguous usb:1-5 of usb:1-1 usb:1-2 usb:1-4; ambiguous usb:1-6 of usb:1-1 usb:1-2 usb:1-4 + -030101"},
 		{"another thing altogether is not suspicious", "usb:1-1 ids=1:1 interfaces=080650", "usb:1-1 ids=2:2 interfaces=030101", "replaced usb:1-1 usb:1-1"},
+		{"a second keyboard in one", "usb:1-1 ids=1:1 interfaces=030101!", "usb:1-1 ids=1:1 interfaces=030101x2!", "same usb:1-1 usb:1-1 +030101 -"},
+		{"two keyboards fewer", "usb:1-1 ids=1:1 interfaces=030101x3", "usb:1-1 ids=1:1 interfaces=030101", "same usb:1-1 usb:1-1 + -030101,030101"},
+		{"one configuration gets what another had", "usb:1-1 ids=1:1 interfaces=030101;080650!", "usb:1-1 ids=1:1 interfaces=030101,080650;080650!",
+			"same usb:1-1 usb:1-1 +080650 -"},
+		{"one more configuration of the same", "usb:1-1 ids=1:1 interfaces=030101x2,080650!", "usb:1-1 ids=1:1 interfaces=030101;030101x2,080650!", "same usb:1-1 usb:1-1"},
+		{"UAS as well", "usb:1-1 ids=1:1 interfaces=080650!", "usb:1-1 ids=1:1 interfaces=080650,080662!", "same usb:1-1 usb:1-1"},
 		{"UAS", "usb:1-1 ids=1:1 interfaces=080650", "usb:1-1 ids=1:1 interfaces=080662", "same usb:1-1 usb:1-1"},
 		{"not authorised", "usb:1-1 ids=1:1 interfaces=030101", "usb:1-1 ids=1:1", "same usb:1-1 usb:1-1"},
 		{"another configuration of the same device", "usb:1-1 ids=1:1 descriptors=x interfaces=ffff00", "usb:1-1 ids=1:1 descriptors=x interfaces=020600", "same usb:1-1 usb:1-1"},

@@ -126,8 +126,8 @@ func sameScreens(a, b string) bool {
 }
 
 // otherInterfaces returns the classes of interfaces that a device offers after and
-// not before, and the other way round. Interfaces that a driver chose among those
-// the descriptors offer are no others; neither is a disk that speaks UAS.
+// not before, or not as often, and the other way round. Interfaces that a driver chose
+// among those the descriptors offer are no others; neither is a disk that speaks UAS.
 func otherInterfaces(a, b *item) (added, removed []string) {
 	k := ByInterfaces.index()
 	before, after := a.value[k], b.value[k]
@@ -137,12 +137,12 @@ func otherInterfaces(a, b *item) (added, removed []string) {
 	if d := a.get(ByDescriptors); d != "" && d == b.get(ByDescriptors) {
 		return nil, nil
 	}
-	was, is := plainClasses(before.Value), plainClasses(after.Value)
+	was, is := splitClasses(before.Value), splitClasses(after.Value)
 	if !isWhole(before) || isWhole(after) {
-		removed = without(was, is)
+		removed = excess(was, is)
 	}
 	if isWhole(before) || !isWhole(after) {
-		added = without(is, was)
+		added = excess(is, was)
 	}
 	return added, removed
 }
@@ -160,19 +160,6 @@ func interfaceKey(i *item) string {
 // isWhole reports whether interfaces are all that the descriptors offer, not only those
 // that are active.
 func isWhole(e Evidence) bool { return strings.HasSuffix(e.Source, "/descriptors") }
-
-// plainClasses are the classes of interfaces, with one for both ways in which a disk
-// speaks: bulk only (50) and UAS (62). Which is offered depends on the speed.
-func plainClasses(value string) set {
-	var all set
-	for _, class := range splitSet(value) {
-		if class == "080662" {
-			class = "080650"
-		}
-		all.add(class)
-	}
-	return all
-}
 
 // without returns the names of s that are not in t.
 func without(s, t set) []string {
@@ -193,7 +180,8 @@ func modeNote(a, b *item) string {
 	}
 	maker := func(i *item) string { v, _, _ := strings.Cut(i.ids, ":"); return v }
 	update := func(i *item) bool {
-		return slices.ContainsFunc(splitSet(i.get(ByInterfaces)), func(c string) bool { return strings.HasPrefix(c, "fe01") })
+		return slices.ContainsFunc(strings.FieldsFunc(i.get(ByInterfaces), func(r rune) bool { return r == ',' || r == ';' }),
+			func(c string) bool { return strings.HasPrefix(c, "fe01") })
 	}
 	serial := a.get(BySerial)
 	if maker(a) == maker(b) || update(a) || update(b) || serial != "" && serial == b.get(BySerial) {
