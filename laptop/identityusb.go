@@ -42,11 +42,13 @@ func (r *identifier) interfaces(d *usb.Device, dir string, v vector) {
 	if descriptors.Hash.IsValid() {
 		v.add(ByDescriptors, "sha256:"+descriptors.Hash.String(), source)
 	}
+	active := activeClasses(d)
 	if len(all) == 0 {
 		source = dir
+	} else {
+		v.add(ByActive, active.String(), dir)
 	}
 	// What is active is among them, unless the descriptors lie.
-	active := activeClasses(d)
 	if !slices.ContainsFunc(all, func(c classes) bool { return len(active.beyond(c)) == 0 }) {
 		all = append(all, active)
 	}

@@ -36,7 +36,7 @@ type Matched struct {
 	// Score is how far the evidence of the two agrees, 0 to 100: the weight of what
 	// agreed in that of all that is known of both. It is 0 without a counterpart.
 	Score    int
-	Evidence []Comparison // in the order of Kinds
+	Evidence []Comparison // in the order of Kinds, ByActive as ByInterfaces
 
 	// Candidates of an ambiguous device are the IDs on the other side that it may have
 	// or be, at most 16.

@@ -14,6 +14,9 @@ import (
 // when neither side has any.
 func compareEvidence(k int, a, b *item) (Comparison, bool) {
 	c := Comparison{Kind: evidenceKinds[k].kind, Weight: evidenceKinds[k].weight}
+	if c.Kind == ByActive {
+		return c, false // compared as what it stands for
+	}
 	if a != nil {
 		c.Before, c.Source = a.value[k].Value, a.value[k].Source
 	}
@@ -22,6 +25,10 @@ func compareEvidence(k int, a, b *item) (Comparison, bool) {
 	}
 	if a != nil && b != nil {
 		c.Agrees = agrees(k, a, b)
+		if c.Kind == ByInterfaces && c.Before != "" && c.After != "" {
+			before, after := interfacesOf(a, b)
+			c.Before, c.After, c.Source = before.Value, after.Value, after.Source
+		}
 	}
 	return c, c.Before != "" || c.After != ""
 }
@@ -127,14 +134,14 @@ func sameScreens(a, b string) bool {
 
 // otherInterfaces returns the classes of interfaces that a device offers after and
 // not before, or not as often, and the other way round. Interfaces that a driver chose
-// among those the descriptors offer are no others; neither is a disk that speaks UAS.
+// among those the descriptors offer are no others, as far as both sides know them;
+// neither is a disk that speaks UAS.
 func otherInterfaces(a, b *item) (added, removed []string) {
-	k := ByInterfaces.index()
-	before, after := a.value[k], b.value[k]
-	if before.Value == "" || after.Value == "" {
+	if d := a.get(ByDescriptors); d != "" && d == b.get(ByDescriptors) {
 		return nil, nil
 	}
-	if d := a.get(ByDescriptors); d != "" && d == b.get(ByDescriptors) {
+	before, after := interfacesOf(a, b)
+	if before.Value == "" || after.Value == "" {
 		return nil, nil
 	}
 	was, is := splitClasses(before.Value), splitClasses(after.Value)
@@ -147,6 +154,20 @@ func otherInterfaces(a, b *item) (added, removed []string) {
 	return added, removed
 }
 
+// interfacesOf returns what is compared: all that is offered, if both sides know it,
+// else what is active, if both know that.
+func interfacesOf(a, b *item) (before, after Evidence) {
+	all, active := ByInterfaces.index(), ByActive.index()
+	before, after = a.value[all], b.value[all]
+	if isWhole(before) && !isWhole(after) && a.value[active].Value != "" {
+		before = a.value[active]
+	}
+	if isWhole(after) && !isWhole(before) && b.value[active].Value != "" {
+		after = b.value[active]
+	}
+	return before, after
+}
+
 // interfaceKey returns what is known of the interfaces of an item: with the same
 // another offers no others. It is empty when nothing is.
 func interfaceKey(i *item) string {
@@ -154,7 +175,7 @@ func interfaceKey(i *item) string {
 	if e.Value == "" {
 		return ""
 	}
-	return fmt.Sprint(e.Value, " ", isWhole(e))
+	return fmt.Sprint(e.Value, " ", isWhole(e), " ", i.get(ByActive))
 }
 
 // isWhole reports whether interfaces are all that the descriptors offer, not only those
