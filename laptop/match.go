@@ -76,9 +76,11 @@ type Comparison struct {
 //
 // It goes from the strongest evidence to the weakest. The same thing is what has
 // the same ids and the same serial number, permanent MAC address or disk, wherever it
-// is; then what has the same ids at the same place, by topology and then by the
-// firmware's path; then what has the same ids and is the only such thing in both.
-// Other ids, another serial number or battery at the same place are another thing. Among
+// is; then what says the same of itself to the byte at another place, if what is at the
+// old one does not; then what has the same ids at the same place, by topology and then
+// by the firmware's path; then what has the same ids and is the only such thing in both.
+// Other ids, another serial number, subsystem or battery at the same place are another
+// thing. Among
 // several of the same make that nothing tells apart, each that has left its place is
 // ambiguous: nothing is guessed.
 //
@@ -89,6 +91,7 @@ func Match(before, after []Identity) []Matched {
 	m.sameUnit(BySerial, func(i *item) string { return i.serial })
 	m.sameUnit(ByMAC, func(i *item) string { return i.macs.String() })
 	m.sameUnit(ByWWID, func(i *item) string { return i.wwids.String() })
+	m.exchanged()
 	m.inPlace(func(i *item) string { return i.place })
 	m.inPlace(func(i *item) string { return i.firmware })
 	m.onlyOne()

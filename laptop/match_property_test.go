@@ -59,6 +59,8 @@ func machine(t *rapid.T, label string) []laptop.Identity {
 				value = pick("name", "", "", "Touchpad", "Mouse,Touchpad", "Keyboard")
 			case laptop.ByEDID:
 				value = pick("edid", "", "", "AUO 1", "AUO 1 SERIAL=1", "AUO 1 SERIAL=2", "AUO 2")
+			case laptop.ByDescriptors:
+				value = pick("descriptors", "", "", "x", "y", fmt.Sprint("of ", places[i]))
 			case laptop.ByActive:
 				value = pick("active", "", "080650", "030101,080650")
 			case laptop.ByInterfaces:

@@ -88,10 +88,10 @@ func sameNames(a, b set) iommu.Answer {
 
 func isEmpty(s string) bool { return s == "" }
 
-// otherUnit reports whether a and b are two things for certain: each says who it is, or
-// of which model.
+// otherUnit reports whether a and b are two things for certain: each says who it is, of
+// which model, or who built it in.
 func otherUnit(a, b *item) bool {
-	return slices.ContainsFunc([]Kind{BySerial, ByMAC, ByModel}, func(k Kind) bool { return agrees(k.index(), a, b) == iommu.No })
+	return slices.ContainsFunc([]Kind{BySerial, ByMAC, ByModel, BySubsystem}, func(k Kind) bool { return agrees(k.index(), a, b) == iommu.No })
 }
 
 // sameFacts compares NAME=VALUE words by the names that both have.

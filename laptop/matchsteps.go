@@ -58,6 +58,42 @@ func (m *matcher) sameUnit(kind Kind, name func(*item) string) {
 	})
 }
 
+// exchanged pairs USB devices that alone have their ids and descriptors and are at
+// another place, when what has come to the old place and what was at the new one say
+// otherwise of themselves. What says otherwise and has no such counterpart has changed
+// where it is, as by other firmware.
+func (m *matcher) exchanged() {
+	at := func(i *item) string {
+		if i.place == "" {
+			return ""
+		}
+		return i.bus + " " + i.place
+	}
+	var places [2]map[string]*item
+	for side := range places {
+		places[side] = m.unique(side, at)
+	}
+	// left reports whether i cannot be at its place on the other side.
+	left := func(i *item) bool {
+		is, known := places[1-i.side][at(i)]
+		if !known {
+			return true
+		}
+		return is != nil && (is.unit || agrees(ByDescriptors.index(), i, is) == iommu.No || agrees(ByIDs.index(), i, is) == iommu.No)
+	}
+	m.pairs(func(i *item) string {
+		d := i.get(ByDescriptors)
+		if d == "" || i.ids == "" {
+			return ""
+		}
+		return i.bus + " " + i.ids + " " + d
+	}, func(a, b *item) {
+		if at(a) != "" && at(b) != "" && at(a) != at(b) && !otherUnit(a, b) && left(a) && left(b) {
+			couple(a, b)
+		}
+	})
+}
+
 // inPlace pairs what is at the same place and may be the same thing.
 func (m *matcher) inPlace(place func(*item) string) {
 	m.pairs(func(i *item) string {
