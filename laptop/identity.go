@@ -29,7 +29,8 @@ const (
 	ByRevision    Kind = "revision"    // revision of a function, release of a USB device
 	ByClass       Kind = "class"       // six hexadecimal digits
 	ByDescriptors Kind = "descriptors" // SHA-256 of a USB device's descriptors
-	ByInterfaces  Kind = "interfaces"  // classes of a USB device's interfaces, each once, in order
+	ByInterfaces  Kind = "interfaces"  // classes of a USB device's interfaces, by configuration: 030101x2,080650;ff0000
+	ByActive      Kind = "active"      // those active now, beside all that the descriptors offer
 	ByEDID        Kind = "edid"        // the panels on a GPU: maker, model, when made, name, and serial number
 	ByModalias    Kind = "modalias"    // of a device on neither bus: by what drivers know it
 	ByModel       Kind = "model"       // maker and model of a battery, name of a card
@@ -46,7 +47,7 @@ var evidenceKinds = [...]struct {
 }{
 	{BySerial, 40}, {ByMAC, 30}, {ByWWID, 20},
 	{ByTopology, 20}, {ByAddress, 10}, {ByFirmware, 10}, {ByPort, 5},
-	{ByIDs, 20}, {BySubsystem, 10}, {ByRevision, 5}, {ByClass, 5}, {ByDescriptors, 10}, {ByInterfaces, 10}, {ByEDID, 10},
+	{ByIDs, 20}, {BySubsystem, 10}, {ByRevision, 5}, {ByClass, 5}, {ByDescriptors, 10}, {ByInterfaces, 10}, {ByActive, 0}, {ByEDID, 10},
 	{ByModalias, 5}, {ByModel, 10}, {ByName, 5},
 	{ByDriver, 1}, {ByDisk, 0}, {ByMonitor, 0},
 }
@@ -62,7 +63,7 @@ func Kinds() []Kind {
 }
 
 // Weight returns what evidence of the kind is worth in a score. That of weight 0 is
-// shown and never counted.
+// never counted.
 func (k Kind) Weight() int {
 	if i := k.index(); i >= 0 {
 		return evidenceKinds[i].weight

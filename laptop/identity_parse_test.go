@@ -31,14 +31,14 @@ func collected(f testing.TB, elem ...string) map[string][]byte {
 
 // TestOffered has the interfaces of real devices.
 func TestOffered(t *testing.T) {
-	parse := func(data []byte) set {
+	parse := func(data []byte) string {
 		d, _ := usb.ParseDescriptors(data) // what is wrong with them is in the error
-		return offered(d)
+		return joinClasses(offered(d))
 	}
 	files := collected(t, "hwdata", "usb", "raw", "*.descriptors.bin")
 	for name, data := range files {
-		if all := parse(data); len(all) == 0 || !slices.IsSorted(all) {
-			t.Errorf("%s has the interfaces %v", name, all)
+		if all := parse(data); all == "" || joinClasses(splitClasses(all)) != all {
+			t.Errorf("%s has the interfaces %s", name, all)
 		}
 	}
 	for name, want := range map[string]string{
@@ -46,8 +46,8 @@ func TestOffered(t *testing.T) {
 		"04d9_1603_0.descriptors.bin": "030000,030101", // a keyboard
 		"138a_0091_0.descriptors.bin": "ff0000",        // a fingerprint reader
 	} {
-		if got := parse(files[name]); got.String() != want {
-			t.Errorf("%s: %v, want %v", name, got, want)
+		if got := parse(files[name]); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
 	// Whoever names thousands of classes is not asked for more.
@@ -55,8 +55,18 @@ func TestOffered(t *testing.T) {
 	for n := range 1000 {
 		many.Interfaces = append(many.Interfaces, usb.InterfaceDescriptor{Class: usb.NewClass(byte(n>>8), byte(n), 0)})
 	}
-	if got := offered(usb.Descriptors{Configurations: []usb.Configuration{many}}); len(got) != 200 {
-		t.Errorf("%d classes", len(got))
+	if got := offered(usb.Descriptors{Configurations: []usb.Configuration{many}}); len(got[0]) != 150 {
+		t.Errorf("%d classes", len(got[0]))
+	}
+	// Alternate settings are of one interface, and those of each configuration count.
+	var settings []usb.InterfaceDescriptor
+	for _, s := range [][2]int{{0, 0}, {0, 1}, {1, 0}, {2, 0}, {2, 1}} {
+		settings = append(settings, usb.InterfaceDescriptor{Number: s[0], Alternate: s[1], Class: usb.NewClass(3, 1, 1)})
+	}
+	settings[1].Class = usb.NewClass(8, 6, 0x50)
+	twice := usb.Descriptors{Configurations: []usb.Configuration{{Interfaces: settings}, {Interfaces: settings[1:2]}, {Interfaces: settings[1:2]}}}
+	if got := joinClasses(offered(twice)); got != "030101x3,080650;080650" {
+		t.Error(got)
 	}
 }
 

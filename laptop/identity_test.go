@@ -258,7 +258,7 @@ func TestIdentify(t *testing.T) {
 		"usb:1-9": {
 			"topology pci0000:00/14.0/usb/9", `firmware \_SB_.PC00.XHCI.RHUB.HS09`, "port connect_type=hardwired removable=fixed panel=front vertical_position=upper lid=yes",
 			"ids 05c8:0815", "revision 0102", "class 000000",
-			"descriptors sha256:4b2f33dcac790abb2da45dc5b9fe797c8e58ff7b5d9e380d85c778cdb905dafc", "interfaces 0e0100,0e0200", "driver uvcvideo",
+			"descriptors sha256:4b2f33dcac790abb2da45dc5b9fe797c8e58ff7b5d9e380d85c778cdb905dafc", "interfaces 0e0100,0e0200", "active 0e0100,0e0200", "driver uvcvideo",
 		},
 		// The domain's controller is on the way to a disk, and does not have its name.
 		"pci:0000:00:0e.0": {"topology pci0000:00/0e.0", "ids 8086:1234", "class 010400", "driver vmd"},
@@ -339,6 +339,33 @@ func TestIdentifyAddresses(t *testing.T) {
 	}
 	if got := evidenceOf(t, ids, "pci:0000:00:14.0")[0]; !strings.HasPrefix(got, "topology") {
 		t.Error(got)
+	}
+}
+
+// A reading without descriptors, as the reports of other programs are, is compared by
+// the interfaces that are active.
+func TestMatchWithoutDescriptors(t *testing.T) {
+	const camera = "sys/bus/usb/devices/1-9/descriptors"
+	for added, want := range map[string]string{
+		"":                    "same usb:1-9 usb:1-9",
+		"0904020000030101 00": "same usb:1-9 usb:1-9 +030101 -",
+	} {
+		report, live := workstation(t, firstStart), workstation(t, firstStart)
+		must(t, report.Remove(camera))
+		length, count := "1b00", "02"
+		if added != "" {
+			length, count = "2400", "03"
+			live.link("../../../devices/"+xhci+"/usb1/1-9/1-9:1.2", "sys/bus/usb/devices/1-9:1.2")
+			live.put("sys/devices/"+xhci+"/usb1/1-9/1-9:1.2/uevent", "DRIVER=usbhid\nINTERFACE=3/1/1\n")
+		}
+		live.put(camera, string(unhex(t, "12010002ef020140c8051508020100010101 0902"+length+count+"010080fa 0904000000 0e010000 0904010000 0e020000 "+added)))
+		before, after := report.identify(), live.identify()
+		rows := laptop.Match(before, after)
+		checkMatch(t, before, after, rows)
+		if got := became(rows); !slices.Contains(got, want) {
+			t.Errorf("%q: %v", added, got)
+		}
+		symmetric(t, before, after)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/project-independence/indy/usb"
@@ -41,30 +42,17 @@ func (r *identifier) interfaces(d *usb.Device, dir string, v vector) {
 	if descriptors.Hash.IsValid() {
 		v.add(ByDescriptors, "sha256:"+descriptors.Hash.String(), source)
 	}
+	active := activeClasses(d)
 	if len(all) == 0 {
 		source = dir
+	} else {
+		v.add(ByActive, active.String(), dir)
 	}
-	for _, i := range d.Interfaces { // are among them, unless the descriptors lie
-		if i.Class.Known() {
-			all.add(i.Class.String())
-		}
+	// What is active is among them, unless the descriptors lie.
+	if !slices.ContainsFunc(all, func(c classes) bool { return len(active.beyond(c)) == 0 }) {
+		all = append(all, active)
 	}
-	v.add(ByInterfaces, all.String(), source)
-}
-
-// offered returns the classes of all interfaces of all configurations, each once.
-// Beyond some hundred it stops.
-func offered(d usb.Descriptors) set {
-	const most = 200
-	var all set
-	for _, c := range d.Configurations {
-		for _, i := range c.Interfaces {
-			if len(all) < most {
-				all.add(i.Class.String())
-			}
-		}
-	}
-	return all
+	v.add(ByInterfaces, joinClasses(all), source)
 }
 
 // readSockets reads the ports of a machine that has USB devices: which two are one

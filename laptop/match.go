@@ -36,15 +36,17 @@ type Matched struct {
 	// Score is how far the evidence of the two agrees, 0 to 100: the weight of what
 	// agreed in that of all that is known of both. It is 0 without a counterpart.
 	Score    int
-	Evidence []Comparison // in the order of Kinds
+	Evidence []Comparison // in the order of Kinds, ByActive as ByInterfaces
 
 	// Candidates of an ambiguous device are the IDs on the other side that it may have
 	// or be, at most 16.
 	Candidates []string
 
 	// Suspicious is set when a device that came back offers other interfaces than
-	// before: Added and Removed are their classes. A stick that has become a keyboard
-	// as well is such a device.
+	// before, or more of them: Added and Removed are their classes, each as often as it
+	// came or went. A stick that has become a keyboard
+	// as well is such a device. An ambiguous one is when none of those that it may have
+	// or be offers what it does; the classes are then by the one that is nearest.
 	Suspicious     bool
 	Added, Removed []string
 
@@ -74,9 +76,11 @@ type Comparison struct {
 //
 // It goes from the strongest evidence to the weakest. The same thing is what has
 // the same ids and the same serial number, permanent MAC address or disk, wherever it
-// is; then what has the same ids at the same place, by topology and then by the
-// firmware's path; then what has the same ids and is the only such thing in both.
-// Other ids, another serial number or battery at the same place are another thing. Among
+// is; then what says the same of itself to the byte at another place, if what is at the
+// old one does not; then what has the same ids at the same place, by topology and then
+// by the firmware's path; then what has the same ids and is the only such thing in both.
+// Other ids, another serial number, subsystem or battery at the same place are another
+// thing. Among
 // several of the same make that nothing tells apart, each that has left its place is
 // ambiguous: nothing is guessed.
 //
@@ -87,6 +91,7 @@ func Match(before, after []Identity) []Matched {
 	m.sameUnit(BySerial, func(i *item) string { return i.serial })
 	m.sameUnit(ByMAC, func(i *item) string { return i.macs.String() })
 	m.sameUnit(ByWWID, func(i *item) string { return i.wwids.String() })
+	m.exchanged()
 	m.inPlace(func(i *item) string { return i.place })
 	m.inPlace(func(i *item) string { return i.firmware })
 	m.onlyOne()
@@ -119,6 +124,9 @@ type item struct {
 	unit       bool    // told by what only one device has
 	other      bool    // the mate is another thing at the same place
 	candidates []*item // of an ambiguous one, the first of them
+
+	// Of an ambiguous one, how its interfaces differ from those of every candidate.
+	added, removed []string
 }
 
 func (i *item) get(k Kind) string { return i.value[k.index()].Value }

@@ -59,8 +59,12 @@ func machine(t *rapid.T, label string) []laptop.Identity {
 				value = pick("name", "", "", "Touchpad", "Mouse,Touchpad", "Keyboard")
 			case laptop.ByEDID:
 				value = pick("edid", "", "", "AUO 1", "AUO 1 SERIAL=1", "AUO 1 SERIAL=2", "AUO 2")
+			case laptop.ByDescriptors:
+				value = pick("descriptors", "", "", "x", "y", fmt.Sprint("of ", places[i]))
+			case laptop.ByActive:
+				value = pick("active", "", "080650", "030101,080650")
 			case laptop.ByInterfaces:
-				value = pick("interfaces", "", "080650", "030101", "030101,080650")
+				value = pick("interfaces", "", "080650", "030101", "030101x2", "030101,080650", "030101;080650")
 			}
 			if value != "" {
 				id.Evidence = append(id.Evidence, laptop.Evidence{Kind: k, Value: value, Source: pick("source", "sys/x", "sys/descriptors")})

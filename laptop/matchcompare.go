@@ -1,6 +1,7 @@
 package laptop
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +14,9 @@ import (
 // when neither side has any.
 func compareEvidence(k int, a, b *item) (Comparison, bool) {
 	c := Comparison{Kind: evidenceKinds[k].kind, Weight: evidenceKinds[k].weight}
+	if c.Kind == ByActive {
+		return c, false // compared as what it stands for
+	}
 	if a != nil {
 		c.Before, c.Source = a.value[k].Value, a.value[k].Source
 	}
@@ -21,6 +25,10 @@ func compareEvidence(k int, a, b *item) (Comparison, bool) {
 	}
 	if a != nil && b != nil {
 		c.Agrees = agrees(k, a, b)
+		if c.Kind == ByInterfaces && c.Before != "" && c.After != "" {
+			before, after := interfacesOf(a, b)
+			c.Before, c.After, c.Source = before.Value, after.Value, after.Source
+		}
 	}
 	return c, c.Before != "" || c.After != ""
 }
@@ -80,10 +88,10 @@ func sameNames(a, b set) iommu.Answer {
 
 func isEmpty(s string) bool { return s == "" }
 
-// otherUnit reports whether a and b are two things for certain: each says who it is, or
-// of which model.
+// otherUnit reports whether a and b are two things for certain: each says who it is, of
+// which model, or who built it in.
 func otherUnit(a, b *item) bool {
-	return slices.ContainsFunc([]Kind{BySerial, ByMAC, ByModel}, func(k Kind) bool { return agrees(k.index(), a, b) == iommu.No })
+	return slices.ContainsFunc([]Kind{BySerial, ByMAC, ByModel, BySubsystem}, func(k Kind) bool { return agrees(k.index(), a, b) == iommu.No })
 }
 
 // sameFacts compares NAME=VALUE words by the names that both have.
@@ -125,40 +133,54 @@ func sameScreens(a, b string) bool {
 }
 
 // otherInterfaces returns the classes of interfaces that a device offers after and
-// not before, and the other way round. Interfaces that a driver chose among those
-// the descriptors offer are no others; neither is a disk that speaks UAS.
+// not before, or not as often, and the other way round. Interfaces that a driver chose
+// among those the descriptors offer are no others, as far as both sides know them;
+// neither is a disk that speaks UAS.
 func otherInterfaces(a, b *item) (added, removed []string) {
-	k := ByInterfaces.index()
-	before, after := a.value[k], b.value[k]
-	if before.Value == "" || after.Value == "" {
-		return nil, nil
-	}
 	if d := a.get(ByDescriptors); d != "" && d == b.get(ByDescriptors) {
 		return nil, nil
 	}
-	whole := func(e Evidence) bool { return strings.HasSuffix(e.Source, "/descriptors") }
-	was, is := plainClasses(before.Value), plainClasses(after.Value)
-	if !whole(before) || whole(after) {
-		removed = without(was, is)
+	before, after := interfacesOf(a, b)
+	if before.Value == "" || after.Value == "" {
+		return nil, nil
 	}
-	if whole(before) || !whole(after) {
-		added = without(is, was)
+	was, is := splitClasses(before.Value), splitClasses(after.Value)
+	if !isWhole(before) || isWhole(after) {
+		removed = excess(was, is)
+	}
+	if isWhole(before) || !isWhole(after) {
+		added = excess(is, was)
 	}
 	return added, removed
 }
 
-// plainClasses are the classes of interfaces, with one for both ways in which a disk
-// speaks: bulk only (50) and UAS (62). Which is offered depends on the speed.
-func plainClasses(value string) set {
-	var all set
-	for _, class := range splitSet(value) {
-		if class == "080662" {
-			class = "080650"
-		}
-		all.add(class)
+// interfacesOf returns what is compared: all that is offered, if both sides know it,
+// else what is active, if both know that.
+func interfacesOf(a, b *item) (before, after Evidence) {
+	all, active := ByInterfaces.index(), ByActive.index()
+	before, after = a.value[all], b.value[all]
+	if isWhole(before) && !isWhole(after) && a.value[active].Value != "" {
+		before = a.value[active]
 	}
-	return all
+	if isWhole(after) && !isWhole(before) && b.value[active].Value != "" {
+		after = b.value[active]
+	}
+	return before, after
 }
+
+// interfaceKey returns what is known of the interfaces of an item: with the same
+// another offers no others. It is empty when nothing is.
+func interfaceKey(i *item) string {
+	e := i.value[ByInterfaces.index()]
+	if e.Value == "" {
+		return ""
+	}
+	return fmt.Sprint(e.Value, " ", isWhole(e), " ", i.get(ByActive))
+}
+
+// isWhole reports whether interfaces are all that the descriptors offer, not only those
+// that are active.
+func isWhole(e Evidence) bool { return strings.HasSuffix(e.Source, "/descriptors") }
 
 // without returns the names of s that are not in t.
 func without(s, t set) []string {
@@ -179,7 +201,8 @@ func modeNote(a, b *item) string {
 	}
 	maker := func(i *item) string { v, _, _ := strings.Cut(i.ids, ":"); return v }
 	update := func(i *item) bool {
-		return slices.ContainsFunc(splitSet(i.get(ByInterfaces)), func(c string) bool { return strings.HasPrefix(c, "fe01") })
+		return slices.ContainsFunc(strings.FieldsFunc(i.get(ByInterfaces), func(r rune) bool { return r == ',' || r == ';' }),
+			func(c string) bool { return strings.HasPrefix(c, "fe01") })
 	}
 	serial := a.get(BySerial)
 	if maker(a) == maker(b) || update(a) || update(b) || serial != "" && serial == b.get(BySerial) {

@@ -66,7 +66,12 @@ func (m *matcher) matched(a, b *item) Matched {
 		for _, c := range one.candidates {
 			r.Candidates = append(r.Candidates, c.ID)
 		}
+		r.Added, r.Removed = one.added, one.removed
+		r.Suspicious = len(r.Added)+len(r.Removed) > 0
 		r.Note = fmt.Sprintf("nothing tells it apart from others with the ids %s", one.ids)
+		if r.Suspicious {
+			r.Note = fmt.Sprintf("one of several with the ids %s, and none of the others has its interfaces", one.ids)
+		}
 	case b == nil:
 		r.Outcome = Gone
 		r.Note = m.partNote(a, "which is still there")

@@ -1,6 +1,7 @@
 package laptop
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -57,6 +58,42 @@ func (m *matcher) sameUnit(kind Kind, name func(*item) string) {
 	})
 }
 
+// exchanged pairs USB devices that alone have their ids and descriptors and are at
+// another place, when what has come to the old place and what was at the new one say
+// otherwise of themselves. What says otherwise and has no such counterpart has changed
+// where it is, as by other firmware.
+func (m *matcher) exchanged() {
+	at := func(i *item) string {
+		if i.place == "" {
+			return ""
+		}
+		return i.bus + " " + i.place
+	}
+	var places [2]map[string]*item
+	for side := range places {
+		places[side] = m.unique(side, at)
+	}
+	// left reports whether i cannot be at its place on the other side.
+	left := func(i *item) bool {
+		is, known := places[1-i.side][at(i)]
+		if !known {
+			return true
+		}
+		return is != nil && (is.unit || agrees(ByDescriptors.index(), i, is) == iommu.No || agrees(ByIDs.index(), i, is) == iommu.No)
+	}
+	m.pairs(func(i *item) string {
+		d := i.get(ByDescriptors)
+		if d == "" || i.ids == "" {
+			return ""
+		}
+		return i.bus + " " + i.ids + " " + d
+	}, func(a, b *item) {
+		if at(a) != "" && at(b) != "" && at(a) != at(b) && !otherUnit(a, b) && left(a) && left(b) {
+			couple(a, b)
+		}
+	})
+}
+
 // inPlace pairs what is at the same place and may be the same thing.
 func (m *matcher) inPlace(place func(*item) string) {
 	m.pairs(func(i *item) string {
@@ -99,6 +136,8 @@ type trait struct {
 type flock struct {
 	loose  []*item // not settled
 	placed []*item // matched by what others have as well
+
+	variants map[string]*item // the first of each interfaces, by interfaceKey
 }
 
 // sameModel pairs what is left over with the same ids, when there is one alone on
@@ -122,13 +161,16 @@ func (m *matcher) sameModel() {
 			}
 			f := herds[key][side][t]
 			if f == nil {
-				f = new(flock)
+				f = &flock{variants: map[string]*item{}}
 				herds[key][side][t] = f
 			}
 			if i.settled() {
 				f.placed = append(f.placed, i)
 			} else {
 				f.loose = append(f.loose, i)
+			}
+			if k := interfaceKey(i); k != "" && f.variants[k] == nil {
+				f.variants[k] = i
 			}
 		}
 	}
@@ -149,10 +191,13 @@ const mostCandidates = 16
 type candidates struct {
 	loose, placed int     // how many of either there are
 	first         []*item // in their order, loose and placed
+
+	variants map[string]*item // the first of each interfaces
+	unlike   []*item          // the first of these, in their order
 }
 
 func newCandidates(t trait, others map[trait]*flock) candidates {
-	var c candidates
+	c := candidates{variants: map[string]*item{}}
 	for u, f := range others {
 		if !t.mayBe(u) {
 			continue
@@ -162,10 +207,38 @@ func newCandidates(t trait, others map[trait]*flock) candidates {
 		for _, list := range [][]*item{f.loose, f.placed} { // both in order
 			c.first = append(c.first, list[:min(mostCandidates, len(list))]...)
 		}
+		for k, i := range f.variants {
+			if is := c.variants[k]; is == nil || i.order < is.order {
+				c.variants[k] = i
+			}
+		}
 	}
-	slices.SortFunc(c.first, func(i, j *item) int { return i.order - j.order })
+	byOrder := func(i, j *item) int { return i.order - j.order }
+	c.unlike = slices.SortedFunc(maps.Values(c.variants), byOrder)
+	c.unlike = c.unlike[:min(mostCandidates, len(c.unlike))]
+	slices.SortFunc(c.first, byOrder)
 	c.first = c.first[:min(mostCandidates, len(c.first))]
 	return c
+}
+
+// otherInterfaces returns how the interfaces of an ambiguous item differ from those of
+// the nearest candidate, nothing if one may have the same. A candidate whose
+// interfaces are not known is none that has the same.
+func (c candidates) otherInterfaces(i *item) (added, removed []string) {
+	if k := interfaceKey(i); k == "" || c.variants[k] != nil {
+		return nil, nil
+	}
+	for n, other := range c.unlike {
+		a, b := i, other
+		if i.side == newer {
+			a, b = b, a
+		}
+		plus, minus := otherInterfaces(a, b)
+		if n == 0 || len(plus)+len(minus) < len(added)+len(removed) {
+			added, removed = plus, minus
+		}
+	}
+	return added, removed
 }
 
 // settleHerd settles the items of one make.
@@ -196,6 +269,7 @@ func settleHerd(herd *[2]map[trait]*flock) {
 		for _, i := range f.loose {
 			if i.mate == nil {
 				i.candidates = c.first
+				i.added, i.removed = c.otherInterfaces(i)
 			}
 		}
 	}

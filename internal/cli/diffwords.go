@@ -70,6 +70,8 @@ func knownBy(r *laptop.Matched) string {
 			return "known by its " + kindWord(e.Kind)
 		case e.Kind == laptop.ByFirmware:
 			return "known by its node in the firmware's tables"
+		case e.Kind == laptop.ByDescriptors:
+			return "known by its descriptors"
 		}
 	}
 	return "the only one of its make"
