@@ -193,15 +193,12 @@ func sizeText(n uint64) string {
 func (f *facts) functionTies(l *Laptop, d *Device) {
 	f.in(SectionTies)
 	a, dir := d.PCI.Address, d.source()
-	if pf, err := pci.PhysicalFunction(f.fsys, a); f.ok("virtual function of", dir+"/physfn", err) && pf.IsValid() {
-		f.add("virtual function of", pf.String(), dir+"/physfn")
-	}
-	vfs, err := pci.VirtualFunctions(f.fsys, a)
-	if f.ok("virtual functions", dir+"/sriov_numvfs", err) {
-		f.add("virtual functions", list(texts(vfs)), dir+"/sriov_numvfs")
-	}
 	relations, err := pci.ReadRelations(f.fsys, a)
 	f.ok("suppliers", dir, err)
+	if relations.Physical.IsValid() {
+		f.add("virtual function of", relations.Physical.String(), dir+"/physfn")
+	}
+	f.add("virtual functions", list(texts(relations.Virtual)), dir)
 	f.add("suppliers", list(texts(relations.Suppliers)), dir)
 	f.add("consumers", list(texts(relations.Consumers)), dir)
 	with, err := pci.ReadCompanions(f.fsys, a, functionsOf(l))

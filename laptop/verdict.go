@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-	"unicode"
 
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
 )
@@ -293,12 +293,7 @@ func oneLine(s string) string {
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "..."
 	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
+	return plain.Printable(s)
 }
 
 func evidence(a pci.Address, attribute string) string {
