@@ -41,7 +41,7 @@ what could not be read for another reason is one, after the rest was saved.
 				return err
 			}
 			defer done()
-			opts := hostfs.CaptureOptions{Raw: raw, Config: config, Wake: flags.from != ""}
+			opts := hostfs.CaptureOptions{Raw: raw, Config: config || flags.from != "", Wake: flags.from != ""}
 			tree, cerr := hostfs.Capture(fsys, opts)
 			if tree == nil {
 				return cerr
