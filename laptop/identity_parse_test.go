@@ -1,6 +1,7 @@
 package laptop
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/project-independence/indy/gpu"
+	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/usb"
 )
@@ -67,6 +69,58 @@ func TestOffered(t *testing.T) {
 	twice := usb.Descriptors{Configurations: []usb.Configuration{{Interfaces: settings}, {Interfaces: settings[1:2]}, {Interfaces: settings[1:2]}}}
 	if got := joinClasses(offered(twice)); got != "030101x3,080650;080650" {
 		t.Error(got)
+	}
+}
+
+// TestIsRaw has no serial number in a scrubbed capture of a real machine that would
+// tell that it is none, and some in the machines as they are.
+func TestIsRaw(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{
+		filepath.Join(hosttest.Shared(t, "hosts"), "*.txtar"), filepath.Join(hosttest.Root(t), "testdata", "hosts", "*.txtar"),
+		filepath.Join(hosttest.Shared(t, "hwdata", "sysfs", "ghw"), "*.tar.gz"),
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(found), err)
+		}
+		files = append(files, found...)
+	}
+	raw, serials := 0, 0
+	for _, file := range files {
+		saved, err := hostfs.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		captured, _ := hostfs.Capture(saved, hostfs.CaptureOptions{}) // what it lacks is in the error
+		for _, fsys := range []fs.FS{saved, captured} {
+			l, _ := Read(fsys)
+			ids, _ := Identify(fsys, l)
+			for _, id := range ids {
+				s := id.Value(BySerial)
+				if s == "" {
+					continue
+				}
+				serials++
+				switch {
+				case fsys == fs.FS(captured) && isRaw(s):
+					t.Errorf("%s: %s has %q", filepath.Base(file), id.ID, s)
+				case isRaw(s):
+					raw++
+				}
+			}
+		}
+		_ = saved.Close()
+	}
+	t.Logf("%d machines, %d serial numbers, %d of them raw", len(files), serials, raw)
+	for s, want := range map[string]bool{
+		"4C530001170522": true, "2013": true, "GS0": true, "": false, "serial": false, "000000": false, "0123456789ABCDEF": false,
+		"SCRUBBED00112233AABB": false, "SCRUBBED00112233AAB": true, "02ABCDEF0123": false, "02:11:22:33:44:55": false,
+		"4c4c4544-0042-3510-8047-b9c04f463533": false, "28754-0000:00:04.0-1": false, "10000:e1:00.0": false,
+	} {
+		if isRaw(s) != want {
+			t.Errorf("%q: %v", s, !want)
+		}
 	}
 }
 

@@ -141,6 +141,9 @@ func (c classes) list() []string {
 // one that is nearest to it.
 func excess(all, others []classes) []string {
 	sum := classes{}
+	if len(others) == 0 {
+		others = []classes{nil}
+	}
 	for _, c := range all {
 		var least []string
 		var rest classes

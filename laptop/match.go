@@ -34,7 +34,8 @@ type Matched struct {
 	After   string // its ID after, empty for what is gone
 
 	// Score is how far the evidence of the two agrees, 0 to 100: the weight of what
-	// agreed in that of all that is known of both. It is 0 without a counterpart.
+	// agreed in that of all that is known of both. It is 0 without a counterpart, and
+	// below 100 when a name of its own could not be compared, as the Note says then.
 	Score    int
 	Evidence []Comparison // in the order of Kinds, ByActive as ByInterfaces
 
@@ -51,7 +52,8 @@ type Matched struct {
 	Added, Removed []string
 
 	// Note is what else a person should know, in words; often empty: that another thing
-	// may be the same hardware in another mode, or that what is gone or new is a part of
+	// may be the same hardware in another mode, that its serial number could not be
+	// compared, or that what is gone or new is a part of
 	// a device that stays, which is nothing to worry about.
 	Note string
 }
@@ -64,7 +66,7 @@ type Comparison struct {
 
 	// Agrees is Unknown when one of the two is not known, or when they say nothing: a
 	// serial number that several devices of a machine share, or one that a capture
-	// replaced and that differs.
+	// may have replaced and that differs.
 	Agrees iommu.Answer
 	Weight int    // as Kind.Weight
 	Source string // the file that said so after, else before
@@ -120,6 +122,8 @@ type item struct {
 	serial      string
 	macs, wwids set
 
+	raw bool // its machine is no scrubbed capture, as a serial number shows
+
 	mate       *item
 	unit       bool    // told by what only one device has
 	other      bool    // the mate is another thing at the same place
@@ -128,6 +132,16 @@ type item struct {
 	// Of an ambiguous one, how its interfaces differ from those of every candidate.
 	added, removed []string
 }
+
+func (i *item) serials() set {
+	if i.serial == "" {
+		return nil
+	}
+	return set{i.serial}
+}
+
+// maybeScrubbed reports whether one of its names may be a replacement.
+func (i *item) maybeScrubbed(names set) bool { return !i.raw && slices.ContainsFunc(names, isScrubbed) }
 
 func (i *item) get(k Kind) string { return i.value[k.index()].Value }
 
@@ -193,6 +207,10 @@ func newMatcher(before, after []Identity) *matcher {
 			}
 			i.macs, i.wwids = splitSet(i.get(ByMAC)), splitSet(i.get(ByWWID))
 			m.items[side] = append(m.items[side], i)
+		}
+		raw := slices.ContainsFunc(m.items[side], func(i *item) bool { return isRaw(i.get(BySerial)) })
+		for _, i := range m.items[side] {
+			i.raw = raw
 		}
 		slices.SortStableFunc(m.items[side], func(i, j *item) int { return i.key.compare(j.key) })
 		m.byID[side] = make(map[string]*item, len(list))

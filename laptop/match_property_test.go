@@ -175,6 +175,8 @@ func FuzzMatch(f *testing.F) {
 	f.Add("usb:1-1 ids=1:1 serial=A1B2\nusb:1-2 ids=1:1", "usb:1-3 ids=1:1 serial=A1B2")
 	f.Add("usb:1-1 ids=1:1\nusb:1-1 ids=1:1 topology=x\npci:x topology=x", "pci:0000:01:00.0 mac=,, wwid=,a,a\n\n:\nusb: serial=000")
 	f.Add("a ids=1:1 subsystem=a:a\nb ids=1:1", "c ids=1:1 subsystem=b:b\nd ids=1:1 mac=02:11:22:33:44:55\n")
+	f.Add("usb:1-1 ids=1:1 descriptors=x interfaces=030101x2,080650;ff0000! active=ff0000\nusb:1-2 ids=1:1 descriptors=y", "usb:1-1 ids=1:1 descriptors=y\nusb:1-2 ids=1:1 descriptors=x interfaces=030101x0;;,x9")
+	f.Add("usb:1-1 ids=1:1 serial=SCRUBBED00112233AABB\nusb:1-2 serial=A1B2", "usb:1-1 ids=1:1 serial=4c4c4544-0042-3510-8047-b9c04f463533\nusb:1-3 ids=1:1 interfaces=080650")
 	f.Fuzz(func(t *testing.T, first, second string) {
 		if len(first)+len(second) > 4096 {
 			return

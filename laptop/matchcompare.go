@@ -42,11 +42,11 @@ func agrees(k int, a, b *item) iommu.Answer {
 	}
 	switch kind := evidenceKinds[k].kind; kind {
 	case BySerial:
-		return sameNames(set{a.serial}, set{b.serial})
+		return sameNames(a, b, (*item).serials)
 	case ByMAC:
-		return sameNames(a.macs, b.macs)
+		return sameNames(a, b, func(i *item) set { return i.macs })
 	case ByWWID:
-		return sameNames(a.wwids, b.wwids)
+		return sameNames(a, b, func(i *item) set { return i.wwids })
 	case ByName:
 		was := splitSet(before)
 		return answer(before == after || len(without(was, splitSet(after))) < len(was))
@@ -70,23 +70,41 @@ func answer(yes bool) iommu.Answer {
 
 // sameNames compares names that only one device has. One in common is enough: a
 // device may have got another interface.
-func sameNames(a, b set) iommu.Answer {
-	a, b = slices.DeleteFunc(slices.Clone(a), isEmpty), slices.DeleteFunc(slices.Clone(b), isEmpty)
-	if len(a) == 0 || len(b) == 0 {
+func sameNames(a, b *item, names func(*item) set) iommu.Answer {
+	before, after := names(a), names(b)
+	if len(before) == 0 || len(after) == 0 {
 		return iommu.Unknown
 	}
-	for _, name := range a {
-		if _, found := slices.BinarySearch(b, name); found {
+	for _, name := range before {
+		if _, found := slices.BinarySearch(after, name); found {
 			return iommu.Yes
 		}
 	}
-	if slices.ContainsFunc(a, isScrubbed) || slices.ContainsFunc(b, isScrubbed) {
+	if a.maybeScrubbed(before) || b.maybeScrubbed(after) {
 		return iommu.Unknown
 	}
 	return iommu.No
 }
 
-func isEmpty(s string) bool { return s == "" }
+// uncompared returns which names of their own a and b have that say nothing, because
+// a capture may have replaced them: not those that they share with other devices.
+func uncompared(a, b *item) []string {
+	var kinds []string
+	for _, k := range []struct {
+		kind  Kind
+		names func(*item) set
+		word  string
+	}{
+		{BySerial, (*item).serials, "serial number"},
+		{ByMAC, func(i *item) set { return i.macs }, "MAC address"},
+		{ByWWID, func(i *item) set { return i.wwids }, "disk"},
+	} {
+		if len(k.names(a)) > 0 && len(k.names(b)) > 0 && agrees(k.kind.index(), a, b) == iommu.Unknown {
+			kinds = append(kinds, k.word)
+		}
+	}
+	return kinds
+}
 
 // otherUnit reports whether a and b are two things for certain: each says who it is, of
 // which model, or who built it in.
@@ -213,13 +231,25 @@ func modeNote(a, b *item) string {
 
 // isScrubbed reports whether a name may be one that a scrubbed capture put in place of
 // another: it says nothing when it differs. MAC addresses begin with 02 there, as a
-// few real ones do, and UUIDs have no mark at all.
+// few real ones do, also where a serial number is one without signs; UUIDs have no mark
+// at all.
 func isScrubbed(name string) bool { return scrubbedName().MatchString(name) }
 
 // scrubbedName is compiled when it is first needed.
 var scrubbedName = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^(?:SCRUBBED[0-9A-F]{12}|02(?::[0-9A-Fa-f]{2}){5,19}|02(?:-[0-9A-Fa-f]{2}){5}|` +
+	return regexp.MustCompile(`^(?:SCRUBBED[0-9A-F]{12}|02(?::[0-9A-Fa-f]{2}){5,19}|02(?:-[0-9A-Fa-f]{2}){5}|02[0-9A-Fa-f]{10}|` +
 		`[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$`)
+})
+
+// isRaw reports whether a serial number is one that no scrubbed capture has: there all
+// are replaced but those that are none, and those with the address of a function.
+func isRaw(serial string) bool {
+	return strings.ContainsAny(serial, "0123456789") && !isPlaceholder(serial) && !isScrubbed(serial) && !functionInName().MatchString(serial)
+}
+
+// functionInName is compiled when it is first needed.
+var functionInName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`[0-9A-Fa-f]{4,}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]`)
 })
 
 // isPlaceholder reports whether a serial number is none: empty words, one sign over and

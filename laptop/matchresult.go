@@ -2,6 +2,7 @@ package laptop
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/project-independence/indy/iommu"
 )
@@ -58,6 +59,10 @@ func (m *matcher) matched(a, b *item) Matched {
 		r.Outcome = Same
 		if elsewhere(a, b) {
 			r.Outcome = Moved
+		}
+		if names := uncompared(a, b); len(names) > 0 {
+			r.Score = min(r.Score, 99)
+			r.Note = "its " + strings.Join(names, ", ") + " could not be compared: a capture may have replaced what differs"
 		}
 		r.Added, r.Removed = otherInterfaces(a, b)
 		r.Suspicious = len(r.Added)+len(r.Removed) > 0

@@ -154,8 +154,8 @@ func (m *matcher) sameModel() {
 				herds[key] = &[2]map[trait]*flock{{}, {}}
 			}
 			t := trait{
-				serial:    i.serial != "" && !isScrubbed(i.serial),
-				mac:       len(i.macs) > 0 && !slices.ContainsFunc(i.macs, isScrubbed),
+				serial:    i.serial != "" && !i.maybeScrubbed(i.serials()),
+				mac:       len(i.macs) > 0 && !i.maybeScrubbed(i.macs),
 				subsystem: i.get(BySubsystem),
 				model:     i.get(ByModel),
 			}

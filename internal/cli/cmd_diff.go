@@ -110,10 +110,13 @@ func (d *diff) write(env *Env, all bool) {
 	if all {
 		shown("same", bold, func(i int) bool { return same(i) && d.changed(i) != otherwise })
 	}
-	n := map[extent]int{}
+	n, unsure := map[extent]int{}, 0
 	for i := range d.rows {
 		if same(i) {
 			n[d.changed(i)]++
+		}
+		if same(i) && d.changed(i) != otherwise && d.rows[i].Note != "" { // all else is shown
+			unsure++
 		}
 	}
 	fmt.Fprintf(w, "\n%d unchanged", n[equal])
@@ -124,6 +127,9 @@ func (d *diff) write(env *Env, all bool) {
 		fmt.Fprintf(w, ", %d with another group or verdict only", n)
 	}
 	fmt.Fprintf(w, ", of %s before and %d after\n", count(len(d.before.Devices), "device"), len(d.after.Devices))
+	if unsure > 0 && !all {
+		fmt.Fprintf(w, "in doubt: %s, as a capture may have replaced serial numbers or addresses; --all shows which\n", count(unsure, "device"))
+	}
 }
 
 func (d *diff) writeRow(env *Env, i int, all bool) {
