@@ -68,13 +68,20 @@ func picture(r Report) []byte {
 				class = "floor"
 			}
 			end := x(p.Median)
-			fmt.Fprintf(&b, `<text class="text" x="%d" y="%d" text-anchor="end">%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/><text class="dim" x="%.1f" y="%d">%.3g</text>`+"\n",
-				left-8, y+bar-3, html.EscapeString(p.Name), class, left, y, max(1, end-left), bar, end+6, y+bar-3, p.Median)
+			fmt.Fprintf(&b, `<text class="text" x="%d" y="%d" text-anchor="end">%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/><text class="dim" x="%.1f" y="%d">%s</text>`+"\n",
+				left-8, y+bar-3, html.EscapeString(p.Name), class, left, y, max(1, end-left), bar, end+6, y+bar-3, milliseconds(p.Median))
 			y += bar + gap
 		}
 	}
 	b.WriteString("</svg>\n")
 	return b.Bytes()
+}
+
+func milliseconds(ms float64) string {
+	if ms >= 100 {
+		return fmt.Sprintf("%.0f", ms)
+	}
+	return fmt.Sprintf("%.3g", ms)
 }
 
 // timed are the programs that ran, each once.
