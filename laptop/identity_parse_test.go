@@ -241,7 +241,7 @@ func TestScrubbedNames(t *testing.T) {
 		}
 	}
 	for serial, want := range map[string]bool{
-		"": true, "0": true, "000000000000": true, "XXXX": true, "None": true, "0123456789ABCDEF": true, "123456789012": true,
+		"": true, "0": true, "000000000000": true, "ZZZZ": true, "None": true, "0123456789ABCDEF": true, "123456789012": true,
 		"1234567890ABCDEF": true, "0123456789": true, "To be filled by O.E.M.": true,
 		"4": true, "12": false, "000001000000": false, "A1B2": false, "1234567891": false, "SCRUBBED00112233AABB": false,
 	} {
