@@ -38,8 +38,8 @@ type gadget struct {
 
 func gadgets() []gadget {
 	return []gadget{
-		// dummy_hcd has no isochronous endpoints, without which the kernel makes no camera
-		// and no sound card.
+		// dummy_hcd has no isochronous endpoints, without which the kernel binds neither
+		// uvc ("Unable to allocate streaming EP") nor uac1 (-19) to it. usbip-vudc takes uac1.
 		{name: "webcam-ffs", role: "webcam", ffs: slices.Concat(iface(0, 0, 0x0e, 0x01, 0), iface(1, 1, 0x0e, 0x02, 0), bulkIn(1))},
 		{name: "audio-ffs", role: "audio", ffs: slices.Concat(iface(0, 0, 0x01, 0x01, 0), iface(1, 1, 0x01, 0x02, 0), bulkIn(1))},
 		{name: "modem", role: "modem"},
