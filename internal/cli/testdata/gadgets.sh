@@ -1,15 +1,22 @@
 #!/bin/bash
 # usage: gadgets.sh load N | gadgets.sh make NAME PRODUCT
-# load: N ports of dummy_hcd, what USB gadgets are made of, and the drivers of a host for
-# them. make: the gadget NAME, with the ids 1209:PRODUCT, in configfs; it is plugged in
-# by writing a port, dummy_udc.0 and up, to the UDC it prints. Those that end in -ffs get
-# their interfaces from who writes them to the ep0 of the file system it prints, too.
+# load: N ports of dummy_hcd and of usbip-vudc, what USB gadgets are made of, and the
+# drivers of a host for them. make: the gadget NAME, with the ids 1209:PRODUCT, in
+# configfs; it is plugged in by writing a port, dummy_udc.0 or usbip-vudc.0 and up, to the
+# UDC it prints. Those that end in -ffs get their interfaces from who writes them to the
+# ep0 of the file system it prints, too.
 set -eu
 
 load() {
   modprobe -r dummy_hcd 2>/dev/null || true
   modprobe dummy_hcd num="$1" is_super_speed=0 is_high_speed=1
-  for m in libcomposite usb_f_{acm,ncm,hid,mass_storage,fs} \
+  modprobe usbip-vudc num="$1"
+  modprobe vhci-hcd
+  # Of its eight controllers with two root hubs each, one is enough.
+  for c in 1 2 3 4 5 6 7; do
+    echo vhci_hcd.$c >/sys/bus/platform/drivers/vhci_hcd/unbind
+  done
+  for m in libcomposite usb_f_{uvc,uac1,acm,ncm,hid,mass_storage,fs} \
     uvcvideo snd_usb_audio cdc_acm cdc_ncm cdc_mbim usbhid hid_generic btusb usb_storage; do
     modprobe $m
   done
@@ -20,6 +27,32 @@ load() {
 use() {
   mkdir functions/$1
   ln -s functions/$1 configs/c.1/
+}
+
+# A camera of one format and one size, as Documentation/usb/gadget_uvc.rst makes one.
+webcam() {
+  local f=functions/uvc.0
+  mkdir $f
+  mkdir -p $f/streaming/uncompressed/u/360p $f/streaming/header/h $f/control/header/h
+  echo 640 >$f/streaming/uncompressed/u/360p/wWidth
+  echo 360 >$f/streaming/uncompressed/u/360p/wHeight
+  echo 333333 >$f/streaming/uncompressed/u/360p/dwFrameInterval
+  ln -s $f/streaming/uncompressed/u $f/streaming/header/h/
+  for speed in fs hs ss; do
+    ln -s $f/streaming/header/h $f/streaming/class/$speed/
+  done
+  for speed in fs ss; do
+    ln -s $f/control/header/h $f/control/class/$speed/
+  done
+  ln -s $f configs/c.1/
+}
+
+# Without requests of its own: where usbip-vudc is to take one back, the kernel (6.12)
+# dies in vep_dequeue, and every host's driver starts and stops streams once.
+audio() {
+  mkdir functions/uac1.0
+  echo 0 >functions/uac1.0/req_number
+  ln -s functions/uac1.0 configs/c.1/
 }
 
 keyboard() {
@@ -54,6 +87,8 @@ make() {
   echo "lab $1" >strings/0x409/product
   echo "$2" >strings/0x409/serialnumber
   case $1 in
+  webcam) webcam ;;
+  audio) audio ;;
   modem) use acm.0 ;;
   ethernet) use ncm.0 ;;
   keyboard) keyboard ;;
