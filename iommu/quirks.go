@@ -68,6 +68,7 @@ var acsQuirks = []acsQuirk{
 	{"pci_quirk_qcom_rp_acs", 0x1dbf, []ids{{0x0401, 0}}, always, pci.ACSIsolation},
 	{"pci_quirk_mf_endpoint_acs", 0x19a2, []ids{{0x0710, 0}}, always, ofEndpoint},
 	{"pci_quirk_mf_endpoint_acs", 0x10df, []ids{{0x0720, 0}}, always, ofEndpoint},
+	{"pci_quirk_mf_endpoint_acs", 0x177d, []ids{{0xa026, 0}, {0xa059, 0}, {0xa060, 0}}, always, ofEndpoint},
 	{"pci_quirk_mf_endpoint_acs", 0x14e4, []ids{{0x16d7, 0}, {0x1750, 0x1752}, {0x1760, 0x1763}}, always, ofEndpoint},
 	{"pci_quirk_loongson_acs", 0x0014, []ids{
 		{0x3c09, 0}, {0x3c19, 0}, {0x3c29, 0}, {0x7a09, 0}, {0x7a19, 0}, {0x7a29, 0}, {0x7a39, 0}, {0x7a49, 0}, {0x7a59, 0}, {0x7a69, 0},
@@ -265,13 +266,19 @@ func hasIVRS(fsys fs.FS) Answer {
 		}
 	}
 	tables, err := fs.ReadDir(fsys, "sys/firmware/acpi/tables")
-	switch {
-	case err != nil:
+	if err != nil {
 		return Unknown
-	case slices.ContainsFunc(tables, func(e fs.DirEntry) bool { return e.Name() == "IVRS" }):
-		return Yes
 	}
-	return No
+	answer := Unknown // a copy may hold some tables only
+	for _, e := range tables {
+		switch e.Name() {
+		case "IVRS":
+			return Yes
+		case "DMAR", "DSDT":
+			answer = No
+		}
+	}
+	return answer
 }
 
 func hasShiftedACS(f pci.Function) bool {
