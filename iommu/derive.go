@@ -132,7 +132,7 @@ func (d *derivation) conventional(n *node) (Join, bool) {
 			}
 		}
 		if d.has(b) {
-			return Join{With: b, Reason: PCIBridge, At: b, What: up.what(), Missing: pci.ACSIsolation}, true
+			return Join{With: b, Reason: PCIBridge, At: b, What: up.what()}, true
 		}
 	}
 	return Join{}, false

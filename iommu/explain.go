@@ -39,8 +39,9 @@ type Join struct {
 	// alias the one that sends under another's number.
 	At   pci.Address
 	What string // what At is in words, such as root port; empty if that is not known
-	// Missing are the services of ACS that At does not give. With HasACS it has them, and
-	// they are switched off; otherwise it has no ACS, or must have none.
+	// Missing are the services of ACS that At does not give, of MissingACS and Multifunction.
+	// With HasACS it has them, and they are switched off; otherwise it has no ACS, or must
+	// have none.
 	Missing pci.ACSFlags
 	HasACS  bool
 	Quirk   string // the kernel's function that decided instead of the capability, if one did
