@@ -129,10 +129,16 @@ func TestDeriveProperties(t *testing.T) {
 		if d := iommu.Compare(groups, asKernel(groups)); d != nil {
 			r.Fatal(d)
 		}
-		// What is known without more than 64 bytes stays so with all of them.
+		// What is known by 64 bytes stays so with all of them, and what is not is said.
 		known := readShort(t, tr, functions).Derive()
 		if err := checkPartition(functions, known); err != nil {
 			r.Fatal(err)
+		}
+		if err := finer(known, groups); err != nil {
+			r.Fatal(err)
+		}
+		if d := iommu.Compare(known, asKernel(groups)); d != nil {
+			r.Fatalf("%v\nof %v", d, known)
 		}
 		// An override only ever parts.
 		if err := finer(topology.WithACSOverride("downstream,multifunction").Derive(), groups); err != nil {
