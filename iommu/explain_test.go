@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
 )
@@ -77,6 +79,44 @@ func TestJoinString(t *testing.T) {
 	}
 	if s := (iommu.Join{}).String(); !strings.Contains(s, "invalid address shares") {
 		t.Error(s)
+	}
+}
+
+// Links for the same reason are told at once, others apart, and none is left out.
+func TestExplain(t *testing.T) {
+	_, _, topology := readAll(t, made(t, `00:01.0 root
+		00:01.0/01:00.0 ep
+		00:01.0/01:00.1 ep
+		00:1f.0 pci mf
+		00:1f.2 pci
+		00:1f.3 pci
+		00:1f.4 ep acs=R/
+		00:0e.0 rciep id=8086:9a0b
+		00:0e.0/10000:e0:06.0 root
+		00:0e.0/10000:e0:06.0/10000:e1:00.0 ep
+		00:02.0 ep mf acs=RC/
+		00:02.1 ep acs=RC/
+		00:02.2 ep acs=RC/
+		00:03.0 root acs=SRCU/SRCU
+		00:03.0/03:00.0 to-pci
+		00:03.0/03:00.0/04:00.0 pci
+		00:03.0/03:00.0/04:01.0 pci
+		00:03.0/03:00.0/04:02.0 pci`))
+	var got []string
+	for _, g := range topology.Derive() {
+		got = append(got, iommu.Explain(g.Joins)...)
+	}
+	want := `0000:01:00.0 and 0000:01:00.1 share the group of 0000:00:01.0 because root port 0000:00:01.0 lacks ACS (Source Validation, Request Redirect, Completion Redirect, Upstream Forwarding): what is behind it could reach what is beside it
+0000:00:02.1 and 0000:00:02.2 share the group of 0000:00:02.0 because all are functions of one device, and none is kept from the others: PCI Express functions 0000:00:02.1 and 0000:00:02.2 have ACS with Request Redirect, Completion Redirect switched off
+10000:e0:06.0 and 10000:e1:00.0 share the group of 0000:00:0e.0 because 0000:00:0e.0 carries their whole PCI domain (Intel VMD): to the IOMMU their traffic is its own
+0000:00:1f.2 and 0000:00:1f.3 share the group of 0000:00:1f.0 because all are functions of one device, and none is kept from the others: conventional PCI functions 0000:00:1f.2 and 0000:00:1f.3 cannot have ACS
+0000:00:1f.4 shares the group of 0000:00:1f.0 because both are functions of one device, and neither is kept from the other: PCI Express function 0000:00:1f.4 has ACS with Request Redirect switched off
+0000:04:00.0, 0000:04:01.0 and 0000:04:02.0 share the group of 0000:03:00.0 because they sit on the conventional PCI bus behind PCI Express to PCI bridge 0000:03:00.0: to the IOMMU all that comes from there is the bridge's own`
+	if diff := cmp.Diff(want, strings.Join(got, "\n")); diff != "" {
+		t.Error(diff)
+	}
+	if got := iommu.Explain(nil); got != nil {
+		t.Error(got)
 	}
 }
 
