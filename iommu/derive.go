@@ -1,6 +1,7 @@
 package iommu
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/project-independence/indy/pci"
@@ -191,19 +192,24 @@ func (d *derivation) besides(n, top *node, seen map[pci.Address]bool) (Join, boo
 			continue
 		}
 		other := d.isolation(s)
+		at, err := top.Address, own.err
 		switch {
 		case other.ok == Yes:
 			continue
-		case !d.has(s.Address) && (own.ok == Unknown || other.ok == Unknown || top.multi.is == Unknown):
-			continue // its turn comes
 		case own.ok == Unknown:
-			d.doubt(n, s.Address, top.Address, own.err)
-			continue
 		case other.ok == Unknown:
-			d.doubt(n, s.Address, s.Address, other.err)
-			continue
+			at, err = s.Address, other.err
 		case top.multi.is == Unknown:
-			d.doubt(n, s.Address, top.Address, top.multi.why)
+			err = top.multi.why
+		default:
+			at = pci.Address{}
+		}
+		if at.IsValid() { // it may be
+			if d.has(s.Address) {
+				d.doubt(n, s.Address, at, err)
+			} else if join, ok := d.aliased(s, maps.Clone(seen)); ok {
+				d.doubt(n, join.With, at, err)
+			}
 			continue
 		}
 		if d.has(s.Address) {

@@ -18,6 +18,20 @@ const (
 	KernelJoins                           // the kernel has functions in one group that the rules part
 )
 
+// String returns kernel-parts, kernel-joins or unknown.
+func (k DifferenceKind) String() string {
+	switch k {
+	case KernelParts:
+		return "kernel-parts"
+	case KernelJoins:
+		return "kernel-joins"
+	}
+	return "unknown"
+}
+
+// MarshalText writes the kind as String does.
+func (k DifferenceKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // A Difference is where the kernel's groups are not those derived from the facts. The
 // kernel's are what holds; why is to be found out: an ACS override, a kernel with other
 // rules, an alias that the firmware states.

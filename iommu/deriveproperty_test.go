@@ -340,6 +340,9 @@ func TestCompare(t *testing.T) {
 	if d := iommu.Compare(topology.Derive(), kernel); d != nil {
 		t.Errorf("%+v", d)
 	}
+	if got := fmt.Sprint(iommu.DifferenceKind(0), iommu.KernelParts, iommu.KernelJoins); got != "unknown kernel-parts kernel-joins" {
+		t.Error(got)
+	}
 	if d := iommu.Compare(nil, nil); d != nil {
 		t.Error(d)
 	}

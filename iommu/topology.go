@@ -30,7 +30,7 @@ type node struct {
 	above   []pci.Address // bridges, the nearest last
 	real    pci.Address   // the function whose number its traffic carries (VMD)
 	virtual bool          // of SR-IOV
-	pathErr error         // why above is not known
+	pathErr error         // why above, real or virtual is not known
 
 	header, multi known // bit 7 of the header type
 	caps          caps
@@ -115,6 +115,7 @@ func ReadTopology(fsys fs.FS, functions []pci.Function, o TopologyOptions) (*Top
 		if shared || n.Address.Function() > 0 {
 			pf, err := pci.PhysicalFunction(fsys, n.Address)
 			if n.virtual = pf.IsValid(); err != nil {
+				n.pathErr = err // it may be virtual
 				errs = append(errs, err)
 			}
 		}
