@@ -276,6 +276,24 @@ func TestDerive(t *testing.T) {
 `,
 		},
 		{
+			"a virtual function is no neighbour of a function that isolates nothing", `00:02.0 ep mf acs=/
+			00:02.1 pf=0000:00:02.0
+			00:02.2 ep`,
+			"00:02.0\n00:02.1\n00:02.2\n", "",
+		},
+		{
+			"a bridge that isolates by its ids may still be a conventional one", `00:01.0 root id=17cb:0400 len=64
+			00:01.0/01:00.0 ep`,
+			"00:01.0 ?01:00.0+00:01.0\n01:00.0 ?01:00.0+00:01.0\n", "",
+		},
+		{
+			"what may be through the alias of a neighbour", `00:00.1 ep mf id=8086:1521
+			00:00.2 ep len=64
+			00:00.3 ep id=1b4b:9230`,
+			"00:00.1 00:00.3 ?00:00.2+00:00.1\n00:00.2 ?00:00.2+00:00.1\n",
+			"00:00.3 with 00:00.1: dma-alias at 00:00.3 PCI Express function, quirk_dma_func1_alias\n",
+		},
+		{
 			"function 8 and above looks like another device, but is of the same", `00:01.0 root acs=SRCU/SRCU
 			00:01.0/01:00.0 ep mf acs=RC/RC
 			00:01.0/01:01.0 ep

@@ -175,13 +175,19 @@ func TestQuirks(t *testing.T) {
 			groups: "00:14.3 ?00:14.4+00:14.3\n00:14.4 ?00:14.4+00:14.3\n",
 		},
 		{
-			name: "and none behind a bridge", machine: `00:1e.0 pci class=0604
+			name: "without their configuration space", machine: `00:14.0 pci mf id=1022:780f len=0
+				00:14.3 pci id=1022:7809 len=0
+				00:14.5 pci`,
+			groups: "00:14.0\n00:14.3\n00:14.5\n",
+			also:   func(tr *hostfs.Tree) { put(t, tr, "sys/firmware/acpi/tables/IVRS", "IVRS") },
+		},
+		{
+			name: "and none behind a bridge", machine: `00:1e.0 root acs=SRCU/SRCU
 				00:1e.0/01:14.3 pci mf id=1022:780f
 				00:1e.0/01:14.4 pci id=1022:7809`,
-			groups: "00:1e.0 01:14.3 01:14.4\n",
-			joins: `01:14.3 with 00:1e.0: pci-bridge at 00:1e.0 conventional PCI bridge
-01:14.4 with 00:1e.0: pci-bridge at 00:1e.0 conventional PCI bridge
-`,
+			groups: "00:1e.0\n01:14.3 01:14.4\n",
+			joins:  "01:14.4 with 01:14.3: multifunction at 01:14.4 conventional PCI function\n",
+			also:   func(tr *hostfs.Tree) { put(t, tr, "sys/firmware/acpi/tables/IVRS", "IVRS") },
 		},
 		{
 			name: "Zhaoxin's ports are taken by their ids alone", machine: `00:03.0 root id=1d17:0717

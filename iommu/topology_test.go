@@ -258,6 +258,23 @@ func TestReadTopology(t *testing.T) {
 	}
 }
 
+// Of what is carried by another function, that one is asked, and those beside it.
+func TestReadTopologyCarried(t *testing.T) {
+	tr := made(t, `00:0e.0 pci mf
+		00:0e.0/10000:e0:06.0 root
+		00:0e.0/10000:e0:06.0/10000:e1:00.0 ep
+		00:0e.1 pci
+		00:0f.0 pci mf
+		00:0f.1 pci`)
+	fns, err := pci.Functions(tr)
+	must(t, err)
+	topology, err := iommu.ReadTopology(tr, fns, iommu.TopologyOptions{Of: []pci.Address{addr(t, "10000:e1:00.0")}})
+	must(t, err)
+	if got, want := derived(topology.Derive()[:1]), "00:0e.0 00:0e.1 10000:e0:06.0 10000:e1:00.0\n"; got != want {
+		t.Errorf("got %swant %s", got, want)
+	}
+}
+
 // What fails is unknown and hides nothing else; links that cannot be are errors.
 func TestReadTopologyFails(t *testing.T) {
 	tr := made(t, `00:02.0 root
