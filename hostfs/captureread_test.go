@@ -74,6 +74,7 @@ func readAll(fsys fs.FS) {
 		_, _ = iommu.ReservedRegions(fsys, g.ID)
 	}
 	_, _ = iommu.ReadStatus(fsys, groups)
+	_, _ = iommu.ReadTopology(fsys, functions, iommu.TopologyOptions{Wake: true})
 	devices, _ := usb.Devices(fsys)
 	for _, d := range devices {
 		_, _ = usb.ReadDevice(fsys, d.Path)
