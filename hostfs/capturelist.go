@@ -23,6 +23,7 @@ var captureRules = []captureRule{
 		resource removable power_state d3cold_allowed power/control power/runtime_status physical_location/*
 		sriov_totalvfs sriov_numvfs sriov_offset sriov_stride sriov_vf_device physfn virtfn*
 		consumer:* supplier:* driver subsystem iommu iommu_group firmware_node/path`},
+	{"which bus is behind each bridge", "sys/class/pci_bus/*", ""},
 	{"drivers: which functions each has, and the doors for binding", "sys/bus/pci/drivers/*",
 		"bind unbind new_id remove_id uevent module *:*:*.*"},
 	{"the doors of the bus", "sys/bus/pci", "drivers_probe drivers_autoprobe rescan uevent"},

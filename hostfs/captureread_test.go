@@ -75,6 +75,9 @@ func readAll(fsys fs.FS) {
 	}
 	_, _ = iommu.ReadStatus(fsys, groups)
 	_, _ = iommu.ReadTopology(fsys, functions, iommu.TopologyOptions{Wake: true})
+	_, _ = iommu.ReadDMAR(fsys)
+	_, _ = iommu.ReadIVRS(fsys)
+	_, _ = iommu.ReadBuses(fsys)
 	devices, _ := usb.Devices(fsys)
 	for _, d := range devices {
 		_, _ = usb.ReadDevice(fsys, d.Path)
