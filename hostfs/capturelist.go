@@ -47,6 +47,7 @@ var captureRules = []captureRule{
 	{"whether there are any: an empty directory says no, none says nothing", "sys/kernel", "iommu_groups/"},
 	{"that there may be IOMMU units", "sys/class", "iommu/"},
 	{"IOMMU units", "sys/class/iommu/*", `uevent intel-iommu/version intel-iommu/cap intel-iommu/ecap intel-iommu/domains_supported
+		intel-iommu/domains_used intel-iommu/address
 		amd-iommu/cap amd-iommu/features devices/*`},
 	{"what the firmware says of the IOMMU", "sys/firmware/acpi/tables", "DMAR IVRS VIOT"},
 

@@ -78,6 +78,7 @@ func readAll(fsys fs.FS) {
 	_, _ = iommu.ReadDMAR(fsys)
 	_, _ = iommu.ReadIVRS(fsys)
 	_, _ = iommu.ReadBuses(fsys)
+	_, _ = iommu.ReadUnits(fsys)
 	devices, _ := usb.Devices(fsys)
 	for _, d := range devices {
 		_, _ = usb.ReadDevice(fsys, d.Path)
