@@ -79,6 +79,7 @@ func readAll(fsys fs.FS) {
 	_, _ = iommu.ReadIVRS(fsys)
 	_, _ = iommu.ReadBuses(fsys)
 	_, _ = iommu.ReadUnits(fsys)
+	_, _ = iommu.ReadSettings(fsys)
 	devices, _ := usb.Devices(fsys)
 	for _, d := range devices {
 		_, _ = usb.ReadDevice(fsys, d.Path)
