@@ -106,7 +106,8 @@ var captureRules = []captureRule{
 	{"serial ports over Bluetooth", "sys/class/tty/rfcomm*", "uevent dev"},
 	{"modem control", "sys/class/usbmisc/*", "uevent dev device"},
 	{"printers", "sys/class/usbmisc/*/device", "ieee1284_id"},
-	{"management engine", "sys/class/mei/*", "uevent dev device"},
+	{"management engine", "sys/class/mei/*", "uevent dev device kind fw_ver"},
+	{"what the management engine offers", "sys/bus/mei/devices/*", ""},
 	{"Thunderbolt", "sys/bus/thunderbolt/devices/*", `uevent device_name vendor_name device vendor authorized unique_id security
 		iommu_dma_protection generation rx_speed tx_speed nvm_version driver subsystem`},
 	{"FireWire", "sys/bus/firewire/devices/*", `uevent dev guid vendor model hardware_version vendor_name
@@ -120,6 +121,10 @@ var captureRules = []captureRule{
 		product_serial product_uuid board_vendor board_name board_version board_serial board_asset_tag chassis_vendor chassis_type
 		chassis_version chassis_serial chassis_asset_tag bios_vendor bios_version bios_date bios_release ec_firmware_release`},
 	{"UEFI or BIOS", "sys/firmware/efi", "fw_platform_size runtime"},
+	{"that there is firmware: without efi beside it, it is a BIOS", "sys/firmware", "acpi/"},
+	{"whether UEFI checks what it starts", "sys/firmware/efi/efivars", "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"},
+	{"memory for guests in large pages", "sys/kernel/mm/hugepages/*", "nr_hugepages free_hugepages"},
+	{"and whether the kernel makes some by itself", "sys/kernel/mm/transparent_hugepage", "enabled"},
 	{"VFIO and its parts", "sys/module/vfio*", "version srcversion initstate"},
 	{"VFIO's successor", "sys/module/iommufd", "version srcversion initstate"},
 	{"a driver that holds functions for others", "sys/module/pci_stub", "version srcversion initstate"},

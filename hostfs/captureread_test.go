@@ -27,6 +27,7 @@ import (
 func readAll(fsys fs.FS) {
 	l, _ := laptop.Read(fsys)
 	_, _ = laptop.ReadMachine(fsys)
+	_, _ = laptop.ReadPlatform(fsys)
 	_, _ = laptop.ReadIdentity(fsys)
 	_, _ = laptop.Identify(fsys, l)
 	names := laptop.NewNames(fsys).Of(fsys)

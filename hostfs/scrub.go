@@ -114,8 +114,9 @@ func onlyAlnum(v string) string {
 
 // kindUUID returns the UUID in the last element of a name when it is one that says
 // what a thing is, the same on all machines: of a WMI interface, as in
-// wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492, or of a client of the
-// management engine, 0000:00:16.0-UUID.
+// wmi_bus-PNP0C14:00/9DBB5994-A997-11DA-B012-B622A1EF5492, of a client of the
+// management engine, 0000:00:16.0-UUID, or of a vendor of UEFI's variables, NAME-UUID
+// in efivars.
 func kindUUID(name string) string {
 	dir, base := path.Split(name)
 	at := patterns().uuid.FindStringIndex(base)
@@ -123,7 +124,7 @@ func kindUUID(name string) string {
 		return ""
 	}
 	before, isClient := strings.CutSuffix(base[:at[0]], "-")
-	if isClient && patterns().address.MatchString(before) || at[0] == 0 && strings.HasPrefix(path.Base(dir), "wmi_bus") {
+	if isClient && (patterns().address.MatchString(before) || path.Base(dir) == "efivars") || at[0] == 0 && strings.HasPrefix(path.Base(dir), "wmi_bus") {
 		return strings.ToLower(base[at[0]:at[1]])
 	}
 	return ""
