@@ -77,7 +77,7 @@ func (s Scope) String() string {
 // Buses says which functions a machine has and which bus is behind each bridge. The
 // zero Buses knows of none.
 type Buses struct {
-	functions map[pci.Address]bool
+	functions map[pci.Address][]pci.Address // each with the bridges above it, from the root down
 	behind    map[pci.Address]uint8
 }
 
@@ -87,7 +87,7 @@ type Buses struct {
 // opens no file, and wakes nothing. The error joins what could not be read; the rest
 // is returned.
 func ReadBuses(fsys fs.FS) (Buses, error) {
-	b := Buses{map[pci.Address]bool{}, map[pci.Address]uint8{}}
+	b := Buses{map[pci.Address][]pci.Address{}, map[pci.Address]uint8{}}
 	var errs []error
 	note := func(err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -102,11 +102,14 @@ func ReadBuses(fsys fs.FS) (Buses, error) {
 		if err != nil || a.String() != e.Name() {
 			continue
 		}
-		b.functions[a] = true
+		b.functions[a] = nil
 		target, err := fs.ReadLink(fsys, devices+"/"+e.Name())
 		if err != nil {
 			note(err)
 			continue
+		}
+		if above := pci.InPath(target); len(above) > 0 {
+			b.functions[a] = above[:len(above)-1]
 		}
 		b.add(target)
 	}
@@ -152,7 +155,10 @@ func (b Buses) add(path string) {
 }
 
 // Has reports whether the machine has the function.
-func (b Buses) Has(a pci.Address) bool { return b.functions[a] }
+func (b Buses) Has(a pci.Address) bool {
+	_, ok := b.functions[a]
+	return ok
+}
 
 // Behind returns the number of the bus behind a bridge, and whether it is known.
 func (b Buses) Behind(bridge pci.Address) (bus uint8, ok bool) {
