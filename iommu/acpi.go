@@ -135,8 +135,8 @@ func le16(b []byte, at int) uint16 { return binary.LittleEndian.Uint16(b[at:]) }
 func le32(b []byte, at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
 func le64(b []byte, at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
 
-// flagNames names the bits that are set, and those without a name by their value.
-func flagNames(flags uint64, names ...string) string {
+// tableFlags names the bits that are set, and those without a name by their value.
+func tableFlags(flags uint64, names ...string) string {
 	var set []string
 	for i, name := range names {
 		if bit := uint64(1) << i; flags&bit != 0 && name != "" {

@@ -40,7 +40,7 @@ const (
 
 // String names the flags as the specification does.
 func (f DMARFlags) String() string {
-	return flagNames(uint64(f), "INTR_REMAP", "X2APIC_OPT_OUT", "DMA_CTRL_PLATFORM_OPT_IN")
+	return tableFlags(uint64(f), "INTR_REMAP", "X2APIC_OPT_OUT", "DMA_CTRL_PLATFORM_OPT_IN")
 }
 
 // A DRHD describes one remapping unit.

@@ -86,7 +86,7 @@ const (
 
 // String names the flags as the specification does.
 func (f IVHDFlags) String() string {
-	return flagNames(uint64(f), "HtTunEn", "PassPW", "ResPassPW", "Isoc", "IotlbSup", "Coherent", "PreFSup", "PPRSup")
+	return tableFlags(uint64(f), "HtTunEn", "PassPW", "ResPassPW", "Isoc", "IotlbSup", "Coherent", "PreFSup", "PPRSup")
 }
 
 // An IVHD describes one unit, and which devices are its.
@@ -124,7 +124,7 @@ const (
 )
 
 // String names the flags as the specification does.
-func (f IVMDFlags) String() string { return flagNames(uint64(f), "Unity", "IR", "IW", "ExclRange") }
+func (f IVMDFlags) String() string { return tableFlags(uint64(f), "Unity", "IR", "IW", "ExclRange") }
 
 // An IVMD is memory that some devices need to reach at all times. Type is 20h for all
 // devices, 21h for one, and 22h for those from First to Last. Some tables say the same

@@ -60,7 +60,7 @@ type EntrySettings uint8
 
 // String names the settings as the specification does.
 func (s EntrySettings) String() string {
-	return flagNames(uint64(s), "INITPass", "EIntPass", "NMIPass", "", "SysMgt1", "SysMgt2", "Lint0Pass", "Lint1Pass")
+	return tableFlags(uint64(s), "INITPass", "EIntPass", "NMIPass", "", "SysMgt1", "SysMgt2", "Lint0Pass", "Lint1Pass")
 }
 
 // A SpecialDevice says what an [EntrySpecial] names.
