@@ -12,8 +12,8 @@ import (
 	"github.com/project-independence/indy/pci"
 )
 
-// short writes an address as the decoded tables do, BB:DD.F.
-func short(a pci.Address) string { return strings.TrimPrefix(a.String(), "0000:") }
+// requesterOf writes an address as the decoded tables do, BB:DD.F.
+func requesterOf(a pci.Address) string { return strings.TrimPrefix(a.String(), "0000:") }
 
 // Every real table says to us what it says to another program, entry by entry.
 func TestIVRSTables(t *testing.T) {
@@ -50,7 +50,7 @@ func TestIVRSTables(t *testing.T) {
 				theirs := b["entries"].([]any)
 				delete(b, "entries")
 				equal(want.File, map[string]any{"kind": kind, "type": fmt.Sprintf("%#x", uint8(u.Type)), "flags": fmt.Sprintf("%#x", uint8(u.Flags)),
-					"iommu": short(u.Function), "cap_offset": fmt.Sprintf("%#x", u.Capability), "base": fmt.Sprintf("%#x", u.Base), "segment": float64(u.Segment)}, b)
+					"iommu": requesterOf(u.Function), "cap_offset": fmt.Sprintf("%#x", u.Capability), "base": fmt.Sprintf("%#x", u.Base), "segment": float64(u.Segment)}, b)
 				equal(want.File+": entries", len(u.Entries), len(theirs))
 				for i, e := range u.Entries {
 					kinds[e.Kind]++
@@ -64,7 +64,7 @@ func TestIVRSTables(t *testing.T) {
 				ours := map[string]any{"kind": kind, "type": fmt.Sprintf("%#x", m.Type), "flags": fmt.Sprintf("%#x", uint8(m.Flags)),
 					"start": fmt.Sprintf("%#x", m.Start), "length": fmt.Sprintf("%#x", m.Length), "devid": b["devid"], "aux": b["aux"]}
 				if m.Type != 0x20 {
-					ours["devid"] = short(m.First)
+					ours["devid"] = requesterOf(m.First)
 				}
 				if m.Type == 0x22 {
 					ours["aux"] = fmt.Sprintf("%#x", uint16(m.Last.Bus())<<8|uint16(m.Last.Device())<<3|uint16(m.Last.Function()))
@@ -93,7 +93,7 @@ func TestIVRSTables(t *testing.T) {
 // entryAs gives an entry in the words of the other program. Of reserved bytes it also
 // says what is in them; those are taken as they are.
 func entryAs(e iommu.IVHDEntry, theirs map[string]any) map[string]any {
-	m := map[string]any{"type": fmt.Sprintf("0x%02x", uint8(e.Kind)), "data": fmt.Sprintf("0x%02x", uint8(e.Settings)), "devid": short(e.Device)}
+	m := map[string]any{"type": fmt.Sprintf("0x%02x", uint8(e.Kind)), "data": fmt.Sprintf("0x%02x", uint8(e.Settings)), "devid": requesterOf(e.Device)}
 	switch e.Kind {
 	case iommu.EntryPadding, iommu.EntryAll, iommu.EntrySpecial:
 		m["devid"] = theirs["devid"]
@@ -104,10 +104,10 @@ func entryAs(e iommu.IVHDEntry, theirs map[string]any) map[string]any {
 		m["extra"] = extra
 	}
 	if e.Alias.IsValid() {
-		m["alias_source"] = short(e.Alias)
+		m["alias_source"] = requesterOf(e.Alias)
 	}
 	if e.Kind == iommu.EntrySpecial {
-		m["special"] = map[string]any{"handle": float64(e.Handle), "source": short(e.Device), "variety": strings.ToLower(e.Special.String())}
+		m["special"] = map[string]any{"handle": float64(e.Handle), "source": requesterOf(e.Device), "variety": strings.ToLower(e.Special.String())}
 	}
 	return m
 }
