@@ -54,10 +54,12 @@ func mayImport() map[string][]string {
 		"guest/export":        {"guest", "pci", "usb"},
 		"vault":               {"guest", "pci", "usb"},
 		"internal/sim":        {"hostfs", "pci", "usb", "iommu"},
+		"internal/hostedit":   {}, // files of the host's own configuration, no device
+		"internal/doctor":     append([]string{"assign", "internal/hostedit"}, joined...),
 		"internal/lab":        below,
 		"internal/daemon":     below,
 		"internal/broker":     below,
-		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab"}, below...),
+		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab", "internal/doctor", "internal/hostedit"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},
