@@ -48,6 +48,10 @@ type Edit struct {
 	// and the file is left alone.
 	Against []string
 
+	// Assigned leaves a file alone in which none of Keys is assigned: what it means then
+	// is decided elsewhere.
+	Assigned bool
+
 	// Create makes the file, with Heading first, when there is none. Its directory is
 	// never made: where it is missing, nobody reads it.
 	Create  bool
@@ -226,6 +230,9 @@ func (e Edit) add(text string) (string, error) {
 			return "", e.notUnderstood(changed, err)
 		}
 		for _, p := range places {
+			if p.absent && e.Assigned {
+				return "", e.notUnderstood(changed, &oops{0, "does not assign " + p.key + ", and what holds then is not known"})
+			}
 			for _, have := range p.words {
 				if slices.Contains(e.Against, have.text) {
 					return "", e.notUnderstood(changed, &oops{lineAt(changed, have.from), fmt.Sprintf("holds %s, which contradicts %s", have.text, w)})

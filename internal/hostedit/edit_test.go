@@ -183,6 +183,7 @@ func TestNotUnderstood(t *testing.T) {
 		{"escape codes", grub, "A=1\nB=\"\x1b[2J\"\n", 2, "control characters"},
 		{"large", grub, strings.Repeat("#", maxFile+1), 0, "larger than"},
 		{"lines", grub, strings.Repeat("\n", maxLines+1), 0, "more than"},
+		{"not assigned", Edit{File: "f", Kind: ShellString, Keys: []string{"U"}, Words: []string{"x"}, Assigned: true}, "#U=\"ro\"\n", 0, "does not assign U"},
 		{"two lines", cmdline, "quiet\nsplash\n", 2, "second line"},
 		{"comment", cmdline, "# x\nquiet\n", 1, "is a comment"},
 		{"empty", cmdline, "\n\n", 0, "is empty"},

@@ -1,0 +1,228 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/iommu"
+)
+
+const (
+	groupsDir = "/sys/kernel/iommu_groups"
+	tablesDir = "sys/firmware/acpi/tables"
+	cmdline   = "/proc/cmdline"
+)
+
+// intelParameter turns Intel's IOMMU on where the kernel was built to leave it off. AMD's
+// needs none: amd_iommu=on is not even known to the kernel.
+const intelParameter = "intel_iommu=on"
+
+// readTables lists the ACPI tables that describe an IOMMU; nil if the machine does not
+// say which tables there are.
+func readTables(fsys fs.FS) map[string]bool {
+	entries, err := fs.ReadDir(fsys, tablesDir)
+	if err != nil {
+		return nil
+	}
+	tables := map[string]bool{}
+	for _, e := range entries {
+		switch e.Name() {
+		case "DMAR", "IVRS", "VIOT":
+			tables[e.Name()] = true
+		}
+	}
+	return tables
+}
+
+func readRelease(fsys fs.FS) string {
+	s, err := hostfs.ReadString(fsys, "proc/sys/kernel/osrelease")
+	if err != nil || len(s) > 100 || strings.ContainsAny(s, "/\n") {
+		return ""
+	}
+	return s
+}
+
+// argument reports whether the command line has one of those, as intel_iommu=off.
+func (x *examination) argument(words ...string) string {
+	for _, a := range x.settings.Arguments {
+		if slices.Contains(words, a.String()) {
+			return a.String()
+		}
+	}
+	return ""
+}
+
+// iommu: groups are the evidence, and units; the command line is none.
+func (x *examination) iommu() Check {
+	s := x.l.IOMMU
+	switch {
+	case s.Enabled && len(s.Units) > 0:
+		return ok(groupsDir, "%s, %s (%s)", plural(len(x.l.Groups), "group"), plural(len(s.Units), "unit"), s.Kind)
+	case s.Enabled:
+		return ok(groupsDir, "%s", plural(len(x.l.Groups), "group"))
+	case s.Unstated:
+		return unstated(groupsDir, nil)
+	}
+	const none = "the kernel made no IOMMU groups"
+	off := x.argument("iommu=off")
+	switch {
+	case x.tables["DMAR"]:
+		if off == "" {
+			off = x.argument("intel_iommu=off")
+		}
+		switch {
+		case off != "":
+			return problem(groupsDir, "take "+off+" from the kernel's parameters, and start anew", none+": it was told so by %s", off)
+		case x.argument(intelParameter) != "":
+			return problem(groupsDir, "look why in the kernel's log: dmesg | grep -e DMAR -e IOMMU", none+", though it was asked to and the firmware describes an IOMMU")
+		case x.defaultOn():
+			return problem(groupsDir, "look why in the kernel's log: dmesg | grep -e DMAR -e IOMMU", none+", though it is built to and the firmware describes an IOMMU")
+		}
+		x.needs = append(x.needs, Need{Check: "iommu", Parameter: intelParameter})
+		return problem(groupsDir, x.host.boot(intelParameter), none+"; the firmware describes an IOMMU, which the kernel leaves off unless told otherwise")
+	case x.tables["IVRS"]:
+		if off == "" {
+			off = x.argument("amd_iommu=off")
+		}
+		if off != "" {
+			return problem(groupsDir, "take "+off+" from the kernel's parameters, and start anew", none+": it was told so by %s", off)
+		}
+		return problem(groupsDir, "look why in the kernel's log: dmesg | grep -e AMD-Vi; no kernel parameter is needed", none+", though the firmware describes an IOMMU")
+	case x.tables != nil:
+		return problem(groupsDir, x.firmwareSwitch(), none+": the firmware describes no IOMMU")
+	}
+	return problem(groupsDir, x.firmwareSwitch()+"; on Intel the kernel may need "+intelParameter+", on AMD it needs nothing", none)
+}
+
+// defaultOn reports whether the kernel is known to turn Intel's IOMMU on by itself.
+func (x *examination) defaultOn() bool {
+	if x.release == "" {
+		return false
+	}
+	for _, name := range []string{"boot/config-" + x.release, "lib/modules/" + x.release + "/config", "usr/lib/modules/" + x.release + "/config"} {
+		if text, err := fs.ReadFile(x.files, name); err == nil {
+			return strings.Contains("\n"+string(text), "\nCONFIG_INTEL_IOMMU_DEFAULT_ON=y\n")
+		}
+	}
+	return false
+}
+
+// firmwareSwitch says what to look for in the firmware's setup.
+func (x *examination) firmwareSwitch() string {
+	switch {
+	case x.cpu.flags["hypervisor"]:
+		return "this is a virtual machine: give it an IOMMU of its own (QEMU: -device intel-iommu,intremap=on)"
+	case x.cpu.vendor == "GenuineIntel":
+		return "turn on VT-d in the firmware's setup (also called Intel Virtualization Technology for Directed I/O, or Kernel DMA Protection)"
+	case x.cpu.vendor == "AuthenticAMD":
+		return "turn on AMD-Vi in the firmware's setup (also called IOMMU, often among the chipset's or the advanced CPU settings)"
+	}
+	return "turn on VT-d (Intel) or AMD-Vi, also called IOMMU (AMD), in the firmware's setup"
+}
+
+func (x *examination) firmware() Check {
+	const file = "/" + tablesDir
+	switch {
+	case x.tables["DMAR"]:
+		return ok(file+"/DMAR", "the firmware describes an IOMMU (DMAR, Intel)")
+	case x.tables["IVRS"]:
+		return ok(file+"/IVRS", "the firmware describes an IOMMU (IVRS, AMD)")
+	case x.tables["VIOT"]:
+		return ok(file+"/VIOT", "the firmware describes an IOMMU (VIOT, virtio)")
+	case x.tables == nil:
+		return unstated(file, nil)
+	case x.l.IOMMU.Enabled:
+		return ok(file, "none of the firmware's tables describes the IOMMU, which works")
+	}
+	return problem(file, x.firmwareSwitch(), "the firmware describes no IOMMU: it has none, or it is switched off")
+}
+
+func (x *examination) remapping() Check {
+	const file = "/proc/interrupts"
+	switch x.l.IOMMU.InterruptRemapping {
+	case iommu.Yes:
+		return ok(file, "interrupts are remapped")
+	case iommu.Unknown:
+		return unstated(file, nil)
+	}
+	if !x.l.IOMMU.Enabled {
+		return warning(file, "get the IOMMU to work first", "interrupts are not remapped, as there is no IOMMU at work")
+	}
+	remedy := "turn on x2APIC, or interrupt remapping, in the firmware's setup"
+	if off := x.argument("intremap=off", "nointremap"); off != "" {
+		remedy = "take " + off + " from the kernel's parameters, and start anew"
+	}
+	return problem(file, remedy, "interrupts are not remapped: a device could send the host any interrupt it likes")
+}
+
+// parameter is the check of a module's switch that should be off.
+func (x *examination) parameter(module, name string, is iommu.Answer) (Check, bool) {
+	file := "/sys/module/" + module + "/parameters/" + name
+	switch {
+	case is == iommu.No:
+		return ok(file, "%s is off", name), true
+	case is == iommu.Yes:
+		return Check{Evidence: file}, false
+	case has(x, "sys/module/"+module, "sys/module") == iommu.No:
+		return ok("/sys/module", "%s is not loaded", module), true
+	}
+	return unstated(file, nil), true
+}
+
+func (x *examination) unsafeInterrupts() Check {
+	c, done := x.parameter("vfio_iommu_type1", "allow_unsafe_interrupts", x.settings.UnsafeInterrupts)
+	const remedy = "take allow_unsafe_interrupts from /etc/modprobe.d and from the kernel's parameters, and load the module anew"
+	switch {
+	case done:
+		return c
+	case x.l.IOMMU.InterruptRemapping == iommu.Yes:
+		return warning(c.Evidence, remedy, "allow_unsafe_interrupts is on; it has no effect while interrupts are remapped, and would go unseen when they are not")
+	}
+	return problem(c.Evidence, remedy, "allow_unsafe_interrupts is on: devices are handed out whose interrupts nothing checks")
+}
+
+func (x *examination) noIOMMUMode() Check {
+	c, done := x.parameter("vfio", "enable_unsafe_noiommu_mode", x.settings.NoIOMMUMode)
+	const remedy = "take enable_unsafe_noiommu_mode from /etc/modprobe.d and from the kernel's parameters, and start anew"
+	if len(x.l.IOMMU.Units) == 0 {
+		for _, g := range x.l.Groups {
+			if iommu.IsNoIOMMU(x, g.ID) {
+				return problem(groupsDir+"/"+g.ID.String()+"/name", remedy, "group %s is made up by VFIO's no-IOMMU mode: nothing keeps its device out of the host's memory", g.ID)
+			}
+		}
+	}
+	if done {
+		return c
+	}
+	return problem(c.Evidence, remedy, "VFIO's no-IOMMU mode is on: it hands out devices that nothing keeps out of the host's memory")
+}
+
+func (x *examination) acsOverride() Check {
+	switch {
+	case !x.settings.ArgumentsKnown:
+		return unstated(cmdline, missingOr(x.settingsErr))
+	case len(x.settings.ACSOverride) > 0:
+		return problem(cmdline, "take pcie_acs_override from the kernel's parameters; see indy groups for what belongs together then",
+			"pcie_acs_override=%s: groups may look parted that can reach each other", strings.Join(x.settings.ACSOverride, ","))
+	case len(x.settings.ConfigACS) > 0:
+		return warning(cmdline, "take it from the kernel's parameters unless you know why it is there",
+			"pci=%s changes what ports let pass between devices", strings.Join(x.settings.ConfigACS, ";"))
+	}
+	return ok(cmdline, "nothing on the command line changes what belongs to a group")
+}
+
+// missingOr is the first cause of an error that says why something was not stated.
+func missingOr(err error) error {
+	if err == nil {
+		return fs.ErrNotExist
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path
+	}
+	return fmt.Errorf("%w", err)
+}
