@@ -117,6 +117,11 @@ var captureRules = []captureRule{
 	{"processors", "sys/devices/system/cpu/cpu[0-9]*", "online topology/physical_package_id topology/core_id"},
 	{"memory", "sys/devices/system/memory", "block_size_bytes"},
 	{"blocks of memory", "sys/devices/system/memory/memory[0-9]*", "state"},
+	{"which distribution, for remedies that fit it", "etc", "os-release"},
+	{"where that leads to", "usr/lib", "os-release"},
+	{"whether Secure Boot is on, and which boot loader ran", "sys/firmware/efi/efivars", `SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
+		LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f`},
+	{"how much memory may be locked", "proc/self", "limits"},
 	{"which machine this is", "sys/class/dmi/id", `uevent modalias sys_vendor product_name product_family product_version product_sku
 		product_serial product_uuid board_vendor board_name board_version board_serial board_asset_tag chassis_vendor chassis_type
 		chassis_version chassis_serial chassis_asset_tag bios_vendor bios_version bios_date bios_release ec_firmware_release`},

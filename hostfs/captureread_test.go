@@ -14,6 +14,7 @@ import (
 	"github.com/project-independence/indy/audio"
 	"github.com/project-independence/indy/gpu"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/doctor"
 	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
@@ -130,6 +131,7 @@ func readAll(fsys fs.FS) {
 	_, _ = gpu.ReadSwitcheroo(fsys)
 	_, _ = assign.Read(fsys, l, addresses)
 	_, _ = uevent.Seqnum(fsys)
+	_ = doctor.Examine(fsys, l, doctor.Options{})
 }
 
 // asking is a machine that notes what is asked of it.
@@ -164,7 +166,8 @@ var notCaptured = []string{
 	"proc/sys/kernel/random/boot_id",            // of leases
 	"sys/bus/pci/devices/*/rom",                 // is for a function of its own
 	"etc/*", "usr/*", "lib/*", "var/*", "run/*", // lists of names, which are not of the machine
-	"sys/bus/pci/drivers/vfio-pci", // directories
+	"bin/*", "boot/*", "efi/*", // nor are programs and what starts the kernel
+	"sys/bus/pci/drivers/vfio-pci", "sys/module/vfio", "sys/module/vfio_pci", "sys/module/vfio_iommu_type1", // directories
 	"dev/vfio/*",
 }
 

@@ -77,7 +77,7 @@ func (r Report) Count(s State) (n int) {
 
 // examination is what the checks look at, each file read once.
 type examination struct {
-	fs.FS
+	machine      fs.FS
 	files, names fs.FS
 	o            Options
 	l            *laptop.Laptop
@@ -93,7 +93,7 @@ type examination struct {
 // Examine looks at the machine that l was read from. It may block as long as reading
 // sysfs, procfs and files of the host does, and as o.KVM takes.
 func Examine(fsys fs.FS, l *laptop.Laptop, o Options) Report {
-	x := &examination{FS: fsys, files: o.Files, names: o.Names, o: o, l: l}
+	x := &examination{machine: fsys, files: o.Files, names: o.Names, o: o, l: l}
 	if x.files == nil {
 		x.files = fsys
 	}
@@ -157,7 +157,7 @@ func unstated(evidence string, err error) Check {
 // has says whether a file is there. It is unknown when nothing is in a directory above
 // it that all hosts have: then the machine does not state what is below it.
 func has(fsys fs.FS, name, above string) iommu.Answer {
-	_, err := fs.Lstat(fsys, name) // not opened: it may be a device
+	_, err := fs.Stat(fsys, name)
 	switch {
 	case err == nil:
 		return iommu.Yes

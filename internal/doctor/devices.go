@@ -69,7 +69,7 @@ func (x *examination) bootDisplay() Check {
 // leases of guests that are gone keep devices from all.
 func (x *examination) leftovers() Check {
 	held := map[pci.Address]bool{}
-	boot, _ := hostfs.ReadString(x, "proc/sys/kernel/random/boot_id")
+	boot, _ := hostfs.ReadString(x.machine, "proc/sys/kernel/random/boot_id")
 	for _, l := range x.o.Leases {
 		if l.BootID != "" && boot != "" && l.BootID != boot {
 			continue // this kernel knows nothing of it
@@ -77,7 +77,7 @@ func (x *examination) leftovers() Check {
 		for _, a := range l.Devices {
 			held[a] = true
 		}
-		if l.State != assign.Assigned || l.Abandoned(x) {
+		if l.State != assign.Assigned || l.Abandoned(x.machine) {
 			return warning("/run/indy/leases", "run: indy release "+l.Devices[0].String(), "guest %s has gone and left %s; the lease is %s", l.Guest, l.Devices[0], l.State)
 		}
 	}
@@ -90,7 +90,7 @@ func (x *examination) leftovers() Check {
 			continue
 		}
 		asked++
-		override, err := pci.DriverOverride(x, f.Address)
+		override, err := pci.DriverOverride(x.machine, f.Address)
 		if err == nil {
 			stated++
 		} else if !errors.Is(err, fs.ErrNotExist) {

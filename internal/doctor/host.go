@@ -72,7 +72,7 @@ const loaderInfo = "sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-
 func ReadHost(fsys, files fs.FS) Host {
 	var h Host
 	there := func(name string) bool {
-		_, err := fs.Lstat(files, name)
+		_, err := fs.Stat(files, name)
 		return err == nil
 	}
 	for _, name := range []string{"etc/os-release", "usr/lib/os-release"} {

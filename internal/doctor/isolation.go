@@ -64,7 +64,7 @@ func (x *examination) iommu() Check {
 		return ok(groupsDir, "%s, %s (%s)", plural(len(x.l.Groups), "group"), plural(len(s.Units), "unit"), s.Kind)
 	case s.Enabled:
 		return ok(groupsDir, "%s", plural(len(x.l.Groups), "group"))
-	case s.Unstated:
+	case s.Unstated, len(x.l.Devices) == 0:
 		return unstated(groupsDir, nil)
 	}
 	const none = "the kernel made no IOMMU groups"
@@ -167,7 +167,7 @@ func (x *examination) parameter(module, name string, is iommu.Answer) (Check, bo
 		return ok(file, "%s is off", name), true
 	case is == iommu.Yes:
 		return Check{Evidence: file}, false
-	case has(x, "sys/module/"+module, "sys/module") == iommu.No:
+	case has(x.machine, "sys/module/"+module, "sys/module") == iommu.No:
 		return ok("/sys/module", "%s is not loaded", module), true
 	}
 	return unstated(file, nil), true
@@ -190,7 +190,7 @@ func (x *examination) noIOMMUMode() Check {
 	const remedy = "take enable_unsafe_noiommu_mode from /etc/modprobe.d and from the kernel's parameters, and start anew"
 	if len(x.l.IOMMU.Units) == 0 {
 		for _, g := range x.l.Groups {
-			if iommu.IsNoIOMMU(x, g.ID) {
+			if iommu.IsNoIOMMU(x.machine, g.ID) {
 				return problem(groupsDir+"/"+g.ID.String()+"/name", remedy, "group %s is made up by VFIO's no-IOMMU mode: nothing keeps its device out of the host's memory", g.ID)
 			}
 		}

@@ -57,7 +57,7 @@ func ParseLimits(text string) (soft, hard uint64, err error) {
 // the device with the largest BARs.
 func (x *examination) memlock() Check {
 	const file = "/proc/self/limits"
-	text, err := hostfs.ReadString(x, "proc/self/limits")
+	text, err := hostfs.ReadString(x.machine, "proc/self/limits")
 	if err != nil {
 		return unstated(file, err)
 	}
@@ -68,7 +68,7 @@ func (x *examination) memlock() Check {
 	case hard == Unlimited:
 		return ok(file, "any amount of memory may be locked")
 	}
-	memory, _ := meminfo(x, "MemTotal")
+	memory, _ := meminfo(x.machine, "MemTotal")
 	need := Locked(memory/2*1024, x.largestBARs())
 	if memory > 0 && hard >= need {
 		return ok(file, "%s may be locked; a guest with half of the memory needs %s", size(hard), size(need))
@@ -92,7 +92,7 @@ func (x *examination) largestBARs() uint64 {
 		if d.PCI == nil || laptop.StaysWithHost(*d.PCI) {
 			continue
 		}
-		resources, _ := pci.Resources(x, d.PCI.Address)
+		resources, _ := pci.Resources(x.machine, d.PCI.Address)
 		var sum uint64
 		for _, r := range resources {
 			if r.Kind == pci.KindBAR && r.Space == pci.SpaceMemory && sum+r.Size >= sum {
@@ -139,12 +139,12 @@ func size(n uint64) string {
 
 func (x *examination) hugepages() Check {
 	const file = "/proc/meminfo"
-	total, err := meminfo(x, "HugePages_Total")
+	total, err := meminfo(x.machine, "HugePages_Total")
 	if err != nil {
 		return unstated(file, err)
 	}
-	free, err1 := meminfo(x, "HugePages_Free")
-	each, err2 := meminfo(x, "Hugepagesize")
+	free, err1 := meminfo(x.machine, "HugePages_Free")
+	each, err2 := meminfo(x.machine, "Hugepagesize")
 	switch {
 	case total == 0:
 		return ok(file, "no huge pages are set aside; guests use transparent ones")
@@ -161,7 +161,7 @@ const secureBoot = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-
 func (x *examination) lockdown() Check {
 	const file = "/sys/kernel/security/lockdown"
 	boot := ""
-	if data, err := fs.ReadFile(x, secureBoot); err == nil && len(data) == 5 {
+	if data, err := fs.ReadFile(x.machine, secureBoot); err == nil && len(data) == 5 {
 		boot = " (Secure Boot is off)"
 		if data[4] == 1 {
 			boot = " (Secure Boot is on)"
@@ -181,7 +181,7 @@ func (x *examination) lockdown() Check {
 // addressWidth: where Intel's unit translates fewer bits than the processor has, a guest
 // that believes the processor puts BARs where no device reaches them.
 func (x *examination) addressWidth() Check {
-	units, err := iommu.ReadUnits(x)
+	units, err := iommu.ReadUnits(x.machine)
 	if len(units) == 0 {
 		return unstated("/sys/class/iommu", err)
 	}
@@ -213,10 +213,10 @@ func (x *examination) addressWidth() Check {
 
 func (x *examination) dmaEntries() Check {
 	const file = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
-	limit, err := vfio.DMAEntryLimit(x)
+	limit, err := vfio.DMAEntryLimit(x.machine)
 	const usual = 65535
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && has(x, "sys/module/vfio_iommu_type1", "sys/module") == iommu.No:
+	case errors.Is(err, fs.ErrNotExist) && has(x.machine, "sys/module/vfio_iommu_type1", "sys/module") == iommu.No:
 		return ok("/sys/module", "vfio_iommu_type1 is not loaded; unless told otherwise it allows %d mappings", usual)
 	case err != nil:
 		return unstated(file, err)

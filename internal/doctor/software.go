@@ -85,7 +85,7 @@ func (x *examination) kvm() Check {
 	case !x.cpu.known:
 		remedy = "run: modprobe kvm_intel, or kvm_amd"
 	}
-	there := has(x, "dev/kvm", "dev")
+	there := has(x.machine, "dev/kvm", "dev")
 	switch {
 	case there == iommu.No:
 		return problem(file, remedy, "/dev/kvm is not there: guests would run ten times slower, or worse")
@@ -99,7 +99,11 @@ func (x *examination) kvm() Check {
 	case err != nil:
 		return unknown(file, "/dev/kvm is there, but could not be tried: %v", err)
 	case !works:
-		return problem(file, "see why it says so; QEMU must be able to open /dev/kvm, and virtualisation be on in the firmware", "%s", why)
+		remedy = "look in the kernel's log: dmesg | grep -i kvm; and let who runs QEMU open /dev/kvm (group kvm)"
+		if x.cpu.flags["hypervisor"] {
+			remedy = "this is a virtual machine: let it run guests of its own (nested virtualisation) on its host; until then guests are emulated, and slow"
+		}
+		return problem(file, remedy, "%s", why)
 	}
 	return ok(file, "%s", why)
 }
@@ -110,7 +114,7 @@ func (x *examination) vfio() Check {
 	modules := []string{"vfio_pci", "vfio_iommu_type1"}
 	var missing []string
 	for _, m := range modules {
-		if has(x, "sys/module/"+m, "sys/module") != iommu.Yes && (m != "vfio_pci" || has(x, "sys/bus/pci/drivers/vfio-pci", "sys") != iommu.Yes) {
+		if has(x.machine, "sys/module/"+m, "sys/module") != iommu.Yes && (m != "vfio_pci" || has(x.machine, "sys/bus/pci/drivers/vfio-pci", "sys") != iommu.Yes) {
 			missing = append(missing, m)
 		}
 	}
@@ -129,7 +133,7 @@ func (x *examination) vfio() Check {
 		}
 	}
 	switch {
-	case available == nil && has(x, "sys/module/vfio", "sys/module") == iommu.Unknown:
+	case available == nil && has(x.machine, "sys/module/vfio", "sys/module") == iommu.Unknown:
 		return unstated(file, nil)
 	case available != nil && builtin == len(missing):
 		return ok(evidence, "built into the kernel: %s", list(missing))
@@ -180,26 +184,26 @@ func moduleName(file string) string {
 }
 
 // find is the check of a file that is in one of several places.
-func (x *examination) find(files fs.FS, where []string, missing State, what string, s software) Check {
+func (x *examination) find(files fs.FS, above string, where []string, missing State, what string, s software) Check {
 	for _, name := range where {
-		if _, err := fs.Lstat(files, name); err == nil {
+		if _, err := fs.Stat(files, name); err == nil {
 			return ok("/"+name, "%s is installed", what)
 		}
 	}
-	if has(files, where[0], "usr") == iommu.Unknown {
+	if has(files, where[0], above) == iommu.Unknown {
 		return unstated("/"+where[0], nil)
 	}
 	return Check{State: missing, Evidence: "/" + where[0], Detail: what + " is not installed", Remedy: x.host.install(s)}
 }
 
 func (x *examination) qemu() Check {
-	return x.find(x.files, []string{"usr/bin/qemu-system-x86_64", "usr/local/bin/qemu-system-x86_64", "usr/libexec/qemu-kvm",
+	return x.find(x.files, "usr/bin", []string{"usr/bin/qemu-system-x86_64", "usr/local/bin/qemu-system-x86_64", "usr/libexec/qemu-kvm",
 		"bin/qemu-system-x86_64", "run/current-system/sw/bin/qemu-system-x86_64"}, Problem, "QEMU", qemuPackage)
 }
 
 // uefi looks where guest/qemu looks for the firmware's code.
 func (x *examination) uefi() Check {
-	return x.find(x.files, []string{"usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_CODE.fd", "usr/share/edk2/ovmf/OVMF_CODE.fd",
+	return x.find(x.files, "usr/share", []string{"usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_CODE.fd", "usr/share/edk2/ovmf/OVMF_CODE.fd",
 		"usr/share/edk2/x64/OVMF_CODE.4m.fd", "usr/share/qemu/ovmf-x86_64-code.bin", "usr/share/qemu/edk2-x86_64-code.fd"}, Warning, "UEFI firmware for guests", uefiPackage)
 }
 
@@ -212,7 +216,7 @@ func (x *examination) ids(f *ids.File, name string, s software) Check {
 	switch err := f.Err(); {
 	case err == nil:
 		return ok(file, "the list of names %s is there", name)
-	case has(x.names, "usr/share", "usr") == iommu.Unknown:
+	case has(x.names, "usr/share/misc", "usr/share") == iommu.Unknown:
 		return unstated(file, nil)
 	}
 	return warning(file, x.host.install(s), "the list of names %s is missing: devices show as numbers", name)
