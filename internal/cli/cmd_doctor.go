@@ -95,6 +95,7 @@ func (f *examining) show(env *Env, m *machine) error {
 		return err
 	}
 	if f.fix {
+		m.err = nil // what could not be read is unknown, and calls for no edit
 		return f.mend(env, report)
 	}
 	if f.json {
@@ -173,7 +174,11 @@ func writeWrapped(w io.Writer, lead string, columns, width int, text string) {
 	var b strings.Builder
 	b.WriteString(lead)
 	at := columns
-	for i, word := range strings.Fields(text) {
+	var words []string
+	for word := range strings.FieldsSeq(text) {
+		words = append(words, pieces(word, max(width-columns, 20))...)
+	}
+	for i, word := range words {
 		n := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:
@@ -188,6 +193,20 @@ func writeWrapped(w io.Writer, lead string, columns, width int, text string) {
 		at += n
 	}
 	fmt.Fprintln(w, b.String())
+}
+
+// pieces cuts a word that is too long for a line, after a slash if it has one.
+func pieces(word string, most int) []string {
+	var all []string
+	for utf8.RuneCountInString(word) > most {
+		line := string([]rune(word)[:most])
+		if slash := strings.LastIndexByte(line, '/'); slash > 0 {
+			line = line[:slash+1]
+		}
+		all = append(all, line)
+		word = word[len(line):]
+	}
+	return append(all, word)
 }
 
 // refusedEdit is a file that is left alone.

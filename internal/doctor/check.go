@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 
 	"github.com/project-independence/indy/assign"
@@ -102,6 +103,9 @@ func Examine(fsys fs.FS, l *laptop.Laptop, o Options) Report {
 	}
 	x.host = ReadHost(fsys, x.files)
 	x.cpu = readProcessor(fsys)
+	if x.cpu.vendor == "" {
+		x.cpu.vendor = chipset(l)
+	}
 	x.settings, x.settingsErr = iommu.ReadSettings(fsys)
 	x.tables = readTables(fsys)
 	x.release = readRelease(fsys)
@@ -147,11 +151,20 @@ func unknown(evidence, format string, args ...any) Check {
 func unstated(evidence string, err error) Check {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		if errors.Is(err, fs.ErrPermission) {
-			return Check{State: Unknown, Evidence: evidence, Detail: evidence + " may not be read", Remedy: "run it as root"}
+			return Check{State: Unknown, Evidence: evidence, Detail: short(evidence) + " may not be read", Remedy: "run it as root"}
 		}
-		return unknown(evidence, "%s could not be read: %v", evidence, err)
+		return unknown(evidence, "%s could not be read: %v", short(evidence), err)
 	}
-	return unknown(evidence, "%s is not stated", evidence)
+	return unknown(evidence, "%s is not stated", short(evidence))
+}
+
+// short is a file's name as far as it fits into a line with the rest of the sentence.
+func short(file string) string {
+	const most = 36
+	if len(file) > most {
+		return path.Base(file)
+	}
+	return file
 }
 
 // has says whether a file is there. It is unknown when nothing is in a directory above

@@ -95,7 +95,14 @@ func (x *examination) iommu() Check {
 	case x.tables != nil:
 		return problem(groupsDir, x.firmwareSwitch(), none+": the firmware describes no IOMMU")
 	}
-	return problem(groupsDir, x.firmwareSwitch()+"; on Intel the kernel may need "+intelParameter+", on AMD it needs nothing", none)
+	remedy := x.firmwareSwitch()
+	switch x.cpu.vendor {
+	case "GenuineIntel":
+		remedy += "; if it is on, start the kernel with " + intelParameter
+	case "":
+		remedy += "; on Intel, if it is on, start the kernel with " + intelParameter
+	}
+	return problem(groupsDir, remedy, none)
 }
 
 // defaultOn reports whether the kernel is known to turn Intel's IOMMU on by itself.

@@ -171,7 +171,7 @@ func (x *examination) lockdown() Check {
 	case iommu.LockdownNone:
 		return ok(file, "the kernel is not locked down%s", boot)
 	case "":
-		return unknown(file, "%s is not stated%s", file, boot)
+		return unknown(file, "lockdown is not stated%s", boot)
 	default:
 		return warning(file, "nothing for VFIO; to load modules that are not signed, or to change a device's config space, turn Secure Boot off in the firmware's setup",
 			"the kernel is locked down (%s)%s: devices go to guests, but their BARs and config space cannot be changed through sysfs, and modules have to be signed", l, boot)

@@ -10,6 +10,8 @@ import (
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/ids"
 	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
 )
 
 // A processor is what /proc/cpuinfo says of the first one.
@@ -50,6 +52,21 @@ func readProcessor(fsys fs.FS) processor {
 		}
 	}
 	return p
+}
+
+// chipset tells the maker of the processor by that of the host bridge it brings along.
+func chipset(l *laptop.Laptop) string {
+	for i := range l.Devices {
+		if f := l.Devices[i].PCI; f != nil && f.Class.Sub() == 0x0600 {
+			switch f.Vendor {
+			case pci.NewID(0x8086):
+				return "GenuineIntel"
+			case pci.NewID(0x1022):
+				return "AuthenticAMD"
+			}
+		}
+	}
+	return ""
 }
 
 func (x *examination) virtualization() Check {
