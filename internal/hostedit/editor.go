@@ -254,6 +254,9 @@ func (e *Editor) takeBack(f *file, r *Record, text string, remove bool) error {
 // recover drops the records of edits that were never made, or that were taken back:
 // their file is as before. It removes what was left half written.
 func (e *Editor) recover() error {
+	if err := sweepNames(e.dir(), recordName); err != nil {
+		return err
+	}
 	records, _ := e.records() // a damaged one is reported by Undo, and keeps nobody from editing
 	for _, r := range records {
 		f, err := e.read(r.File)
@@ -264,9 +267,6 @@ func (e *Editor) recover() error {
 			return err
 		}
 		if err := sweep(f.path); err != nil {
-			return err
-		}
-		if err := sweep(r.path); err != nil {
 			return err
 		}
 		if f.sum() == r.before() {

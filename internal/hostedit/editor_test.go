@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -348,6 +349,36 @@ func crash(t *testing.T) {
 		undoAll(t, e)
 	} else {
 		apply(t, e, crashEdits()...)
+	}
+}
+
+// What a process that died left half written is removed, and nothing else.
+func TestSweep(t *testing.T) {
+	for _, undo := range []bool{false, true} {
+		e := scratch(t, map[string]string{
+			"etc/default/grub": debianGrub, "etc/default/.grub1234567890123456789": "half", "etc/default/.grub12": "mine", "etc/default/.grub.swp": "mine",
+		})
+		apply(t, e, grubEdit("p"))
+		half := filepath.Join(e.dir(), ".000002.json1234567890123456789")
+		if err := os.WriteFile(half, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if undo {
+			undoAll(t, e)
+		} else {
+			apply(t, e, grubEdit("q"))
+		}
+		if _, err := os.Stat(half); err == nil {
+			t.Errorf("undo %v: half a record is left", undo)
+		}
+		var left []string
+		for name := range state(t, e.Root) {
+			left = append(left, filepath.Base(name))
+		}
+		slices.Sort(left)
+		if d := cmp.Diff([]string{".grub.swp", ".grub12", "grub"}, left); d != "" {
+			t.Errorf("undo %v:\n%s", undo, d)
+		}
 	}
 }
 

@@ -217,8 +217,13 @@ func syncDir(dir string) error {
 // sweep removes what an interrupted replace left beside the file at path: renameio names
 // it after the file, with a random number of 63 bits.
 func sweep(at string) error {
-	leftover := regexp.MustCompile(`^\.` + regexp.QuoteMeta(filepath.Base(at)) + `[0-9]{15,19}$`)
-	entries, err := os.ReadDir(filepath.Dir(at))
+	return sweepNames(filepath.Dir(at), regexp.QuoteMeta(filepath.Base(at)))
+}
+
+// sweepNames is sweep for all files in a directory whose names are like that.
+func sweepNames(dir, name string) error {
+	leftover := regexp.MustCompile(`^\.` + name + `[0-9]{15,19}$`)
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -228,7 +233,7 @@ func sweep(at string) error {
 	var errs []error
 	for _, entry := range entries {
 		if leftover.MatchString(entry.Name()) && entry.Type().IsRegular() {
-			errs = append(errs, os.Remove(filepath.Join(filepath.Dir(at), entry.Name())))
+			errs = append(errs, os.Remove(filepath.Join(dir, entry.Name())))
 		}
 	}
 	return errors.Join(errs...)

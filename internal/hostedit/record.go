@@ -18,6 +18,9 @@ import (
 // Records is where the records of edits are, below the root.
 const Records = "var/lib/indy/edits"
 
+// recordName is how records are called, as a regular expression.
+const recordName = `[0-9]{6}\.json`
+
 // A Record is one edit of one file as it was made: enough to take it back, whoever has
 // changed the file since. It is on disk before the file is touched.
 type Record struct {

@@ -98,6 +98,9 @@ func (e *Editor) Undo(c *Change) error {
 		return err
 	}
 	defer unlock()
+	if err := sweepNames(e.dir(), recordName); err != nil {
+		return err
+	}
 	var errs []error
 	failed := map[string]bool{}
 	for _, fc := range c.Files {
