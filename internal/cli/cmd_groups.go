@@ -15,6 +15,7 @@ import (
 
 func newGroupsCommand(env *Env) *cobra.Command {
 	var flags reading
+	var draw pictures
 	cmd := &cobra.Command{
 		Use:   "groups",
 		Short: "IOMMU groups: which devices change hands together",
@@ -24,7 +25,14 @@ so they change hands as one; bridges stay with the host.
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
+			picture, err := draw.wanted(flags.json)
+			if err != nil {
+				return err
+			}
 			return flags.look(env, func(m *machine) error {
+				if picture {
+					return draw.write(env, m)
+				}
 				if flags.json {
 					return writeGroupsJSON(env, m)
 				}
@@ -33,6 +41,7 @@ so they change hands as one; bridges stay with the host.
 		},
 	}
 	flags.add(cmd)
+	draw.add(cmd)
 	return cmd
 }
 
