@@ -1,6 +1,8 @@
 package picture
 
-// badgeColour is that of a verdict, in the light scheme.
+import "fmt"
+
+// badgeColour is that of a verdict, in the light scheme; of none it is empty.
 func badgeColour(v Verdict) string {
 	if int(v) < len(lightBadges) {
 		return lightBadges[v]
@@ -8,10 +10,18 @@ func badgeColour(v Verdict) string {
 	return ""
 }
 
+// badgePaint returns the attributes of what has the colour of a verdict.
+func badgePaint(v Verdict) string {
+	if badgeColour(v) == "" {
+		return colours("dim")
+	}
+	return fmt.Sprintf(` class="v%d" fill="%s"`, v, badgeColour(v))
+}
+
 // badge draws a verdict around a point: each has a shape and a sign of its own, so
 // that nobody needs to see its colour. The signs are drawn, as a font may lack them.
 func (w *writer) badge(v Verdict, x, y int) {
-	if v == 0 || int(v) >= len(verdictWords) {
+	if badgeColour(v) == "" {
 		return
 	}
 	w.printf(`<g class="badge" transform="translate(%d %d)">`, x, y)
@@ -36,7 +46,7 @@ func (w *writer) badge(v Verdict, x, y int) {
 		shape = `<rect x="-8" y="-5" width="16" height="10" rx="5"`
 		sign = "M-3.5 0H3.5"
 	}
-	w.printf(`%s class="v%d" fill="%s"/>`, shape, v, badgeColour(v))
+	w.printf(`%s%s/>`, shape, badgePaint(v))
 	wide := "2"
 	if v == Unknown {
 		wide = "1.7"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 const dotHead = "// " + signature + "\n"
@@ -116,7 +117,8 @@ func taken(cells []*cell, id string) bool {
 
 // quote returns s as a string of DOT, in which graphviz takes nothing for an escape of
 // its own or, as labels have them, for an entity of HTML.
-func quote(s string) string {
-	r := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "&", "&amp;")
-	return `"` + r.Replace(s) + `"`
-}
+func quote(s string) string { return `"` + dotEscapes().Replace(s) + `"` }
+
+var dotEscapes = sync.OnceValue(func() *strings.Replacer {
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "&", "&amp;")
+})

@@ -103,7 +103,7 @@ func (w *writer) head() {
 	w.printf("<desc>%s</desc>\n", escape(strings.Join(append([]string{d.facts}, d.warning...), "\n")))
 	w.printf("<style>\n%s</style>\n", darkStyle())
 	w.rect(rect{0, 0, d.width, d.height}, 0, colours("ground"))
-	w.printf(`<g xml:space="default">` + "\n")
+	w.printf(`<g>` + "\n")
 	w.text(titleFont, d.title, margin, 38, d.width-2*margin, colours("ink"))
 	w.text(factFont, d.facts, margin, 60, d.width-margin, colours("dim"))
 	if len(d.warning) > 0 {

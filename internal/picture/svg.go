@@ -2,6 +2,7 @@ package picture
 
 import (
 	"fmt"
+	"html"
 	"strings"
 )
 
@@ -52,13 +53,7 @@ type writer struct {
 func (w *writer) printf(format string, args ...any) { fmt.Fprintf(w, format, args...) }
 
 // escape returns s as it may stand in a text or in an attribute.
-func escape(s string) string {
-	return escaper().Replace(s)
-}
-
-func escaper() *strings.Replacer {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;")
-}
+func escape(s string) string { return html.EscapeString(s) }
 
 // text writes s at x, y, cut to the room there is. What may turn out wider than it
 // was measured is made to fit. It returns how much room it took.
@@ -196,7 +191,7 @@ func (w *writer) cell(c *cell) {
 	for _, e := range c.extra() {
 		switch e.kind {
 		case reasonLine:
-			w.text(extraFont, e.text, left, y, room, fmt.Sprintf(` class="v%d" fill="%s"`, c.Verdict, badgeColour(c.Verdict)))
+			w.text(extraFont, e.text, left, y, room, badgePaint(c.Verdict))
 		case markLine:
 			w.broken(left+5, y-4)
 			w.text(extraFont, e.text, left+16, y, room-16, colours("bad"))

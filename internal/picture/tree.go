@@ -113,6 +113,9 @@ func clean(n Node) Node {
 	n.Group = text(n.Group, 10)
 	n.Carries = lines(n.Carries, maxCarries, maxText)
 	n.Details = lines(n.Details, maxDetails, maxSentence)
+	if n.Verdict > Stays {
+		n.Verdict = 0
+	}
 	n.Below = nil
 	return n
 }
