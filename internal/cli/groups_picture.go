@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 
@@ -295,12 +296,23 @@ func (m *machine) marks() ([]picture.Mark, map[pci.Address][]string) {
 	var marks []picture.Mark
 	unread := map[pci.Address][]string{}
 	for _, g := range topology.Derive() {
+		links := map[pci.Address][]iommu.Join{} // by the port whose link they are about
 		for _, j := range g.Joins {
-			mark := picture.Mark{At: j.At.String(), With: j.Device.String(), Label: joinLabel(j), Detail: j.String()}
 			if j.Reason == iommu.Multifunction || j.Reason == iommu.DMAAlias {
-				mark.At = j.With.String() // At is one of both
+				marks = append(marks, picture.Mark{At: j.With.String(), With: j.Device.String(), Label: joinLabel(j), Detail: j.String()})
+			} else {
+				links[j.At] = append(links[j.At], j)
 			}
-			marks = append(marks, mark)
+		}
+		for _, at := range slices.SortedFunc(maps.Keys(links), pci.Address.Compare) {
+			sentences := iommu.Explain(links[at])
+			for i, j := range links[at] {
+				mark := picture.Mark{At: at.String(), With: j.Device.String(), Label: joinLabel(j)}
+				if i < len(sentences) {
+					mark.Detail = sentences[i]
+				}
+				marks = append(marks, mark)
+			}
 		}
 		for _, u := range g.Unknown {
 			unread[u.Device] = append(unread[u.Device], u.String())

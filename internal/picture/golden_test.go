@@ -77,7 +77,7 @@ func TestSmall(t *testing.T) {
 		`class="function"`: 9, `class="area"`: 5, `class="mark"`: 3, `class="badge"`: 8 + 5, // and in the legend
 		"ACME Graphics &amp; More": 2, "ACME Roadrunner &lt;14&gt;": 2, ">no ACS<": 1, ">functions: no ACS<": 1, ">sends as another<": 1,
 		"never drawn": 0, "1-7 webcam Integrated Camera": 2, ">pcieport<": 0, "driver pcieport": 2,
-		">IOMMU group of one, with its number<": 1, ">group of several, which change hands as one<": 1, ">isolation is missing here<": 1,
+		">IOMMU group of one, with its number<": 1, ">group of several, which are not kept apart<": 1, ">isolation is missing here<": 1,
 		">unknown: route-unknown<": 1, "boot-display: the firmware started on it": 1,
 	} {
 		if got := bytes.Count([]byte(s), []byte(want)); got != n {

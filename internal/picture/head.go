@@ -84,7 +84,7 @@ func (d *drawing) layLegend(y int) {
 		add(areaItem, 0, "IOMMU group of one, with its number")
 	}
 	if several {
-		add(areaItem, 1, "group of several, which change hands as one")
+		add(areaItem, 1, "group of several, which are not kept apart")
 	}
 	if slices.ContainsFunc(d.cells, func(c *cell) bool { return c.stem || len(c.above) > 0 || len(c.marks) > 0 }) {
 		add(markItem, 0, "isolation is missing here")

@@ -48,8 +48,8 @@ type Mark struct {
 	// At is the upper node of a link, With what is below it; of two on one bus
 	// either. The two may be the same node when what is missing concerns it alone.
 	At, With string
-	Label    string // a few words: what is missing
-	Detail   string // a sentence
+	Label    string // a few words: what is missing; may be empty
+	Detail   string // a sentence; may be empty
 }
 
 // A Verdict is the badge of a node. The zero Verdict is none.

@@ -169,6 +169,9 @@ func isAbove(at, c *cell) bool {
 
 // addTo adds a text that is not there yet.
 func addTo(all []string, s string) []string {
+	if s == "" {
+		return all
+	}
 	for _, t := range all {
 		if s == t {
 			return all
