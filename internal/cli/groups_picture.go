@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -138,14 +136,15 @@ func (m *machine) picture() picture.Picture {
 	if !m.IOMMU.Enabled {
 		p.Warning, p.Badge = m.noGroups()
 	}
-	unread := map[pci.Address][]string{}
+	found := &isolation{said: map[pci.Address][]string{}}
 	if m.IOMMU.Enabled {
-		p.Marks, unread = m.marks()
-		if n := m.unexplained(p.Marks, unread); n > 0 {
-			p.Facts = append(p.Facts, fmt.Sprintf("what holds %s together was not readable", count(n, "group")))
-		}
+		found = m.isolation()
 	}
-	p.Buses = m.buses(unread)
+	if n := found.unexplained; n > 0 {
+		p.Facts = append(p.Facts, fmt.Sprintf("what holds %s together was not readable", count(n, "group")))
+	}
+	p.Marks = found.marks
+	p.Buses = m.buses(found.said)
 	return p
 }
 
@@ -165,9 +164,9 @@ func (m *machine) noGroups() ([]string, picture.Verdict) {
 	return said, picture.Refused
 }
 
-// buses returns the functions of a machine below the root buses, and what else is in
-// groups.
-func (m *machine) buses(unread map[pci.Address][]string) []picture.Bus {
+// buses returns the functions of a machine below the root buses, with what is said of
+// each besides its findings, and what else is in groups.
+func (m *machine) buses(said map[pci.Address][]string) []picture.Bus {
 	behind := map[pci.Address][]*laptop.Device{}
 	type root struct {
 		domain uint32
@@ -205,7 +204,7 @@ func (m *machine) buses(unread map[pci.Address][]string) []picture.Bus {
 	drawn := map[iommu.GroupID]bool{}
 	node = func(d *laptop.Device) picture.Node {
 		n := m.node(d)
-		n.Details = append(n.Details, unread[d.PCI.Address]...)
+		n.Details = append(n.Details, said[d.PCI.Address]...)
 		drawn[d.Group()] = true
 		n.Below = nodes(behind[d.PCI.Address])
 		return n
@@ -280,93 +279,4 @@ func (m *machine) badge(d *laptop.Device) (picture.Verdict, string) {
 		return v, "" // that is said once, of the machine
 	}
 	return v, reason
-}
-
-// marks returns where isolation is missing, and of functions for which that was not
-// readable what was not.
-func (m *machine) marks() ([]picture.Mark, map[pci.Address][]string) {
-	var functions []pci.Function
-	for i := range m.Devices {
-		if f := m.Devices[i].PCI; f != nil {
-			functions = append(functions, *f)
-		}
-	}
-	topology, err := iommu.ReadTopology(m.fsys, functions, iommu.TopologyOptions{})
-	m.err = errors.Join(m.err, err)
-	var marks []picture.Mark
-	unread := map[pci.Address][]string{}
-	for _, g := range topology.Derive() {
-		links := map[pci.Address][]iommu.Join{} // by the port whose link they are about
-		for _, j := range g.Joins {
-			if j.Reason == iommu.Multifunction || j.Reason == iommu.DMAAlias {
-				marks = append(marks, picture.Mark{At: j.With.String(), With: j.Device.String(), Label: joinLabel(j), Detail: j.String()})
-			} else {
-				links[j.At] = append(links[j.At], j)
-			}
-		}
-		for _, at := range slices.SortedFunc(maps.Keys(links), pci.Address.Compare) {
-			sentences := iommu.Explain(links[at])
-			for i, j := range links[at] {
-				mark := picture.Mark{At: at.String(), With: j.Device.String(), Label: joinLabel(j)}
-				if i < len(sentences) {
-					mark.Detail = sentences[i]
-				}
-				marks = append(marks, mark)
-			}
-		}
-		for _, u := range g.Unknown {
-			unread[u.Device] = append(unread[u.Device], u.String())
-		}
-	}
-	return marks, unread
-}
-
-// unexplained counts the groups of several of which neither a mark nor a rule says why
-// all of them are in it, because that was not readable.
-func (m *machine) unexplained(marks []picture.Mark, unread map[pci.Address][]string) (n int) {
-	marked := map[string]bool{}
-	for _, k := range marks {
-		marked[k.With] = true
-	}
-	for i := range m.Groups {
-		g := &m.Groups[i]
-		if len(g.Devices) > 1 && slices.ContainsFunc(g.Devices, func(a pci.Address) bool {
-			return len(unread[a]) > 0 && !marked[a.String()]
-		}) {
-			n++
-		}
-	}
-	return n
-}
-
-// joinLabel says in a few words what is missing.
-func joinLabel(j iommu.Join) string {
-	switch j.Reason {
-	case iommu.RealDMADevice:
-		return "one device to the IOMMU (VMD)"
-	case iommu.PCIBridge:
-		return "conventional PCI bus"
-	case iommu.DMAAlias:
-		return "sends as another: " + j.With.String()
-	case iommu.Multifunction:
-		return "functions: " + lackingACS(j)
-	}
-	return lackingACS(j)
-}
-
-// lackingACS names the services that are missing by the letters of the specification.
-func lackingACS(j iommu.Join) string {
-	if !j.HasACS && j.Missing&pci.ACSIsolation == pci.ACSIsolation {
-		return "no ACS"
-	}
-	s := "ACS lacks"
-	if j.HasACS {
-		s = "ACS is off:"
-	}
-	for i, letters := range []string{"SV", "TB", "RR", "CR", "UF", "EC", "DT"} {
-		if j.Missing>>i&1 != 0 {
-			s += " " + letters
-		}
-	}
-	return s
 }

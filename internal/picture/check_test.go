@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -53,6 +54,15 @@ func checkLayout(t *testing.T, d *drawing) {
 			if r.meets(o) {
 				t.Errorf("boxes %v and %v overlap", r, o)
 			}
+		}
+	}
+	for _, n := range d.notes {
+		trunk := func(b bus) bool {
+			return slices.ContainsFunc(b.strips, func(s trunk) bool { return s.x == n.down })
+		}
+		behind := func(c *cell) bool { return c.more > 0 && d.turn(c) == n.down }
+		if !slices.ContainsFunc(d.buses, trunk) && !slices.ContainsFunc(d.cells, behind) {
+			t.Errorf("the line to the note at %d, %d comes from nowhere", n.x, n.y)
 		}
 	}
 	for _, c := range d.cells {

@@ -63,7 +63,7 @@ type trunk struct{ x, top, bottom int }
 type note struct {
 	x, y, w int
 	text    string
-	edge    int // where the line to it comes from; a box's right end, or a trunk
+	down    int // where the line to it comes down: on a trunk, or to the right of a box
 	from    int // and at what height that begins
 }
 
@@ -198,6 +198,9 @@ func (d *drawing) measureAll(cells []*cell, more int) (w, h int) {
 // across is what lies between a box and that of a function behind it.
 func (d *drawing) across() int { return d.pad() + gutter + d.strip }
 
+// turn is where the line from a box to those behind it goes down.
+func (d *drawing) turn(c *cell) int { return c.x + c.w + d.pad() + gutter/2 }
+
 func (d *drawing) pad() int {
 	if d.strip == 0 {
 		return 0
@@ -206,14 +209,14 @@ func (d *drawing) pad() int {
 }
 
 // put gives cells their places, one below the other, and returns where they end.
-func (d *drawing) put(cells []*cell, more, x, y, edge int) int {
+func (d *drawing) put(cells []*cell, more, x, y, down int) int {
 	top := y
 	for i, c := range cells {
 		if i > 0 {
 			y += gap(cells[i-1], c)
 		}
 		c.x, c.y = x, y
-		d.put(c.below, c.more, x+c.w+d.across(), y, x+c.w)
+		d.put(c.below, c.more, x+c.w+d.across(), y, d.turn(c))
 		y += c.bottom
 		c.right, c.bottom = c.right+x, y
 	}
@@ -221,7 +224,7 @@ func (d *drawing) put(cells []*cell, more, x, y, edge int) int {
 		if len(cells) > 0 {
 			y += rowGap
 		}
-		d.notes = append(d.notes, note{x: x, y: y, w: wideBox, text: leftOut(more), edge: edge, from: top + edgeAt})
+		d.notes = append(d.notes, note{x: x, y: y, w: wideBox, text: leftOut(more), down: down, from: top + edgeAt})
 		y += noteBox
 	}
 	return y

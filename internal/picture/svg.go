@@ -130,21 +130,13 @@ func (w *writer) lines() {
 	}
 	for _, n := range w.d.notes {
 		middle := n.y + noteBox/2
-		w.printf(`<path d="M%d %dV%dH%d"/>`+"\n", w.turn(n.edge, n.x), n.from, middle, n.x)
+		w.printf(`<path d="M%d %dV%dH%d"/>`+"\n", n.down, n.from, middle, n.x)
 	}
 	w.printf("</g>\n")
 	for _, b := range w.d.buses {
 		w.rect(rect{b.x, b.y, b.w, busHeight}, 6, colours("box", "frame"))
 		w.text(busFont, b.name, b.x+inset, b.y+16, b.w, colours("ink"))
 	}
-}
-
-// turn is where the line from the right end of a box, or from a trunk, goes down.
-func (w *writer) turn(edge, to int) int {
-	if to-edge < gutter+w.d.pad() { // a trunk
-		return edge
-	}
-	return edge + w.d.pad() + gutter/2
 }
 
 // end is where the line to a cell ends: at its area, if that begins there.
@@ -162,7 +154,7 @@ func (w *writer) link(c *cell) string {
 	if from == to {
 		return fmt.Sprintf("M%d %dH%d", p.x+p.w, from, w.end(c))
 	}
-	return fmt.Sprintf("M%d %dV%dH%d", w.turn(p.x+p.w, c.x), from, to, w.end(c))
+	return fmt.Sprintf("M%d %dV%dH%d", w.d.turn(p), from, to, w.end(c))
 }
 
 // cell draws a box with what is in it.
@@ -238,15 +230,14 @@ func (w *writer) note(n note) {
 func (w *writer) marks() {
 	for _, c := range w.d.cells {
 		if c.stem && len(c.below) > 0 {
-			x, y := c.x+c.w, c.y+edgeAt
-			middle := w.turn(x, c.below[0].x)
+			y := c.y + edgeAt
 			w.printf(`<g class="mark" data-at="%s"><title>%s</title>`+"\n", escape(c.ID), escape(strings.Join(append(c.link, c.tip...), "\n")))
 			w.printf(`<g fill="none" stroke-width="2.5" stroke-dasharray="4 3"%s>`+"\n", colours("break"))
 			for _, b := range c.below {
 				w.printf(`<path d="%s"/>`+"\n", w.link(b))
 			}
 			w.printf("</g>\n")
-			w.broken(middle, y)
+			w.broken(w.d.turn(c), y)
 			w.printf("</g>\n")
 		}
 		if len(c.above) > 0 {
