@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"maps"
 	"slices"
 
@@ -10,75 +9,54 @@ import (
 	"github.com/project-independence/indy/pci"
 )
 
-// An isolation is where it is missing, as a picture has it.
-type isolation struct {
-	marks []picture.Mark
-	said  map[pci.Address][]string // of a function: what was not readable, and where the kernel found otherwise
-
-	// unexplained is how many groups hold together a function for which no reason was
-	// found, as what it depends on was not readable.
-	unexplained int
-}
-
-// isolation derives the groups again and keeps what explains those of the kernel.
-func (m *machine) isolation() *isolation {
-	var functions []pci.Function
-	for i := range m.Devices {
-		if f := m.Devices[i].PCI; f != nil {
-			functions = append(functions, *f)
-		}
-	}
-	topology, err := iommu.ReadTopology(m.fsys, functions, iommu.TopologyOptions{})
-	m.err = errors.Join(m.err, err)
-	found := &isolation{said: map[pci.Address][]string{}}
-	why := map[pci.Address]bool{} // functions that are known to be with others
-	doubt := map[iommu.GroupID][]pci.Address{}
-	for _, derived := range topology.Derive() {
+// marks returns where isolation is missing, as a picture has it: the reasons for which
+// functions share the groups of the kernel.
+func (s *sharing) marks(groups []iommu.Group) []picture.Mark {
+	var marks []picture.Mark
+	for i := range groups {
 		links := map[pci.Address][]iommu.Join{} // by the port whose link they are about
-		for _, j := range derived.Joins {
-			switch {
-			case !m.together(j.Device, j.With):
-				found.said[j.Device] = append(found.said[j.Device], j.String()+"; the kernel has them apart all the same")
-			case j.Reason == iommu.Multifunction || j.Reason == iommu.DMAAlias:
-				why[j.Device] = true
-				found.marks = append(found.marks, picture.Mark{At: j.With.String(), With: j.Device.String(), Label: joinLabel(j), Detail: j.String()})
-			default:
-				why[j.Device] = true
+		for _, j := range s.joins(&groups[i]) {
+			if j.Reason == iommu.Multifunction || j.Reason == iommu.DMAAlias {
+				marks = append(marks, picture.Mark{At: j.With.String(), With: j.Device.String(), Label: joinLabel(j), Detail: j.String()})
+			} else {
 				links[j.At] = append(links[j.At], j)
 			}
 		}
 		for _, at := range slices.SortedFunc(maps.Keys(links), pci.Address.Compare) {
-			sentences := iommu.Explain(links[at])
+			sentences := iommu.Explain(links[at]) // no more than there are joins
 			for i, j := range links[at] {
 				mark := picture.Mark{At: at.String(), With: j.Device.String(), Label: joinLabel(j)}
 				if i < len(sentences) {
 					mark.Detail = sentences[i]
 				}
-				found.marks = append(found.marks, mark)
-			}
-		}
-		for _, u := range derived.Unknown {
-			if u.With.IsValid() && !m.together(u.Device, u.With) {
-				continue // the kernel knew, and has them apart
-			}
-			found.said[u.Device] = append(found.said[u.Device], u.String())
-			if d := m.Function(u.Device); d != nil {
-				doubt[d.Group()] = append(doubt[d.Group()], u.Device)
+				marks = append(marks, mark)
 			}
 		}
 	}
-	for id, functions := range doubt {
-		if g := m.Group(id); g != nil && len(g.Devices) > 1 && slices.ContainsFunc(functions, func(a pci.Address) bool { return !why[a] }) {
-			found.unexplained++
-		}
-	}
-	return found
+	return marks
 }
 
-// together reports whether the kernel has two functions in one group.
-func (m *machine) together(a, b pci.Address) bool {
-	f, o := m.Function(a), m.Function(b)
-	return f != nil && o != nil && f.Group().IsValid() && f.Group() == o.Group()
+// said is what a picture tells of functions besides: what was not readable of why they
+// share a group, and where the kernel has other groups than what was derived.
+func (s *sharing) said(groups []iommu.Group) map[pci.Address][]string {
+	said := map[pci.Address][]string{}
+	for i := range groups {
+		g := &groups[i]
+		if len(g.Devices) < 2 {
+			continue
+		}
+		for _, u := range s.unread(g) {
+			if slices.Contains(g.Devices, u.Device) && (!u.With.IsValid() || slices.Contains(g.Devices, u.With)) {
+				said[u.Device] = append(said[u.Device], u.String())
+			}
+		}
+	}
+	for _, d := range s.differences {
+		for _, a := range d.Devices {
+			said[a] = append(said[a], d.String())
+		}
+	}
+	return said
 }
 
 // joinLabel says in a few words what is missing.

@@ -48,8 +48,8 @@ func (p *pictures) wanted(json bool) (bool, error) {
 }
 
 // write draws a machine into the files asked for.
-func (p *pictures) write(env *Env, m *machine) error {
-	drawn := m.picture()
+func (p *pictures) write(env *Env, m *machine, s *sharing) error {
+	drawn := m.picture(s)
 	for _, to := range []struct {
 		flag, file string
 		draw       func(picture.Picture) []byte
@@ -118,7 +118,7 @@ func drawnOver(path string) error {
 }
 
 // picture returns the machine as it is drawn.
-func (m *machine) picture() picture.Picture {
+func (m *machine) picture(s *sharing) picture.Picture {
 	p := picture.Picture{Facts: []string{iommuLine(m.Laptop)}}
 	id, err := laptop.ReadIdentity(m.fsys)
 	m.err = errors.Join(m.err, err)
@@ -136,15 +136,18 @@ func (m *machine) picture() picture.Picture {
 	if !m.IOMMU.Enabled {
 		p.Warning, p.Badge = m.noGroups()
 	}
-	found := &isolation{said: map[pci.Address][]string{}}
+	said := map[pci.Address][]string{}
 	if m.IOMMU.Enabled {
-		found = m.isolation()
+		p.Marks, said = s.marks(m.Groups), s.said(m.Groups)
+		if gap := s.gap(m); gap != "" {
+			p.Remarks = []string{gap}
+		}
+		if s.override != "" {
+			p.Warning = []string{"The command line of the kernel has " + s.override + ", which parts groups without isolating them."}
+			p.Badge = picture.Unknown
+		}
 	}
-	if n := found.unexplained; n > 0 {
-		p.Facts = append(p.Facts, fmt.Sprintf("what holds %s together was not readable", count(n, "group")))
-	}
-	p.Marks = found.marks
-	p.Buses = m.buses(found.said)
+	p.Buses = m.buses(said)
 	return p
 }
 

@@ -205,9 +205,11 @@ func TestPictureInDocs(t *testing.T) {
 	}
 }
 
-// A group may have members that no listing of functions has.
+// A group may have members that no listing of functions has, and be no true one.
 func TestPictureOfOthers(t *testing.T) {
-	const machine = `-- sys/bus/pci/devices/0000:00:02.0 -> ../../../devices/pci0000:00/0000:00:02.0 --
+	const machine = `-- proc/cmdline --
+quiet pcie_acs_override=downstream,multifunction
+-- sys/bus/pci/devices/0000:00:02.0 -> ../../../devices/pci0000:00/0000:00:02.0 --
 -- sys/devices/pci0000:00/0000:00:02.0/uevent --
 PCI_CLASS=30000
 PCI_ID=8086:9A49
@@ -234,6 +236,9 @@ PCI_SLOT_NAME=0000:00:02.0
 		}
 	}
 	d.checkBoxes(t, "others")
+	if !strings.Contains(stdout.String(), "The command line of the kernel has pcie_acs_override=downstream,multifunction,") {
+		t.Error("an argument of the kernel that parts groups is not told")
+	}
 }
 
 // readOnly is a host that nothing is written to.

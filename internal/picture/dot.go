@@ -16,7 +16,7 @@ func DOT(p Picture) []byte {
 	var b strings.Builder
 	printf := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	b.WriteString(dotHead)
-	head := append([]string{d.title, d.facts}, d.warning...)
+	head := slices.Concat([]string{d.title, d.facts}, d.remarks, d.warning)
 	printf("graph machine {\n\tgraph [rankdir=LR, labelloc=t, fontname=\"sans-serif\", label=%s];\n", quote(strings.Join(head, "\n")))
 	printf("\tnode [shape=box, style=\"filled,rounded\", fillcolor=white, fontname=\"sans-serif\", fontsize=11];\n")
 	printf("\tedge [color=\"#818b98\", fontname=\"sans-serif\", fontsize=10];\n")

@@ -50,7 +50,7 @@ func grown(seed uint64, s string) Picture {
 		}
 		return all
 	}
-	p := Picture{Title: s, Facts: []string{s, "", s}, Warning: []string{s}, Badge: Verdict(r.IntN(8))}
+	p := Picture{Title: s, Facts: []string{s, "", s}, Remarks: []string{s, s}, Warning: []string{s}, Badge: Verdict(r.IntN(8))}
 	for range 1 + r.IntN(4) {
 		p.Buses = append(p.Buses, Bus{Name: s, Below: append(nodes(0), nodes(1)...)})
 	}

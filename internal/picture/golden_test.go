@@ -15,8 +15,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // small is a machine with each thing that a picture knows.
 func small() Picture {
 	return Picture{
-		Title: "ACME Roadrunner <14>",
-		Facts: []string{"5 IOMMU groups (intel), interrupts remapped", "Linux 6.12.9"},
+		Title:   "ACME Roadrunner <14>",
+		Facts:   []string{"5 IOMMU groups (intel), interrupts remapped", "Linux 6.12.9"},
+		Remarks: []string{"why some functions share a group is in what only root may read"},
 		Buses: []Bus{
 			{Name: "PCI bus 0000:00", Below: []Node{
 				{ID: "0000:00:02.0", Role: "gpu", Name: "ACME Graphics & More", Driver: "i915", Group: "0", Verdict: Refused, Reason: "refused: boot-display",

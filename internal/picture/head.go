@@ -40,11 +40,12 @@ func (d *drawing) layHead() int {
 	}
 	d.facts = factFont.fit(strings.Join(facts, "  ·  "), room)
 	d.width = max(d.width, margin+titleFont.width(d.title), margin+factFont.width(d.facts))
-	y := 74
-	for i, s := range d.Warning {
-		if i == 4 {
-			break
-		}
+	const most = 4
+	for _, s := range d.Remarks[:min(len(d.Remarks), most)] {
+		d.remarks = append(d.remarks, factFont.wrap(text(s, maxSentence), d.width-margin)...)
+	}
+	y := d.underFacts()
+	for _, s := range d.Warning[:min(len(d.Warning), most)] {
 		d.warning = append(d.warning, factFont.wrap(text(s, maxSentence), minWide-2*margin-60)...)
 	}
 	if len(d.warning) > 0 {
@@ -53,6 +54,9 @@ func (d *drawing) layHead() int {
 	d.layLegend(y)
 	return y + d.legendHeight + 22
 }
+
+// underFacts is where what follows the lines below the title begins.
+func (d *drawing) underFacts() int { return 74 + len(d.remarks)*18 }
 
 // layLegend explains what is in the picture, and no more.
 func (d *drawing) layLegend(y int) {
@@ -100,14 +104,17 @@ func (w *writer) head() {
 	w.printf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img" font-family="%s">`+"\n",
 		d.width, d.height, d.width, d.height, sansFamily)
 	w.printf("<title>%s</title>\n", escape(d.title))
-	w.printf("<desc>%s</desc>\n", escape(strings.Join(append([]string{d.facts}, d.warning...), "\n")))
+	w.printf("<desc>%s</desc>\n", escape(strings.Join(slices.Concat([]string{d.facts}, d.remarks, d.warning), "\n")))
 	w.printf("<style>\n%s</style>\n", darkStyle())
 	w.rect(rect{0, 0, d.width, d.height}, 0, colours("ground"))
 	w.printf(`<g>` + "\n")
 	w.text(titleFont, d.title, margin, 38, d.width-2*margin, colours("ink"))
 	w.text(factFont, d.facts, margin, 60, d.width-margin, colours("dim"))
+	for i, s := range d.remarks {
+		w.text(factFont, s, margin, 78+i*18, d.width-margin, colours("dim"))
+	}
 	if len(d.warning) > 0 {
-		y := 80
+		y := d.underFacts() + 6
 		edge := "frame"
 		if d.Badge == Refused {
 			edge = "break"

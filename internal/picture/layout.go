@@ -36,6 +36,7 @@ type drawing struct {
 	*Picture
 	title         string
 	facts         string
+	remarks       []string // in lines, as are warnings
 	warning       []string
 	legend        []item
 	legendHeight  int

@@ -13,6 +13,7 @@ import (
 type Picture struct {
 	Title   string   // what machine it is
 	Facts   []string // what else is known of it as a whole, a few words each
+	Remarks []string // sentences about the picture
 	Warning []string // sentences about the whole machine that come before all else; none for no warning
 	Badge   Verdict  // of the warning
 	Buses   []Bus
