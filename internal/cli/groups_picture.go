@@ -49,6 +49,14 @@ func (p *pictures) wanted(json bool) (bool, error) {
 
 // write draws a machine into the files asked for.
 func (p *pictures) write(env *Env, m *machine, s *sharing) error {
+	for _, file := range []string{p.svg, p.dot} {
+		if file == "" || file == "-" {
+			continue
+		}
+		if err := drawnOver(file); err != nil {
+			return err // before the other is written
+		}
+	}
 	drawn := m.picture(s)
 	for _, to := range []struct {
 		flag, file string
@@ -74,19 +82,16 @@ func (p *pictures) write(env *Env, m *machine, s *sharing) error {
 	return nil
 }
 
-// savePicture writes a file as a whole. An older picture of ours is replaced, any other
-// file is left alone.
+// savePicture writes a file as a whole.
 func savePicture(path string, data []byte) error {
-	if err := drawnOver(path); err != nil {
-		return err
-	}
 	if err := renameio.WriteFile(path, data, 0o644); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }
 
-// drawnOver returns why a file may not be replaced by a picture.
+// drawnOver returns why a file may not be replaced by a picture: an older one of ours
+// is, any other file is left alone.
 func drawnOver(path string) error {
 	st, err := os.Lstat(path)
 	switch {

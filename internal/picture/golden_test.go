@@ -40,6 +40,7 @@ func small() Picture {
 			{At: "0000:00:1c.4", With: "0000:02:00.0", Label: "ACS lacks RR CR", Detail: "0000:02:00.0 shares the group of 0000:00:1c.4"},
 			{At: "0000:00:1c.0", With: "0000:00:1c.4", Label: "functions: no ACS", Detail: "0000:00:1c.4 shares the group of 0000:00:1c.0"},
 			{At: "0000:01:00.0", With: "0000:02:00.0", Label: "sends as another", Detail: "0000:02:00.0 sends under the number of 0000:01:00.0"},
+			{At: "0000:00:1f.3", With: "0000:00:1f.0", Label: "sends as another", Detail: "0000:00:1f.3 sends under the number of 0000:00:1f.0"},
 			{At: "0000:7f:00.0", With: "0000:02:00.0", Label: "never drawn", Detail: "there is no such function"},
 		},
 	}
@@ -75,8 +76,8 @@ func TestGolden(t *testing.T) {
 func TestSmall(t *testing.T) {
 	s := string(SVG(small()))
 	for want, n := range map[string]int{
-		`class="function"`: 9, `class="area"`: 5, `class="mark"`: 3, `class="badge"`: 8 + 5, // and in the legend
-		"ACME Graphics &amp; More": 2, "ACME Roadrunner &lt;14&gt;": 2, ">no ACS<": 1, ">functions: no ACS<": 1, ">sends as another<": 1,
+		`class="function"`: 9, `class="area"`: 5, `class="mark"`: 4, `class="badge"`: 8 + 5, // and in the legend
+		"ACME Graphics &amp; More": 2, "ACME Roadrunner &lt;14&gt;": 2, ">no ACS<": 1, ">functions: no ACS<": 1, ">sends as another<": 2,
 		"never drawn": 0, "1-7 webcam Integrated Camera": 2, ">pcieport<": 0, "driver pcieport": 2,
 		">IOMMU group of one, with its number<": 1, ">group of several, which are not kept apart<": 1, ">isolation is missing here<": 1,
 		">unknown: route-unknown<": 1, "boot-display: the firmware started on it": 1,

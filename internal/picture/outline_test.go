@@ -84,7 +84,7 @@ func TestFit(t *testing.T) {
 // asks of small text; the signs on badges as it asks of graphics.
 func TestContrast(t *testing.T) {
 	look := func(class string, dark bool) string {
-		for _, p := range paints {
+		for _, p := range tints {
 			if p.class == class {
 				if dark {
 					return p.dark

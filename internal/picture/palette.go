@@ -45,11 +45,10 @@ var (
 	}
 )
 
-// A paint is a colour by what it is for, in its two schemes: fills as class NAME,
-// lines as class NAME too, of what has no fill.
-type paintOf struct{ class, property, light, dark string }
+// A tint is a colour by what it is for, in both schemes.
+type tint struct{ class, property, light, dark string }
 
-var paints = [...]paintOf{
+var tints = [...]tint{
 	{"ground", "fill", "#ffffff", "#0d1117"},
 	{"ink", "fill", "#1f2328", "#e6edf3"},
 	{"dim", "fill", "#59636e", "#9da7b3"},
@@ -67,7 +66,7 @@ var paints = [...]paintOf{
 func colours(classes ...string) string {
 	s := ` class="` + strings.Join(classes, " ") + `"`
 	for _, c := range classes {
-		for _, p := range paints {
+		for _, p := range tints {
 			if p.class == c {
 				s += fmt.Sprintf(` %s="%s"`, p.property, p.light)
 			}
@@ -80,7 +79,7 @@ func colours(classes ...string) string {
 func darkStyle() string {
 	var b strings.Builder
 	b.WriteString("@media (prefers-color-scheme: dark) {\n")
-	for _, p := range paints {
+	for _, p := range tints {
 		fmt.Fprintf(&b, ".%s{%s:%s}\n", p.class, p.property, p.dark)
 	}
 	for i, h := range darkAreas {

@@ -46,8 +46,8 @@ type Node struct {
 // A Mark is a place where isolation is missing: on the link below a node, or between
 // two nodes on one bus. A mark on nodes that are not drawn is not either.
 type Mark struct {
-	// At is the upper node of a link, With what is below it; of two on one bus
-	// either. The two may be the same node when what is missing concerns it alone.
+	// At is the upper node of a link, With what is below it, or both are on one bus. What
+	// is neither is told in the box of With.
 	At, With string
 	Label    string // a few words: what is missing; may be empty
 	Detail   string // a sentence; may be empty

@@ -3,6 +3,7 @@ package picture
 import (
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 )
 
@@ -127,6 +128,9 @@ func (w *writer) lines() {
 		case !c.parent.stem: // else it is drawn as a mark
 			w.printf(`<path d="%s"/>`+"\n", w.link(c))
 		}
+		if len(c.below) == 0 && c.more > 0 {
+			w.printf(`<path d="M%d %dH%d"/>`+"\n", c.x+c.w, c.y+edgeAt, w.d.turn(c))
+		}
 	}
 	for _, n := range w.d.notes {
 		middle := n.y + noteBox/2
@@ -231,7 +235,7 @@ func (w *writer) marks() {
 	for _, c := range w.d.cells {
 		if c.stem && len(c.below) > 0 {
 			y := c.y + edgeAt
-			w.printf(`<g class="mark" data-at="%s"><title>%s</title>`+"\n", escape(c.ID), escape(strings.Join(append(c.link, c.tip...), "\n")))
+			w.printf(`<g class="mark" data-at="%s"><title>%s</title>`+"\n", escape(c.ID), escape(strings.Join(slices.Concat(c.link, c.tip), "\n")))
 			w.printf(`<g fill="none" stroke-width="2.5" stroke-dasharray="4 3"%s>`+"\n", colours("break"))
 			for _, b := range c.below {
 				w.printf(`<path d="%s"/>`+"\n", w.link(b))
@@ -241,7 +245,7 @@ func (w *writer) marks() {
 			w.printf("</g>\n")
 		}
 		if len(c.above) > 0 {
-			w.printf(`<g class="mark" data-at="%s"><title>%s</title>`+"\n", escape(c.ID), escape(strings.Join(append(c.above, c.tip...), "\n")))
+			w.printf(`<g class="mark" data-at="%s"><title>%s</title>`+"\n", escape(c.ID), escape(strings.Join(slices.Concat(c.above, c.tip), "\n")))
 			x, y := c.x+inset+5, c.y-markGap/2
 			w.printf(`<path d="M%d %dV%d" fill="none" stroke-width="2.5" stroke-dasharray="4 3"%s/>`+"\n", x, c.y-markGap, c.y, colours("break"))
 			w.broken(x, y)

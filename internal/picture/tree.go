@@ -141,13 +141,16 @@ func place(marks []Mark, all map[string]*cell, previous map[*cell]*cell) {
 		if at == nil || with == nil {
 			continue
 		}
+		if follows(with, at, previous) {
+			at, with = with, at
+		}
 		holder := with
 		switch p := previous[with]; {
 		case at != with && isAbove(at, with):
 			holder = at
 			at.stem = true
 			at.link = addTo(at.link, label)
-		case p != nil && p.Group == with.Group && at.parent == with.parent:
+		case p != nil && p.Group == with.Group && follows(at, with, previous):
 			with.above = addTo(with.above, label)
 		default:
 			with.marks = addTo(with.marks, label)
@@ -161,6 +164,16 @@ func place(marks []Mark, all map[string]*cell, previous map[*cell]*cell) {
 func isAbove(at, c *cell) bool {
 	for c = c.parent; c != nil; c = c.parent {
 		if c == at {
+			return true
+		}
+	}
+	return false
+}
+
+// follows reports whether b comes after a on the same bus.
+func follows(a, b *cell, previous map[*cell]*cell) bool {
+	for b = previous[b]; b != nil; b = previous[b] {
+		if a == b {
 			return true
 		}
 	}
