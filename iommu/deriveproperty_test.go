@@ -140,6 +140,24 @@ func TestDeriveProperties(t *testing.T) {
 		if d := iommu.Compare(known, asKernel(groups)); d != nil {
 			r.Fatalf("%v\nof %v", d, known)
 		}
+		// Asked for some, it says of those what it does when asked for all.
+		if len(functions) > 0 {
+			var of []pci.Address
+			for _, f := range rapid.SliceOfN(rapid.SampledFrom(functions), 0, 4).Draw(r, "of") {
+				of = append(of, f.Address)
+			}
+			some, err := iommu.ReadTopology(tr, functions, iommu.TopologyOptions{Wake: true, Of: append([]pci.Address{}, of...)})
+			must(t, err)
+			if err := checkPartition(functions, some.Derive()); err != nil {
+				r.Fatal(err)
+			}
+			if d := iommu.Compare(some.Derive(), asKernel(groups)); d != nil {
+				r.Fatal(d)
+			}
+			if got, want := among(of, some.Derive()), among(of, groups); got != want {
+				r.Fatalf("of %v: %s, want %s", of, got, want)
+			}
+		}
 		// An override only ever parts.
 		if err := finer(topology.WithACSOverride("downstream,multifunction").Derive(), groups); err != nil {
 			r.Fatal(err)
@@ -148,6 +166,22 @@ func TestDeriveProperties(t *testing.T) {
 			r.Fatal(err)
 		}
 	})
+}
+
+// among writes the groups of some functions, without others.
+func among(of []pci.Address, groups []iommu.DerivedGroup) string {
+	var b strings.Builder
+	for _, g := range groups {
+		for _, a := range g.Devices {
+			if slices.Contains(of, a) {
+				fmt.Fprint(&b, a, " ")
+			}
+		}
+		b.WriteString("|")
+	}
+	all := strings.Split(b.String(), "|")
+	slices.Sort(all)
+	return strings.TrimLeft(strings.Join(all, "|"), "|")
 }
 
 // asKernel makes the kernel's groups of derived ones.

@@ -56,7 +56,7 @@ type TopologyOptions struct {
 var ErrAsleep = errors.New("it sleeps, and reading its configuration space would wake it")
 
 var (
-	errNotAsked = errors.New("its configuration space was not read")
+	errNotAsked = errors.New("it was not asked")
 	errNoBridge = errors.New("there is no such function")
 )
 
@@ -78,30 +78,16 @@ func ReadTopology(fsys fs.FS, functions []pci.Function, o TopologyOptions) (*Top
 		nodes: make(map[pci.Address]*node, len(functions)), slots: map[pci.Address][]*node{},
 		aliasing: map[pci.Address][]*node{}, rcba: map[pci.Address]known{},
 	}
-	var errs []error
-	forwards := map[pci.Address]bool{}
 	for _, f := range functions {
 		if t.nodes[f.Address] != nil || !f.Address.IsValid() {
 			continue
 		}
-		n := &node{Function: f}
+		n := &node{Function: f, pathErr: errNotAsked}
 		n.caps.err, n.header.why = errNotAsked, errNotAsked
-		if err := n.place(fsys); err != nil {
-			n.pathErr = err
-			errs = append(errs, err)
-		}
-		for _, b := range n.above {
-			forwards[b] = true
-		}
 		t.nodes[f.Address] = n
 		t.order = append(t.order, n)
 	}
-	slices.SortFunc(t.order, func(a, b *node) int {
-		if d := len(a.above) - len(b.above); d != 0 {
-			return d
-		}
-		return a.Address.Compare(b.Address)
-	})
+	slices.SortFunc(t.order, func(a, b *node) int { return a.Address.Compare(b.Address) })
 	for _, n := range t.order {
 		slot := slotOf(n.Address)
 		t.slots[slot] = append(t.slots[slot], n)
@@ -109,8 +95,9 @@ func ReadTopology(fsys fs.FS, functions []pci.Function, o TopologyOptions) (*Top
 			t.aliasing[busOf(n.Address)] = append(t.aliasing[busOf(n.Address)], n)
 		}
 	}
-	wanted := t.wanted(o.Of)
-	for _, n := range t.order {
+	asked, forwards, errs := t.place(fsys, o.Of)
+	slices.SortStableFunc(t.order, func(a, b *node) int { return len(a.above) - len(b.above) })
+	for _, n := range asked {
 		shared := len(t.slots[slotOf(n.Address)]) > 1
 		if shared || n.Address.Function() > 0 {
 			pf, err := pci.PhysicalFunction(fsys, n.Address)
@@ -119,7 +106,7 @@ func ReadTopology(fsys fs.FS, functions []pci.Function, o TopologyOptions) (*Top
 				errs = append(errs, err)
 			}
 		}
-		if !n.virtual && (forwards[n.Address] || shared) && (wanted == nil || wanted[n.Address]) {
+		if !n.virtual && (forwards[n.Address] || shared) {
 			n.read(fsys, o.Wake)
 		}
 	}
@@ -128,6 +115,47 @@ func ReadTopology(fsys fs.FS, functions []pci.Function, o TopologyOptions) (*Top
 		n.multi = t.multifunction(n)
 	}
 	return t, errors.Join(errs...)
+}
+
+// place finds where functions are plugged in: all, or those in question, what is above
+// them, and what shares a slot with any of these. It returns them, and which have others
+// behind them.
+func (t *Topology) place(fsys fs.FS, of []pci.Address) (asked []*node, forwards map[pci.Address]bool, errs []error) {
+	seen := map[*node]bool{}
+	ask := func(a pci.Address) {
+		for _, n := range t.slots[slotOf(a)] {
+			if !seen[n] {
+				seen[n] = true
+				asked = append(asked, n)
+			}
+		}
+	}
+	if of == nil {
+		asked = slices.Clone(t.order)
+	}
+	for _, a := range of {
+		ask(a)
+	}
+	forwards = map[pci.Address]bool{}
+	for i := 0; i < len(asked); i++ {
+		n := asked[i]
+		if n.pathErr = n.place(fsys); n.pathErr != nil {
+			errs = append(errs, n.pathErr)
+		}
+		for _, b := range n.above {
+			forwards[b] = true
+		}
+		if of == nil {
+			continue
+		}
+		for _, b := range n.above {
+			ask(b)
+		}
+		if n.real.IsValid() {
+			ask(n.real)
+		}
+	}
+	return asked, forwards, errs
 }
 
 // place finds where a function is plugged in.
@@ -148,31 +176,6 @@ func (n *node) place(fsys fs.FS) error {
 	}
 	n.above = above
 	return nil
-}
-
-// wanted are the functions that decide the groups of some: those themselves, what is
-// above, and what shares a slot with any of these. It is nil for all.
-func (t *Topology) wanted(of []pci.Address) map[pci.Address]bool {
-	if of == nil {
-		return nil
-	}
-	wanted := map[pci.Address]bool{}
-	add := func(a pci.Address) {
-		for _, n := range t.slots[slotOf(a)] {
-			wanted[n.Address] = true
-		}
-	}
-	for _, a := range of {
-		n := t.nodes[a]
-		if n == nil {
-			continue
-		}
-		add(a)
-		for _, b := range n.above {
-			add(b)
-		}
-	}
-	return wanted
 }
 
 // read reads a function's configuration space.
