@@ -36,7 +36,8 @@ func mayImport() map[string][]string {
 		"uevent":              {"internal/plain"}, // a socket of the kernel's, no host path
 		"internal/ioctl":      {},
 		"internal/plain":      {},
-		"internal/ids":        {"pci"}, // for pci.ID, which is what it looks up; pci does without names
+		"internal/picture":    {"internal/plain"}, // it draws what it is given, and knows no hardware
+		"internal/ids":        {"pci"},            // for pci.ID, which is what it looks up; pci does without names
 		"pci":                 {"hostfs", "internal/ioctl", "internal/plain"},
 		"usb":                 append([]string{"pci"}, bus...),
 		"usb/live":            facts,
@@ -59,7 +60,7 @@ func mayImport() map[string][]string {
 		"internal/lab":        below,
 		"internal/daemon":     below,
 		"internal/broker":     below,
-		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab", "internal/doctor", "internal/hostedit"}, below...),
+		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab", "internal/doctor", "internal/hostedit", "internal/picture"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},

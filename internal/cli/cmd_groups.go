@@ -15,6 +15,7 @@ import (
 
 func newGroupsCommand(env *Env) *cobra.Command {
 	var flags reading
+	var draw pictures
 	var wake bool
 	cmd := &cobra.Command{
 		Use:   "groups",
@@ -32,7 +33,14 @@ Nothing is woken for it; --wake also asks functions that sleep.
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
+			picture, err := draw.wanted(flags.json)
+			if err != nil {
+				return err
+			}
 			return flags.look(env, func(m *machine) error {
+				if picture {
+					return draw.write(env, m, readSharing(m, &flags, wake, true))
+				}
 				if flags.json {
 					return writeGroupsJSON(env, m, readSharing(m, &flags, wake, true))
 				}
@@ -41,6 +49,7 @@ Nothing is woken for it; --wake also asks functions that sleep.
 		},
 	}
 	flags.add(cmd)
+	draw.add(cmd)
 	cmd.Flags().BoolVar(&wake, "wake", false, "also read what wakes a sleeping device")
 	return cmd
 }
