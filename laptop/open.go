@@ -68,6 +68,7 @@ const (
 	maxProcesses  = 1 << 16
 	maxHolders    = 1 << 16
 	maxNamespaces = 1 << 12
+	maxMapped     = 1 << 10 // nodes of one process
 )
 
 // ReadOpen looks at each process once: its descriptors (/proc/PID/fd), what it has
@@ -190,7 +191,7 @@ func parseMaps(text string) []string {
 	var nodes []string
 	for line := range strings.Lines(text) {
 		at := strings.Index(line, " /dev/")
-		if at < 0 || len(strings.Fields(line[:at])) != 5 {
+		if at < 0 || len(nodes) == maxMapped || len(strings.Fields(line[:at])) != 5 {
 			continue
 		}
 		if node, ok := deviceNode(strings.TrimSuffix(line[at+1:], "\n")); ok && !slices.Contains(nodes, node) {
