@@ -3,6 +3,9 @@ package laptop_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,6 +119,15 @@ func TestLosses(t *testing.T) {
 		}, []string{"0000:04:00.0"},
 			"warning node-open pci:0000:04:00.0: /dev/nvme0n1 is open: qemu-system-x86 (process 812) [dev/nvme0n1 pci:0000:04:00.0]\n" +
 				"warning node-open pci:0000:04:00.0: /dev/nvme0n1p3 is open: qemu-system-x86 (process 812) [dev/nvme0n1p3 pci:0000:04:00.0]\n"},
+		{"a machine that runs from a volume, and one that has it mapped", func(h *host) {
+			disk(h)
+			h.mapped("dm-1", "254:1", "vg-vm", "LVM-abcdef", "nvme0n1p3")
+			h.process(812, "qemu-system-x86", "/dev/dm-1")
+			h.process(813, "dd")
+			h.put("proc/813/maps", "7f00-7f01 rw-s 00000000 00:05 131 /dev/dm-1\n7f01-7f02 rw-s 00000000 00:05 132 /dev/zero (deleted)\n")
+		}, []string{"0000:04:00.0"},
+			"block host-disk pci:0000:04:00.0: open as dm-1 (LVM vg-vm) on nvme0n1p3 [open as dm-1 (LVM vg-vm) nvme0n1p3 pci:0000:04:00.0]\n" +
+				"warning node-open pci:0000:04:00.0: /dev/dm-1 is open: qemu-system-x86 (process 812), dd (mapped by process 813) [dev/dm-1 nvme0n1p3 pci:0000:04:00.0]\n"},
 		{"hibernation to nobody knows where", func(h *host) {
 			disk(h)
 			h.put("proc/cmdline", "resume=UUID=4f\n")
@@ -385,5 +397,86 @@ func TestLossesFaults(t *testing.T) {
 				t.Errorf("%s, %v: something is missing, and nothing says so:\n%s", name, errno, cmp.Diff(whole, got))
 			}
 		}
+	}
+}
+
+// TestLossesOfHosts asks real machines for all that their functions carry: each answer
+// is about one of them, complete, the gravest first, and the same when asked again.
+func TestLossesOfHosts(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(hosttest.Shared(t, "hosts"), "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	labs, _ := filepath.Glob(filepath.Join(hosttest.Root(t), "testdata", "hosts", "*.txtar"))
+	kinds := map[laptop.Code]int{}
+	for _, file := range append(files, labs...) {
+		fsys := open(t, file).(*hostfs.Tree)
+		l, err := laptop.Read(fsys)
+		must(t, err)
+		for i := range l.Devices {
+			d := &l.Devices[i]
+			if d.PCI == nil {
+				continue
+			}
+			found, err := laptop.Losses(fsys, l, []*laptop.Device{d})
+			if err != nil {
+				t.Errorf("%s, %s: %v", filepath.Base(file), d.ID(), err)
+			}
+			first := text(t, fsys, found)
+			again, _ := laptop.Losses(fsys, l, []*laptop.Device{d})
+			if second := text(t, fsys, again); second != first {
+				t.Errorf("%s, %s: %s", filepath.Base(file), d.ID(), cmp.Diff(first, second))
+			}
+			worst := 0
+			carried := len(l.Carried(d.PCI.Address))
+			for _, loss := range found {
+				kinds[loss.Kind]++
+				at := slices.Index([]laptop.Severity{laptop.Block, laptop.Gap, laptop.Warning, laptop.Info}, loss.Severity)
+				if at < worst {
+					t.Errorf("%s: %s comes after what is less grave", d.ID(), loss.What)
+				}
+				worst = at
+				if loss.Kind == laptop.Carries {
+					carried--
+				}
+				if o := l.Device(loss.Device); o == nil || o != d && o.Controller() != d.PCI.Address {
+					t.Errorf("%s, %s: a loss of %s", filepath.Base(file), d.ID(), loss.Device)
+				}
+			}
+			if carried != 0 {
+				t.Errorf("%s, %s: %d of what hangs on it is left out", filepath.Base(file), d.ID(), carried)
+			}
+			// What a listing refuses for is said here too.
+			for _, f := range d.Findings {
+				if f.Device == d.ID() && slices.Contains([]laptop.Code{laptop.HostDisk, laptop.Hibernation, laptop.DefaultRoute, laptop.BootDisplay, laptop.OnlyKeyboard}, f.Code) &&
+					f.Severity == laptop.Block && !slices.ContainsFunc(found, func(l laptop.Loss) bool { return l.Kind == f.Code && l.Severity == f.Severity }) {
+					t.Errorf("%s, %s: %s is not among the losses:\n%s", filepath.Base(file), d.ID(), f.Code, first)
+				}
+			}
+		}
+	}
+	t.Log(kinds)
+	for _, k := range []laptop.Code{laptop.Carries, laptop.HostDiskUnknown, laptop.RouteUnknown, laptop.OnlyKeyboard, laptop.NodeOpen} {
+		if kinds[k] == 0 {
+			t.Errorf("no %s on any machine", k)
+		}
+	}
+}
+
+// TestReadOpenLive looks at this process, which has a device open.
+func TestReadOpenLive(t *testing.T) {
+	f, err := os.Open("/dev/kmsg")
+	if err != nil {
+		f, err = os.Open("/dev/vsock")
+	}
+	if err != nil {
+		t.Skipf("no device node that this test could open: %v", err)
+	}
+	defer f.Close()
+	o, err := laptop.ReadOpen(hostfs.Live())
+	must(t, err)
+	mine := slices.IndexFunc(o.Nodes[f.Name()[1:]], func(h laptop.Holder) bool { return h.PID == os.Getpid() && h.Program != "" && !h.Mapped })
+	if mine < 0 || o.Looked == 0 || !o.Known() {
+		t.Errorf("%+v", o)
 	}
 }

@@ -208,35 +208,29 @@ func (x *losing) streams() {
 // maxNodeHolders is how many processes are named that have one node open.
 const maxNodeHolders = 8
 
-// nodes adds the device nodes that processes have open.
+// nodes adds the device nodes that processes have open: those of the devices, and those
+// of what the host makes of their disks, as a logical volume that a guest runs from.
 func (x *losing) nodes() {
 	var first *Device
+	seen := map[string]bool{}
 	for _, d := range x.set {
-		nodes := x.nodesOf(d)
-		if len(nodes) > 0 && first == nil {
-			first = d
+		for _, node := range x.nodesOf(d) {
+			if first == nil {
+				first = d
+			}
+			x.node(d, node, seen)
 		}
-		for _, node := range nodes {
-			holders := x.open.Nodes[node]
-			if len(holders) == 0 || x.played[node] {
-				continue
+	}
+	for _, u := range x.needs.uses {
+		d := x.owner(u)
+		if d == nil || u.Code != HostDisk {
+			continue
+		}
+		for i, link := range u.Via {
+			name, _, _ := strings.Cut(strings.TrimPrefix(link, "open as "), " ")
+			if isMade(name) || numbered(name, "loop") {
+				x.node(d, "dev/"+name, seen, u.Via[i+1:]...)
 			}
-			var names []string
-			for _, h := range holders[:min(maxNodeHolders, len(holders))] {
-				names = append(names, h.String())
-			}
-			loss := Loss{
-				Kind: NodeOpen, What: "/" + node + " is open: " + some(names, len(holders)), Severity: Warning,
-				Evidence: fmt.Sprintf("proc/%d/fd", holders[0].PID), Remedy: "stop the program: while it has the node open, taking the driver away may block or break it",
-			}
-			if holders[0].Mapped {
-				loss.Evidence = fmt.Sprintf("proc/%d/maps", holders[0].PID)
-			}
-			// Whoever reads input devices expects them to be pulled out.
-			if strings.HasPrefix(node, "dev/input/") {
-				loss.Severity, loss.Remedy = Info, ""
-			}
-			x.add(d, loss, node)
 		}
 	}
 	if first == nil || x.open.Complete() {
@@ -252,6 +246,31 @@ func (x *losing) nodes() {
 		loss.What = "not all processes could be seen, and those that were not may have device nodes open"
 	}
 	x.add(first, loss)
+}
+
+// node adds that processes have a node open, once for each; via leads from it to d.
+func (x *losing) node(d *Device, node string, seen map[string]bool, via ...string) {
+	holders := x.open.Nodes[node]
+	if len(holders) == 0 || x.played[node] || seen[node] {
+		return
+	}
+	seen[node] = true
+	var names []string
+	for _, h := range holders[:min(maxNodeHolders, len(holders))] {
+		names = append(names, h.String())
+	}
+	loss := Loss{
+		Kind: NodeOpen, What: "/" + node + " is open: " + some(names, len(holders)), Severity: Warning,
+		Evidence: fmt.Sprintf("proc/%d/fd", holders[0].PID), Remedy: "stop the program: while it has the node open, taking the driver away may block or break it",
+	}
+	if holders[0].Mapped {
+		loss.Evidence = fmt.Sprintf("proc/%d/maps", holders[0].PID)
+	}
+	// Whoever reads input devices expects them to be pulled out.
+	if strings.HasPrefix(node, "dev/input/") {
+		loss.Severity, loss.Remedy = Info, ""
+	}
+	x.add(d, loss, append([]string{node}, via...)...)
 }
 
 // nodesOf returns the device nodes of a device, among them those by which VFIO would

@@ -23,11 +23,11 @@ type Holder struct {
 // String returns the program and the number of the process.
 func (h Holder) String() string {
 	s := fmt.Sprintf("process %d", h.PID)
-	if h.Program != "" {
-		s = fmt.Sprintf("%s (process %d)", h.Program, h.PID)
-	}
 	if h.Mapped {
-		s += ", mapped"
+		s = "mapped by " + s
+	}
+	if h.Program != "" {
+		s = h.Program + " (" + s + ")"
 	}
 	return s
 }
@@ -126,11 +126,11 @@ type openWalk struct {
 
 func (w *openWalk) process(pid int) {
 	dir := fmt.Sprintf("proc/%d", pid)
-	nodes, ok, err := w.nodes(dir)
+	nodes, err := w.nodes(dir)
 	switch {
-	case ok:
+	case err == nil:
 		w.open.Looked++
-	case err == nil: // it has ended
+	case unlessEnded(err) == nil:
 		return
 	case w.isKernel(dir):
 	default:
@@ -154,35 +154,35 @@ func (w *openWalk) process(pid int) {
 }
 
 // nodes returns the device nodes that a process has open, and whether it has them only
-// mapped. It reports false with an error when that cannot be read, and without when the
-// process has ended.
-func (w *openWalk) nodes(dir string) (nodes map[string]bool, ok bool, err error) {
+// mapped. The error says that these may not be all; it is fs.ErrNotExist or its like when
+// the process has ended.
+func (w *openWalk) nodes(dir string) (nodes map[string]bool, err error) {
 	entries, err := fs.ReadDir(w.fsys, dir+"/fd")
 	if err != nil {
-		return nil, false, unlessEnded(err)
+		return nil, err
 	}
 	nodes = map[string]bool{}
 	near, prefix, done := hostfs.Near(w.fsys, dir+"/fd")
+	defer done()
 	for _, e := range entries {
 		target, err := fs.ReadLink(near, prefix+e.Name())
-		if err != nil {
-			w.note(unlessEnded(err))
-		} else if node, ok := deviceNode(target); ok {
+		if unlessEnded(err) != nil {
+			return nodes, err // nor can the others be read
+		}
+		if node, ok := deviceNode(target); ok && err == nil { // else it was closed meanwhile
 			nodes[node] = false
 		}
 	}
-	done()
 	text, err := fs.ReadFile(w.fsys, dir+"/maps")
 	if err != nil {
-		w.note(unlessEnded(err))
-		return nodes, true, nil
+		return nodes, unlessEnded(err)
 	}
 	for _, node := range parseMaps(string(text)) {
 		if _, open := nodes[node]; !open {
 			nodes[node] = true
 		}
 	}
-	return nodes, true, nil
+	return nodes, nil
 }
 
 // parseMaps returns the device nodes in a table of what a process has mapped, as of
