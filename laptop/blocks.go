@@ -149,7 +149,9 @@ func (h *hostUses) disksInUse(b *blocks) error {
 		name, known := b.below(m)
 		if !known {
 			h.disksKnown = false
-			h.disksWhy = b.why(m)
+			if h.disksWhy == "" || m.kind == "zfs" {
+				h.disksWhy = b.why(m)
+			}
 		}
 		if name == "" {
 			continue
@@ -272,12 +274,13 @@ func (b *blocks) linked(source string) (name string, known bool) {
 	return base, err == nil && b.byName[base] != nil
 }
 
-// why says why the disks below a mount are not known.
+// why says why the disks below a mount are not known. It names none of what people
+// name, as a mount point, of which a saved machine has another.
 func (b *blocks) why(m mount) string {
 	if m.kind == "zfs" {
-		return "the kernel does not say on which disks the ZFS pool is that is mounted at " + m.what
+		return "the kernel does not say on which disks a ZFS pool is"
 	}
-	return "nothing says on which disk " + m.what + " is"
+	return "what is mounted is not all on disks that are stated"
 }
 
 func (b *blocks) byMapperName(mapped string) string {

@@ -105,7 +105,7 @@ func TestLosses(t *testing.T) {
 			disk(h)
 			h.mount("0:30", "/tank", "zfs", "tank/ROOT")
 		}, []string{"0000:04:00.0"},
-			"unknown host-disk-unknown pci:0000:04:00.0: whether the host uses a disk of 0000:04:00.0 is not known: the kernel does not say on which disks the ZFS pool is that is mounted at /tank [pci:0000:04:00.0]\n"},
+			"unknown host-disk-unknown pci:0000:04:00.0: whether the host uses a disk of 0000:04:00.0 is not known: the kernel does not say on which disks a ZFS pool is [pci:0000:04:00.0]\n"},
 		{"a mount that others see", func(h *host) {
 			disk(h)
 			h.process(77, "container")
