@@ -64,6 +64,8 @@ func (c Code) Overridable() bool {
 	switch c {
 	case BootDisplay, BootUnknown, HostDisk, HostDiskUnknown, DefaultRoute, RouteUnknown, GroupUnknown:
 		return true
+	case ACSOverride, UnsafeInterrupts, NoReset:
+		return true
 	}
 	return false
 }
