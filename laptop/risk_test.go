@@ -282,3 +282,17 @@ func TestRisksOfHosts(t *testing.T) {
 		}
 	}
 }
+
+// What is neither for nor against: VFIO replaces the domain, and a guest's memory has
+// to leave addresses free.
+func TestGroupFacts(t *testing.T) {
+	h := laptopHost(t)
+	h.put("sys/kernel/iommu_groups/2/type", "identity\n")
+	h.put("sys/kernel/iommu_groups/2/reserved_regions", "0x00000000fee00000 0x00000000feefffff msi\n0x000000fd00000000 0x000000ffffffffff reserved\n")
+	l := h.read()
+	facts, err := laptop.Facts(h, l, find(t, l, "0000:04:00.0"), laptop.FactOptions{})
+	must(t, err)
+	expectFacts(t, "NVMe", facts, `IOMMU domain = identity, which gives way to VFIO's
+		reserved addresses = fee00000 to feefffff (msi), fd00000000 to ffffffffff (reserved)`)
+	expect(t, l, "0000:04:00.0", "assignable")
+}
