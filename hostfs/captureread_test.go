@@ -34,6 +34,7 @@ func readAll(fsys fs.FS) {
 		_, _ = laptop.Facts(fsys, l, &l.Devices[i], laptop.FactOptions{})
 		_ = names.Name(&l.Devices[i])
 		_, _ = laptop.Risks(fsys, l, []*laptop.Device{&l.Devices[i]})
+		_, _, _ = laptop.Judge(fsys, l, &l.Devices[i])
 	}
 	_, _ = laptop.ReadAddressWidth(fsys)
 	functions, _ := pci.Functions(fsys)

@@ -69,6 +69,26 @@ func Risks(fsys fs.FS, l *Laptop, devices []*Device) ([]Finding, error) {
 	return r.found, errors.Join(r.errs...)
 }
 
+// Judge says of one device all that matters for handing it over with its whole group: the
+// findings of the listing, those of [Risks] for the group, and the verdict that they make
+// together, which is that of a plan. The error is that of Risks.
+func Judge(fsys fs.FS, l *Laptop, d *Device) (Verdict, []Finding, error) {
+	g := l.Group(d.Group())
+	if d.PCI == nil || g == nil || StaysWithHost(*d.PCI) {
+		return d.Verdict, d.Findings, nil
+	}
+	var group []*Device
+	for _, a := range l.Endpoints(g) {
+		if member := l.Function(a); member != nil {
+			group = append(group, member)
+		}
+	}
+	more, err := Risks(fsys, l, group)
+	findings := slices.DeleteFunc(slices.Clone(d.Findings), func(f Finding) bool { return f.Code == NoReset })
+	findings = append(findings, more...)
+	return verdict(findings), findings, err
+}
+
 // risks are the findings about functions that change hands together, in the making.
 type risks struct {
 	fsys    fs.FS

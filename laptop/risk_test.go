@@ -139,6 +139,32 @@ func TestRisks(t *testing.T) {
 	}
 }
 
+// The verdict on one device with all that is known of it is that of a plan.
+func TestJudge(t *testing.T) {
+	h := laptopHost(t)
+	h.function("pci0000:00/0000:00:1f.3", "040300", "snd_hda_intel", 7)
+	h.function("pci0000:00/0000:00:1f.4", "0c0500", "i801_smbus", 7)
+	h.put("sys/devices/"+nvme+"/reset_method", "flr\n")
+	l := h.read()
+	for _, tt := range []struct{ where, want string }{
+		{"0000:04:00.0", "assignable"},
+		{"0000:00:1f.3", "refused companions no-reset no-reset"},
+		{"0000:00:1d.0", "refused bridge"},
+	} {
+		d := find(t, l, tt.where)
+		v, findings, err := laptop.Judge(h, l, d)
+		if got := codes(&laptop.Device{Verdict: v, Findings: findings}); err != nil || got != tt.want {
+			t.Errorf("%s: %s, %v, want %s", tt.where, got, err, tt.want)
+		}
+	}
+	h.put("sys/devices/"+nvme+"/sriov_numvfs", "1\n")
+	h.link("../0000:04:10.0", "sys/devices/"+nvme+"/virtfn0")
+	d := find(t, l, "0000:04:00.0")
+	if v, findings, _ := laptop.Judge(h, l, d); v != laptop.Refused || d.Verdict != laptop.Assignable || findings[0].Code != laptop.VirtualInUse {
+		t.Errorf("with virtual functions: %s, %v", v, findings)
+	}
+}
+
 func TestGraphicsRisks(t *testing.T) {
 	const igpu, card = "pci0000:00/0000:00:02.0", "pci0000:00/0000:00:01.0/0000:01:00.0"
 	h := laptopHost(t)
