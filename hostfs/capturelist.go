@@ -138,6 +138,7 @@ var captureRules = []captureRule{
 	{"network and sockets for guests in the kernel", "sys/module/vhost*", "version srcversion initstate"},
 	{"VFIO's settings", "sys/module/vfio*/parameters", "*"},
 	{"the IOMMU drivers' settings", "sys/module/*iommu*/parameters", "*"},
+	{"and its successor's", "sys/module/iommufd/parameters", "*"},
 	{"KVM's settings", "sys/module/kvm*/parameters", "nested npt ept ignore_msrs"},
 	{"kernel lockdown", "sys/kernel/security", "lockdown"},
 	{"the count of events, by which a change is seen", "sys/kernel", "uevent_seqnum"},
