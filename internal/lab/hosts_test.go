@@ -26,11 +26,13 @@ import (
 
 var update = flag.Bool("update", false, "take what the emulated laptops are for the saved machines")
 
-// commentVariable is what the saved machine says of itself.
-const commentVariable = "INDY_LAB_COMMENT"
+const (
+	commentVariable = "INDY_LAB_COMMENT" // what the saved machine says of itself
+	virtualVariable = "INDY_LAB_VIRTUAL" // set, virtual functions are enabled after it was saved
+)
 
-// TestHosts boots each topology that has a saved machine and compares the two in what
-// commands tell of them. [lab.IntelIOMMU]'s is kept by the simulated kernel's tests.
+// TestHosts boots each topology that has a saved machine, compares the two in what
+// commands tell of them, and derives the kernel's groups on both. [lab.IntelIOMMU]'s is kept by the simulated kernel's tests.
 func TestHosts(t *testing.T) {
 	labtest.Open(t)
 	for _, test := range []struct {
@@ -94,6 +96,10 @@ which its kernel does not know.`,
 		t.Run(test.topology.String(), func(t *testing.T) {
 			out := t.TempDir()
 			m := lab.Machine{Topology: test.topology, Out: out, Env: []string{commentVariable + "=" + test.comment}}
+			virtual := test.topology == lab.NestedIntel || test.topology == lab.AMDIOMMU
+			if virtual {
+				m.Env = append(m.Env, virtualVariable+"=1")
+			}
 			if test.topology == lab.NoRemappingIntel {
 				m.Kernel = "pcie_acs_override=downstream,multifunction"
 			}
@@ -111,6 +117,12 @@ which its kernel does not know.`,
 			booted, saved := facts(t, filepath.Join(out, "host.txtar")), facts(t, kept)
 			if d := cmp.Diff(saved, booted); d != "" {
 				t.Errorf("the saved machine and the one that booted (-saved +booted), see -update:\n%s", d)
+			}
+			links := shapes(test.topology)
+			compareDerived(t, out, "boot", links)
+			if virtual {
+				compareDerived(t, out, "virtual", slices.Concat(links, virtualShapes(test.topology)))
+				compareDerived(t, out, "without", links)
 			}
 			for _, g := range test.groups {
 				if !slices.Contains(booted.Groups, g) {
@@ -148,6 +160,13 @@ func facts(t *testing.T, file string) hostFacts {
 	status, err := iommu.ReadStatus(fsys, groups)
 	if err != nil {
 		t.Error(err)
+	}
+	topology, err := iommu.ReadTopology(fsys, functions, iommu.TopologyOptions{})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, d := range iommu.Compare(topology.Derive(), groups) {
+		t.Errorf("%s: %s", file, d)
 	}
 	f := hostFacts{Status: status}
 	for _, fn := range functions {
@@ -187,6 +206,13 @@ func TestHostInside(t *testing.T) {
 	m, err := hostfs.Capture(hostfs.Live(), opts)
 	if err != nil {
 		t.Error(err)
+	}
+	deriveInside(t, "boot")
+	if os.Getenv(virtualVariable) != "" {
+		virtualFunctions(t, 7)
+		deriveInside(t, "virtual")
+		virtualFunctions(t, 0)
+		deriveInside(t, "without")
 	}
 	dropConfig(t, m)
 	if err := hostfs.Save(filepath.Join(lab.OutDir, "host.txtar"), m, comment+"\n"+opts.Comment()+"\n"); err != nil {
