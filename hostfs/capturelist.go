@@ -129,6 +129,8 @@ var captureRules = []captureRule{
 	{"kernel lockdown", "sys/kernel/security", "lockdown"},
 	{"the count of events, by which a change is seen", "sys/kernel", "uevent_seqnum"},
 	{"sleep", "sys/power", "state mem_sleep disk"},
+	{"where the host hibernates to", "sys/power", "resume resume_offset"},
+	{"memory that is written out to a disk", "sys/class/block/zram*", "backing_dev"},
 
 	{"mounts: which disk the host needs", "proc/self", "mountinfo"},
 	{"routes: which interface the host needs", "proc/net", "route ipv6_route"},
