@@ -243,9 +243,70 @@ func TestNoReset(t *testing.T) {
 	if err := m.Remove("sys/bus/pci/devices/0000:02:00.0/reset_method"); err != nil {
 		t.Fatal(err)
 	}
+	request := assign.Request{Devices: []pci.Address{address(t, "0000:02:00.0")}}
+	_, err := plan(t, m, request)
+	var refused *assign.RefusedError
+	if !errors.As(err, &refused) || len(refused.Findings) != 1 || refused.Findings[0].Code != laptop.NoReset {
+		t.Fatalf("without: %v", err)
+	}
+	request.Allow = []laptop.Code{laptop.NoReset}
+	p, err = plan(t, m, request)
+	if err != nil || len(p.Findings) != 1 || p.Findings[0].Severity != laptop.Warning || !strings.HasPrefix(p.Findings[0].Detail, "overridden by --allow no-reset: ") {
+		t.Errorf("overridden: %v, %v", p, err)
+	}
+	// On a kernel that states none of any function, nothing is known.
+	functions, _ := pci.Functions(m)
+	for _, f := range functions {
+		_ = m.Remove(resolve(m, "sys/bus/pci/devices/"+f.Address.String()+"/reset_method"))
+	}
 	p = mustPlan(t, m, "0000:02:00.0")
 	if len(p.Findings) != 1 || p.Findings[0].Code != laptop.NoReset || p.Findings[0].Severity != laptop.Warning {
-		t.Errorf("without: %v", p.Findings)
+		t.Errorf("on an old kernel: %v", p.Findings)
+	}
+}
+
+// Two functions on a bus that neither can be reset on by itself go through a reset of
+// the bus if both are handed over. The kernel says bus of the first of them all the same.
+func TestResetTogether(t *testing.T) {
+	m := emulated(t, sim.Options{}).Tree()
+	request := assign.Request{Devices: []pci.Address{address(t, "0000:04:02.0")}, Companions: true}
+	p, err := plan(t, m, request)
+	if err != nil || len(p.Devices) != 2 || len(p.Findings) != 0 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	// With one in a group of its own, both groups must go.
+	const dir = "sys/devices/pci0000:00/0000:00:04.0/0000:03:00.0/0000:04:02.0"
+	old := group(m, "0000:04:02.0")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(m.Remove(old + "/devices/0000:04:02.0"))
+	must(m.Remove(dir + "/iommu_group"))
+	must(m.Symlink("/sys/kernel/iommu_groups/99", dir+"/iommu_group"))
+	must(m.Symlink("/"+dir, "sys/kernel/iommu_groups/99/devices/0000:04:02.0"))
+	_, err = plan(t, m, request)
+	if err == nil || !strings.Contains(err.Error(), "0000:04:02.0 can be reset only with its whole bus, and 0000:04:01.0 on it would not be handed over") {
+		t.Errorf("alone: %v", err)
+	}
+	request.Devices = append(request.Devices, address(t, "0000:04:01.0"))
+	if p, err = plan(t, m, request); err != nil || len(p.Devices) != 2 || len(p.Groups) != 2 || len(p.Findings) != 0 {
+		t.Errorf("both: %+v, %v", p, err)
+	}
+}
+
+// A bridge is one by its header, and no class makes it a device that can be bound.
+func TestBridgeOfAnotherClass(t *testing.T) {
+	m := emulated(t, sim.Options{}).Tree()
+	dir := resolve(m, "sys/bus/pci/devices/0000:02:00.0/x")
+	if err := m.Put(strings.TrimSuffix(dir, "x")+"secondary_bus_number", []byte("9\n")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := plan(t, m, assign.Request{Devices: []pci.Address{address(t, "0000:02:00.0")}})
+	if !errors.Is(err, assign.ErrRefused) || !strings.Contains(err.Error(), "is a bridge, whatever its class says") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -89,6 +89,11 @@ func NewPlan(f *Facts, r Request) (*Plan, error) {
 	for _, a := range r.Devices {
 		refused = append(refused, p.include(f, r, a)...)
 	}
+	for _, finding := range f.risks {
+		if p.concerns(r, finding) {
+			refused = append(refused, p.weigh(r, finding)...)
+		}
+	}
 	if len(refused) > 0 {
 		return nil, &RefusedError{Devices: r.Devices, Findings: distinct(refused)}
 	}
@@ -112,30 +117,17 @@ func (p *Plan) include(f *Facts, r Request, a pci.Address) []laptop.Finding {
 		}}
 	}
 	var refused []laptop.Finding
-	weigh := func(finding laptop.Finding) {
-		if finding.Severity == laptop.Block || finding.Severity == laptop.Gap {
-			if !finding.Code.Overridable() || !slices.Contains(r.Allow, finding.Code) {
-				refused = append(refused, finding)
-				return
-			}
-			finding.Detail = "overridden by --allow " + string(finding.Code) + ": " + finding.Detail
-			finding.Severity = laptop.Warning
-		}
-		if finding.Severity == laptop.Warning {
-			p.Findings = append(p.Findings, finding)
-		}
-	}
+	weigh := func(finding laptop.Finding) { refused = append(refused, p.weigh(r, finding)...) }
 	for _, finding := range d.Findings {
-		weigh(finding)
+		if finding.Code != laptop.NoReset { // the risks have it of all that is handed over
+			weigh(finding)
+		}
 	}
 	g := f.laptop.Group(d.PCI.Group)
 	if g == nil || slices.Contains(p.Groups, g.ID) {
 		return refused
 	}
 	p.Groups = append(p.Groups, g.ID)
-	for _, finding := range f.groupFindings(g) {
-		weigh(finding)
-	}
 	var left []string
 	for _, member := range g.Devices {
 		state := f.functions[member]
@@ -161,6 +153,28 @@ func (p *Plan) include(f *Facts, r Request, a pci.Address) []laptop.Finding {
 		})
 	}
 	return refused
+}
+
+// weigh keeps what a plan shall tell, and returns what speaks against it.
+func (p *Plan) weigh(r Request, finding laptop.Finding) (refused []laptop.Finding) {
+	if finding.Severity == laptop.Block || finding.Severity == laptop.Gap {
+		if !finding.Code.Overridable() || !slices.Contains(r.Allow, finding.Code) {
+			return []laptop.Finding{finding}
+		}
+		finding.Detail = "overridden by --allow " + string(finding.Code) + ": " + finding.Detail
+		finding.Severity = laptop.Warning
+	}
+	if finding.Severity == laptop.Warning {
+		p.Findings = append(p.Findings, finding)
+	}
+	return nil
+}
+
+// concerns reports whether a finding is about a function that changes hands, or was
+// wished for and does not.
+func (p *Plan) concerns(r Request, finding laptop.Finding) bool {
+	is := func(a pci.Address) bool { return finding.Device == "pci:"+a.String() }
+	return slices.ContainsFunc(p.Devices, is) || slices.ContainsFunc(r.Devices, is)
 }
 
 // steps moves one function to vfio-pci. The override comes first, so that no other

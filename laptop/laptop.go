@@ -165,28 +165,6 @@ func (l *Laptop) Group(id iommu.GroupID) *iommu.Group {
 	return &l.Groups[i]
 }
 
-// Viable reports whether VFIO would find the group viable as its functions are
-// bound now: each to a driver of VFIO's, to one that leaves DMA alone (pcieport and
-// pci-stub), or to none. Members on no PCI bus make the answer unknown.
-func (l *Laptop) Viable(g *iommu.Group) iommu.Answer {
-	answer := iommu.Yes
-	if !g.Known || len(g.Others) > 0 {
-		answer = iommu.Unknown
-	}
-	for _, a := range g.Devices {
-		d := l.Function(a)
-		if d == nil {
-			continue // then the group is not Known
-		}
-		switch name := strings.ReplaceAll(d.PCI.Driver, "_", "-"); {
-		case name == "", name == "pcieport", name == "pci-stub", strings.HasPrefix(name, "vfio-"), strings.HasSuffix(name, "-vfio-pci"):
-		default:
-			return iommu.No
-		}
-	}
-	return answer
-}
-
 // StaysWithHost reports whether a function is left alone when its group changes
 // hands: a bridge, whose driver leaves DMA alone, and a host or ISA bridge without a
 // driver, as many root ports and on-board controllers have one beside them. One with a

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/project-independence/indy/internal/plain"
@@ -23,16 +24,24 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) error {
 		d := &l.Devices[i]
 		own[i] = needs.of(d)
 		if d.PCI != nil && !StaysWithHost(*d.PCI) {
+			if f, ok := denied(fsys, *d.PCI); ok {
+				own[i] = append(own[i], f)
+			}
 			byAddress[d.PCI.Address] = own[i]
 		}
 	}
+	k, err := readKernel(fsys, l.IOMMU.InterruptRemapping, false)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	all := &grouping{fsys: fsys, own: byAddress, kernel: k, resets: newResets(fsys, l)}
 	groups := make(map[iommu.GroupID]*judged, len(l.Groups))
 	listing := map[pci.Address]iommu.GroupID{}
 	for i := range l.Groups {
 		for _, a := range l.Groups[i].Devices {
 			listing[a] = l.Groups[i].ID
 		}
-		j, err := l.judgeGroup(fsys, &l.Groups[i], byAddress)
+		j, err := l.judgeGroup(all, &l.Groups[i])
 		groups[j.id] = j
 		if err != nil {
 			errs = append(errs, err)
@@ -55,7 +64,7 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) error {
 				Evidence: evidence(d.PCI.Address, "class"),
 			}}
 		case groups[d.PCI.Group] != nil:
-			d.Findings = groups[d.PCI.Group].findingsOf(d, own[i])
+			d.Findings = groups[d.PCI.Group].findingsOf(d, byAddress[d.PCI.Address])
 		default:
 			d.Findings = append([]Finding{l.noGroup(d, listing[d.PCI.Address])}, own[i]...)
 		}
@@ -100,17 +109,27 @@ type judged struct {
 // group of thousands stays readable.
 const maxMemberFindings = 64
 
-func (l *Laptop) judgeGroup(fsys fs.FS, g *iommu.Group, own map[pci.Address][]Finding) (*judged, error) {
+// A grouping is what all groups are judged by.
+type grouping struct {
+	fsys   fs.FS
+	own    map[pci.Address][]Finding // about each endpoint; the judge adds what it finds
+	kernel kernel
+	resets *resets
+}
+
+func (l *Laptop) judgeGroup(by *grouping, g *iommu.Group) (*judged, error) {
 	j := &judged{
 		endpoints: l.Endpoints(g), id: g.ID,
 		evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/devices",
 	}
 	add := func(f Finding) { j.group = append(j.group, f) }
+	var errs []error
 	without, err := iommu.No, error(nil)
 	if l.mayBeNoIOMMU(g) {
-		without, err = iommu.NoIOMMU(fsys, g.ID)
+		without, err = iommu.NoIOMMU(by.fsys, g.ID)
 	}
 	if err != nil {
+		errs = append(errs, err)
 		add(Finding{
 			Code: GroupUnknown, Severity: Gap, Evidence: "/sys/kernel/iommu_groups/" + g.ID.String() + "/name",
 			Detail: "whether group " + g.ID.String() + " is VFIO's no-IOMMU mode could not be read",
@@ -124,12 +143,15 @@ func (l *Laptop) judgeGroup(fsys fs.FS, g *iommu.Group, own map[pci.Address][]Fi
 			Remedy: "enable the IOMMU in the firmware and unload vfio's enable_unsafe_noiommu_mode",
 		})
 	}
-	if l.IOMMU.InterruptRemapping == iommu.No {
-		add(Finding{
-			Code: NoRemapping, Severity: Block, Evidence: "/proc/interrupts",
-			Detail: "interrupts are not remapped: a device could send the host any interrupt it likes",
-			Remedy: "enable x2APIC or interrupt remapping in the firmware, and take intremap=off from the kernel command line",
-		})
+	for _, f := range by.kernel.ofGroup(l.IOMMU.InterruptRemapping) {
+		add(f)
+	}
+	reserved, err := reservedFor(by.fsys, g, j.endpoints)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, f := range append(reserved, l.staying(g)...) {
+		add(f)
 	}
 	if !g.Known {
 		add(Finding{
@@ -145,15 +167,36 @@ func (l *Laptop) judgeGroup(fsys fs.FS, g *iommu.Group, own map[pci.Address][]Fi
 		})
 	}
 	seen := map[Code]bool{}
-	for _, a := range j.endpoints {
-		for _, f := range own[a] {
-			if len(j.members) < maxMemberFindings || !seen[f.Code] {
-				j.members = append(j.members, f)
-				seen[f.Code] = true
-			}
+	member := func(f Finding) {
+		if len(j.members) < maxMemberFindings || !seen[f.Code] {
+			j.members = append(j.members, f)
+			seen[f.Code] = true
 		}
 	}
-	return j, err
+	for _, a := range j.endpoints {
+		for _, f := range by.own[a] {
+			member(f)
+		}
+	}
+	if verdict(slices.Concat(j.group, j.members)) == Refused {
+		return j, errors.Join(errs...) // and what it costs to read would change nothing
+	}
+	for _, a := range j.endpoints {
+		d := l.Function(a)
+		if d == nil || isPlatform(*d.PCI) {
+			continue
+		}
+		f, ok, err := by.resets.finding(*d.PCI, j.endpoints, false)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if ok {
+			f.Device = d.ID()
+			by.own[a] = append(by.own[a], f)
+			member(f)
+		}
+	}
+	return j, errors.Join(errs...)
 }
 
 // mayBeNoIOMMU is false where there is no need to look: VFIO makes such a group

@@ -101,3 +101,21 @@ func ExampleCompanions() {
 	// 0000:01:00.1 040300 consumer
 	// 0000:01:00.2 0c0330 same-slot
 }
+
+func ExampleReadBusReset() {
+	link := func(to string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte("../../../devices/" + to), Mode: fs.ModeSymlink | 0o777}
+	}
+	// A graphics card whose audio function stays with the host.
+	host := fstest.MapFS{
+		"sys/bus/pci/devices/0000:01:00.0": link("pci0000:00/0000:00:01.0/0000:01:00.0"),
+		"sys/bus/pci/devices/0000:01:00.1": link("pci0000:00/0000:00:01.0/0000:01:00.1"),
+	}
+	card, sound := pci.NewAddress(0, 1, 0, 0), pci.NewAddress(0, 1, 0, 1)
+	r, err := pci.ReadBusReset(host, card, []pci.Function{{Address: card}, {Address: sound}})
+	fmt.Println(r.Bridge, r.Functions, r.Outside([]pci.Address{card}), err)
+	fmt.Println(r.FunctionResets([]string{"flr", "bus"}))
+	// Output:
+	// 0000:00:01.0 [0000:01:00.0 0000:01:00.1] [0000:01:00.1] <nil>
+	// [flr]
+}

@@ -1,0 +1,145 @@
+package laptop
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
+	"github.com/project-independence/indy/iommu"
+)
+
+// A kernel is what the kernel was told that bears on every hand-over.
+type kernel struct {
+	override   string   // the value of pcie_acs_override, empty without
+	configured []string // arguments that set ACS
+	unsafe     string   // the file in which VFIO is told to do without interrupt remapping, empty if in none
+	lockdown   string   // none, integrity, confidentiality, or empty when not stated
+}
+
+// unsafeFiles are where VFIO's two back ends are told.
+var unsafeFiles = []string{
+	"sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+	"sys/module/iommufd/parameters/allow_unsafe_interrupts",
+}
+
+// readKernel reads /proc/cmdline, and unless interrupts are remapped what VFIO was told
+// of that. All reads whatever there is, for who asks of one device.
+func readKernel(fsys fs.FS, remapped iommu.Answer, all bool) (kernel, error) {
+	var k kernel
+	var errs []error
+	read := func(name string) string {
+		s, err := hostfs.ReadString(fsys, name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		return s
+	}
+	k.arguments(read("proc/cmdline"))
+	if all {
+		k.lockdown = chosen(read("sys/kernel/security/lockdown"))
+	}
+	if remapped == iommu.Yes && !all {
+		return k, errors.Join(errs...)
+	}
+	for _, name := range unsafeFiles {
+		if s := read(name); k.unsafe == "" && (s == "Y" || s == "1") {
+			k.unsafe = "/" + name
+		}
+	}
+	return k, errors.Join(errs...)
+}
+
+// chosen returns the word in brackets, which is how the kernel shows which of several
+// holds: none [integrity] confidentiality.
+func chosen(s string) string {
+	_, s, _ = strings.Cut(s, "[")
+	s, _, _ = strings.Cut(s, "]")
+	return s
+}
+
+// arguments takes from the kernel's command line what sets isolation. The kernel knows
+// - and _ as one in a name, and after -- come the arguments of init.
+func (k *kernel) arguments(line string) {
+	const most = 16 // of one kind
+	for arg := range strings.FieldsSeq(line) {
+		name, value, _ := strings.Cut(strings.Trim(arg, `"`), "=")
+		switch strings.ReplaceAll(name, "-", "_") {
+		case "__":
+			return
+		case "pcie_acs_override":
+			if k.override = value; value == "" {
+				k.override = "nothing"
+			}
+		case "pci":
+			for option := range strings.SplitSeq(value, ",") {
+				if (strings.HasPrefix(option, "config_acs=") || strings.HasPrefix(option, "disable_acs_redir=")) && len(k.configured) < most {
+					k.configured = append(k.configured, "pci="+option)
+				}
+			}
+		}
+	}
+}
+
+// ofGroup is what the kernel was told that makes groups doubtful or interrupts unsafe,
+// for a listing.
+func (k kernel) ofGroup(remapped iommu.Answer) []Finding {
+	var findings []Finding
+	if k.override != "" {
+		findings = append(findings, Finding{
+			Code: ACSOverride, Severity: Block, Evidence: "/proc/cmdline",
+			Detail: fmt.Sprintf("the kernel was told to take functions for isolated that are not (pcie_acs_override=%s): "+
+				"if it has the patch for that, what is in other groups may be reached, too", plain.Short(k.override)),
+			Remedy: "take pcie_acs_override off the kernel command line, and look at the groups that are left",
+		})
+	}
+	switch {
+	case remapped == iommu.Yes:
+	case k.unsafe == "" && remapped == iommu.No:
+		findings = append(findings, Finding{
+			Code: NoRemapping, Severity: Block, Evidence: "/proc/interrupts",
+			Detail: "interrupts are not remapped: a device could send the host any interrupt it likes, and VFIO refuses it",
+			Remedy: "enable x2APIC or interrupt remapping in the firmware, and take intremap=off from the kernel command line",
+		})
+	case k.unsafe != "":
+		f := Finding{
+			Code: UnsafeInterrupts, Severity: Block, Evidence: k.unsafe + ", /proc/interrupts",
+			Detail: "interrupts are not remapped, and VFIO was told not to mind (allow_unsafe_interrupts): a guest with a device could send the host any interrupt it likes",
+			Remedy: "enable x2APIC or interrupt remapping in the firmware, and take allow_unsafe_interrupts away",
+		}
+		if remapped == iommu.Unknown {
+			f.Severity = Gap
+			f.Detail = "VFIO was told not to mind if interrupts are not remapped (allow_unsafe_interrupts), and whether they are is not known"
+		}
+		findings = append(findings, f)
+	}
+	return findings
+}
+
+// ofFunction is what the kernel was told that a listing does not say.
+func (k kernel) ofFunction(remapped iommu.Answer) []Finding {
+	var findings []Finding
+	for _, c := range k.configured {
+		findings = append(findings, Finding{
+			Code: ACSConfigured, Severity: Warning, Evidence: "/proc/cmdline",
+			Detail: "the kernel was told how to set the isolation of functions (" + plain.Short(c) + "): the groups follow it, and are others without",
+		})
+	}
+	if k.unsafe != "" && remapped == iommu.Yes {
+		findings = append(findings, Finding{
+			Code: UnsafeInterrupts, Severity: Info, Evidence: k.unsafe,
+			Detail: "VFIO was told not to mind if interrupts are not remapped (allow_unsafe_interrupts); they are, and it is of no use",
+			Remedy: "take allow_unsafe_interrupts away, so that VFIO refuses when they are not",
+		})
+	}
+	if k.lockdown == "integrity" || k.lockdown == "confidentiality" {
+		findings = append(findings, Finding{
+			Code: Lockdown, Severity: Info, Evidence: "/sys/kernel/security/lockdown",
+			Detail: "the kernel is locked down (" + k.lockdown + "): VFIO works, but root can write no configuration space, map no BAR by sysfs, " +
+				"and load no module without a signature",
+		})
+	}
+	return findings
+}
