@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/pci"
@@ -35,13 +36,14 @@ type blocks struct {
 	list   []block
 	byName map[string]*block
 	mapped map[string]string // kernel's names by those of device mapper, nil before the first question
+	labels map[string]string // what a person calls those that were asked for
 	errs   []error           // what could not be read on the way from a mount to its disks
 }
 
 // readBlocks lists the block devices from the links in /sys/class/block, or in
 // /sys/block, which has disks alone, where a saved machine has only that.
 func readBlocks(fsys fs.FS) (*blocks, error) {
-	b := &blocks{fsys: fsys, dir: "sys/class/block", byName: map[string]*block{}}
+	b := &blocks{fsys: fsys, dir: "sys/class/block", byName: map[string]*block{}, labels: map[string]string{}}
 	entries, err := fs.ReadDir(fsys, b.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		b.dir = "sys/block"
@@ -134,19 +136,20 @@ func subsystemFunctions(fsys fs.FS, rest string) ([]pci.Address, error) {
 	return functions, errors.Join(errs...)
 }
 
-// disksInUse adds to h what the host has mounted or swaps to, and says whether
-// that is known: it is not when a mount table is missing or a device in it cannot
-// be followed to the disks below.
+// disksInUse adds to h what the host has mounted or swaps to, and where it would put
+// its hibernation image, and says whether that is known: it is not when a mount table is
+// missing or a device in it cannot be followed to the disks below.
 func (h *hostUses) disksInUse(b *blocks) error {
 	mounts, known, err := readMounts(b.fsys)
 	h.disksKnown = known && err == nil
 	// One disk is often mounted at many places, by bind mounts and snapshots.
 	var names []string
-	places := map[string][]string{}
+	places := map[string][]mount{}
 	for _, m := range mounts {
 		name, known := b.below(m)
 		if !known {
 			h.disksKnown = false
+			h.disksWhy = b.why(m)
 		}
 		if name == "" {
 			continue
@@ -154,31 +157,63 @@ func (h *hostUses) disksInUse(b *blocks) error {
 		if places[name] == nil {
 			names = append(names, name)
 		}
-		if !slices.Contains(places[name][:min(3, len(places[name]))], m.what) {
-			places[name] = append(places[name], m.what)
+		if !slices.ContainsFunc(places[name][:min(maxPlaces, len(places[name]))], func(p mount) bool { return p.what == m.what }) {
+			places[name] = append(places[name], m)
 		}
 	}
 	visited := map[string]bool{}
 	for _, name := range names {
-		what := strings.Join(places[name][:min(3, len(places[name]))], ", ")
-		if more := len(places[name]) - 3; more > 0 {
-			what += fmt.Sprintf(" and %d more", more)
-		}
 		seen := map[string]bool{}
-		if !h.follow(b, name, what+" on "+name, seen) {
+		use := Use{Code: HostDisk, Via: []string{placesOf(places[name])}, Evidence: evidenceOf(places[name])}
+		if !h.follow(b, name, use, seen) {
 			h.disksKnown = false
 		}
 		maps.Copy(visited, seen)
 	}
-	// An open LUKS volume, a logical volume or a RAID holds its disks, mounted or not.
+	// An open LUKS volume, a logical volume, a RAID or a cache holds its disks, mounted or not.
 	for _, d := range b.list {
-		if (strings.HasPrefix(d.name, "dm-") || strings.HasPrefix(d.name, "md")) && !visited[d.name] && d.virtual {
-			if !h.follow(b, d.name, "open as "+d.name, visited) {
+		if isMade(d.name) && !visited[d.name] && d.virtual {
+			if !h.follow(b, d.name, Use{Code: HostDisk, Evidence: "sys/class/block/" + d.name}, visited) {
 				h.disksKnown = false
 			}
 		}
 	}
-	return errors.Join(append(b.errs, err)...)
+	h.mounted = visited
+	imageErr := h.hibernation(b)
+	return errors.Join(append(b.errs, err, imageErr)...)
+}
+
+// isMade reports whether a block device is one that the host makes of others and that
+// holds them as long as it is there.
+func isMade(name string) bool {
+	return strings.HasPrefix(name, "dm-") || strings.HasPrefix(name, "md") || strings.HasPrefix(name, "bcache")
+}
+
+// maxPlaces is how many of the places where a disk is mounted are named.
+const maxPlaces = 3
+
+// placesOf names where one block device is mounted.
+func placesOf(mounts []mount) string {
+	var names []string
+	for _, m := range mounts[:min(maxPlaces, len(mounts))] {
+		names = append(names, m.what)
+	}
+	s := strings.Join(names, ", ")
+	if more := len(mounts) - maxPlaces; more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
+	}
+	return s
+}
+
+// evidenceOf names the tables that say so.
+func evidenceOf(mounts []mount) string {
+	var files []string
+	for _, m := range mounts {
+		if !slices.Contains(files, m.table) {
+			files = append(files, m.table)
+		}
+	}
+	return strings.Join(files, ", ")
 }
 
 // unread notes an error, unless it is that something is not there.
@@ -192,11 +227,9 @@ func (b *blocks) unread(what string, err error) {
 // that is known.
 func (b *blocks) below(m mount) (name string, known bool) {
 	if m.device != "" && !strings.HasPrefix(m.device, "0:") {
-		base, err := hostfs.ReadLinkBase(b.fsys, "sys/dev/block/"+m.device)
-		if err == nil {
+		if base, ok := b.numbered(m.device); ok {
 			return base, true
 		}
-		b.unread("mounted block device", err)
 	}
 	source, ok := strings.CutPrefix(m.source, "/dev/")
 	switch {
@@ -206,14 +239,45 @@ func (b *blocks) below(m mount) (name string, known bool) {
 		return "", true
 	}
 	if mapped, ok := strings.CutPrefix(source, "mapper/"); ok {
-		name = b.byMapperName(mapped)
-		return name, name != ""
+		if name = b.byMapperName(mapped); name != "" {
+			return name, true
+		}
 	}
 	name = strings.ReplaceAll(source, "/", "!")
 	if b.byName[name] == nil {
-		return "", false
+		return b.linked(source)
 	}
 	return name, true
+}
+
+// numbered returns the block device of a number, MAJOR:MINOR.
+func (b *blocks) numbered(number string) (name string, ok bool) {
+	base, err := hostfs.ReadLinkBase(b.fsys, "sys/dev/block/"+number)
+	if err != nil {
+		b.unread("block device "+line(number), err)
+	}
+	return base, err == nil
+}
+
+// linked returns the block device that a link below /dev leads to, as the names that
+// udev gives: disk/by-uuid/..., VOLUMEGROUP/VOLUME.
+func (b *blocks) linked(source string) (name string, known bool) {
+	if !fs.ValidPath("dev/" + source) {
+		return "", false
+	}
+	base, err := hostfs.ReadLinkBase(b.fsys, "dev/"+source)
+	if err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, fs.ErrInvalid) { // a node, by a name of its own
+		b.unread("link to a block device", err)
+	}
+	return base, err == nil && b.byName[base] != nil
+}
+
+// why says why the disks below a mount are not known.
+func (b *blocks) why(m mount) string {
+	if m.kind == "zfs" {
+		return "the kernel does not say on which disks the ZFS pool is that is mounted at " + m.what
+	}
+	return "nothing says on which disk " + m.what + " is"
 }
 
 func (b *blocks) byMapperName(mapped string) string {
@@ -235,8 +299,9 @@ func (b *blocks) byMapperName(mapped string) string {
 }
 
 // follow walks from a block device down to the disks it is made of (slaves, as of
-// device mapper and MD) and adds them as used. It reports whether each was found.
-func (h *hostUses) follow(b *blocks, name, what string, seen map[string]bool) bool {
+// device mapper and MD) and adds them as used, for the use whose Via has led there. It
+// reports whether each was found.
+func (h *hostUses) follow(b *blocks, name string, use Use, seen map[string]bool) bool {
 	d := b.byName[name]
 	switch {
 	case seen[name]:
@@ -245,8 +310,14 @@ func (h *hostUses) follow(b *blocks, name, what string, seen map[string]bool) bo
 		return false
 	}
 	seen[name] = true
+	first := b.label(name)
+	if len(use.Via) == 0 {
+		first = "open as " + first
+	}
+	use.Via = append(slices.Clip(use.Via), first)
 	if len(d.functions) > 0 || d.port.IsValid() {
-		h.uses = append(h.uses, Use{Code: HostDisk, What: what, Functions: d.functions, Port: d.port, Node: name})
+		use.What, use.Functions, use.Port, use.Node = strings.Join(use.Via, " on "), d.functions, d.port, name
+		h.uses = append(h.uses, use)
 		return true
 	}
 	slaves, err := fs.ReadDir(b.fsys, b.dir+"/"+name+"/slaves")
@@ -256,24 +327,32 @@ func (h *hostUses) follow(b *blocks, name, what string, seen map[string]bool) bo
 	}
 	found := true
 	for _, s := range slaves {
-		found = h.follow(b, s.Name(), what+" on "+s.Name(), seen) && found
+		found = h.follow(b, s.Name(), use, seen) && found
 	}
 	switch {
 	case len(slaves) > 0 || !d.virtual:
 		return found
 	case b.byName[d.parent] != nil: // a partition, as md0p1
-		return h.follow(b, d.parent, what+" on "+d.parent, seen)
+		return h.follow(b, d.parent, use, seen)
 	case strings.HasPrefix(name, "loop"):
-		// A file is on a file system that is mounted itself, a device is not.
-		backing, err := hostfs.ReadString(b.fsys, b.dir+"/"+name+"/loop/backing_file")
-		if err != nil {
-			b.unread("file of "+name, err)
-			return false
-		}
-		below, known := b.below(mount{source: backing})
-		return known && (below == "" || h.follow(b, below, what+" on "+below, seen))
+		return h.behind(b, name, "loop/backing_file", use, seen)
+	case strings.HasPrefix(name, "zram"):
+		return h.behind(b, name, "backing_dev", use, seen)
 	}
 	// What else the kernel makes of disks has slaves: without them the saved machine
 	// does not say what is below.
-	return strings.HasPrefix(name, "zram") || strings.HasPrefix(name, "ram") || strings.HasPrefix(name, "nbd")
+	return strings.HasPrefix(name, "ram") || strings.HasPrefix(name, "nbd")
+}
+
+// behind follows a block device to the file or device that its attribute names. A file
+// is on a file system that is mounted itself, a device is not.
+func (h *hostUses) behind(b *blocks, name, attribute string, use Use, seen map[string]bool) bool {
+	backing, err := hostfs.ReadString(b.fsys, b.dir+"/"+name+"/"+attribute)
+	if err != nil {
+		b.unread("what is behind "+name, err)
+		// zram is memory, and only kernels that can write it out say where to.
+		return attribute == "backing_dev" && errors.Is(err, fs.ErrNotExist)
+	}
+	below, known := b.below(mount{source: backing})
+	return known && (below == "" || h.follow(b, below, use, seen))
 }

@@ -106,7 +106,7 @@ func TestDisks(t *testing.T) {
 				h.put("sys/devices/virtual/block/dm-0/dm/name", "luks-4\n")
 				h.mount("0:27", "/", "btrfs", "/dev/mapper/luks-4")
 			},
-			uses: "host-disk: / on dm-0 on nvme0n1p3" + below, nvme: used, xhci: free,
+			uses: "host-disk: / on dm-0 (luks-4) on nvme0n1p3" + below, nvme: used, xhci: free,
 		},
 		{
 			name: "device mapper whose name nobody knows", build: func(h *host) {
@@ -141,6 +141,112 @@ func TestDisks(t *testing.T) {
 			uses: "host-disk: / on dm-1 on dm-0 on nvme0n1p1" + below, nvme: used, xhci: free,
 		},
 		{name: "ZFS", build: func(h *host) { h.mount("0:30", "/", "zfs", "rpool/ROOT") }, nvme: unknown, xhci: free},
+		{
+			name: "LVM on LUKS, with swap on it", build: func(h *host) {
+				h.mapped("dm-0", "254:0", "cryptroot", "CRYPT-LUKS2-5b0d-cryptroot", "nvme0n1p3")
+				h.mapped("dm-1", "254:1", "vg-home", "LVM-abcdef", "dm-0")
+				h.mapped("dm-2", "254:2", "vg-swap", "LVM-abcdeg", "dm-0")
+				h.mount("254:1", "/home", "ext4", "/dev/mapper/vg-home")
+				h.swap("/dev/dm-2")
+			},
+			uses: "host-disk: /home on dm-1 (LVM vg-home) on dm-0 (LUKS cryptroot) on nvme0n1p3" + below +
+				"host-disk: swap on dm-2 (LVM vg-swap) on dm-0 (LUKS cryptroot) on nvme0n1p3" + below,
+			nvme: used + " host-disk", xhci: free,
+		},
+		{
+			name: "MD over two disks", build: func(h *host) {
+				h.usb(xhci, "1-2", "8/6/80 usb-storage")
+				h.block(xhci+"/usb1/1-2/1-2:1.0/host1/target1:0:0/1:0:0:0/block", "sda", "8:0")
+				h.block(virtual, "md127", "9:127", "nvme0n1p1", "sda")
+				h.put("sys/devices/virtual/block/md127/md/level", "raid1\n")
+				h.mount("9:127", "/", "xfs", "/dev/md127")
+			},
+			uses: "host-disk: / on md127 (raid1) on nvme0n1p1" + below + "host-disk: / on md127 (raid1) on sda: 0000:00:14.0 1-2\n",
+			nvme: used, xhci: used + " carries",
+		},
+		{
+			name: "swap files", build: func(h *host) {
+				h.mount("259:1", "/", "ext4", "/dev/nvme0n1p1")
+				h.mount("0:31", "/swap", "btrfs", "/dev/nvme0n1p2")
+				h.put("proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n/swap/a\\040b\tfile\t1\t0\t-2\n/swapfile file 1 0 -3\n")
+			},
+			uses: "host-disk: /, swap file /swapfile on nvme0n1p1" + below + "host-disk: /swap, swap file /swap/a b on nvme0n1p2" + below,
+			nvme: used + " host-disk", xhci: free,
+		},
+		{name: "a swap file on no mount", build: func(h *host) {
+			h.put("proc/self/mountinfo", "30 1 0:27 / /x rw - tmpfs none rw\n")
+			h.swap("/dev/nvme0n1p3")
+		}, uses: "host-disk: swap on nvme0n1p3" + below, nvme: used + " host-disk-unknown", xhci: free},
+		{
+			name: "bcache", build: func(h *host) {
+				h.block(virtual, "bcache0", "251:0", "nvme0n1p1")
+				h.mount("251:0", "/", "ext4", "/dev/bcache0")
+			},
+			uses: "host-disk: / on bcache0 on nvme0n1p1" + below, nvme: used, xhci: free,
+		},
+		{
+			name: "bcache that is not mounted", build: func(h *host) { h.block(virtual, "bcache0", "251:0", "nvme0n1p1") },
+			uses: "host-disk: open as bcache0 on nvme0n1p1" + below, nvme: used, xhci: free,
+		},
+		{name: "bcache of nobody knows what", build: func(h *host) { h.block(virtual, "bcache0", "251:0") }, nvme: unknown, xhci: free},
+		{
+			name: "zram that is written out to a disk", build: func(h *host) {
+				h.block(virtual, "zram0", "252:0")
+				h.put("sys/devices/virtual/block/zram0/backing_dev", "/dev/nvme0n1p3\n")
+				h.swap("/dev/zram0")
+			},
+			uses: "host-disk: swap on zram0 on nvme0n1p3" + below, nvme: used, xhci: free,
+		},
+		{
+			name: "zram that is not", build: func(h *host) {
+				h.block(virtual, "zram0", "252:0")
+				h.put("sys/devices/virtual/block/zram0/backing_dev", "none\n")
+				h.swap("/dev/zram0")
+			}, nvme: free, xhci: free,
+		},
+		{
+			name: "a name of udev's", build: func(h *host) {
+				h.link("../../nvme0n1p2", "dev/disk/by-uuid/4f")
+				h.mount("0:31", "/", "btrfs", "/dev/disk/by-uuid/4f")
+			},
+			uses: "host-disk: / on nvme0n1p2" + below, nvme: used, xhci: free,
+		},
+		{
+			name: "hibernation to the swap in use", build: func(h *host) {
+				h.swap("/dev/nvme0n1p3")
+				h.put("sys/power/resume", "259:3\n")
+			},
+			uses: "host-disk: swap on nvme0n1p3" + below + "hibernation: hibernation image on nvme0n1p3" + below,
+			nvme: used + " hibernation", xhci: free,
+		},
+		{
+			name: "hibernation through LUKS to a file", build: func(h *host) {
+				h.mapped("dm-0", "254:0", "root", "CRYPT-LUKS1-5b0d-root", "nvme0n1p2")
+				h.put("sys/power/resume", "254:0\n")
+				h.put("sys/power/resume_offset", "34816\n")
+			},
+			uses: "host-disk: open as dm-0 (LUKS root) on nvme0n1p2" + below +
+				"hibernation: hibernation image in a swap file on dm-0 (LUKS root) on nvme0n1p2" + below,
+			nvme: used + " hibernation", xhci: free,
+		},
+		{
+			name: "hibernation by resume=", build: func(h *host) {
+				h.put("sys/power/resume", "0:0\n")
+				h.put("proc/cmdline", "quiet resume=/dev/nvme0n1p1 resume=PARTUUID=7-3 -- resume=/dev/sda\n")
+				h.link("../../nvme0n1p3", "dev/disk/by-partuuid/7-3")
+			},
+			uses: "hibernation: hibernation image on nvme0n1p3" + below, nvme: "refused hibernation", xhci: free,
+		},
+		{
+			name: "resume= by number", build: func(h *host) { h.put("proc/cmdline", "resume=259:2 resume_offset=77\n") },
+			uses: "hibernation: hibernation image in a swap file on nvme0n1p2" + below, nvme: "refused hibernation", xhci: free,
+		},
+		{name: "resume= of a name that leads nowhere", build: func(h *host) { h.put("proc/cmdline", "resume=UUID=4f-aa\n") }, nvme: free, xhci: free},
+		{name: "resume= that does not hold", build: func(h *host) { h.put("proc/cmdline", "resume=/dev/nvme0n1p3 noresume\n") }, nvme: free, xhci: free},
+		{
+			name: "hibernation to a disk that is gone", build: func(h *host) { h.put("sys/power/resume", "8:2\n") },
+			nvme: "unknown hibernation", xhci: free,
+		},
 		{
 			name: "not on disks", build: func(h *host) {
 				h.mount("0:30", "/run/user/1000/doc", "fuse", "/dev/fuse")
@@ -194,7 +300,7 @@ func TestDisks(t *testing.T) {
 				h.mount("0:30", "/", "btrfs", "/dev/mapper/root")
 				h.mount("259:1", "/boot", "vfat", "/dev/nvme0n1p1")
 			},
-			uses: "host-disk: / on dm-0 on nvme0n1p3" + below + "host-disk: /boot on nvme0n1p1" + below, nvme: used + " host-disk", xhci: free,
+			uses: "host-disk: / on dm-0 (root) on nvme0n1p3" + below + "host-disk: /boot on nvme0n1p1" + below, nvme: used + " host-disk", xhci: free,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -224,8 +330,8 @@ func TestUSBDisk(t *testing.T) {
 	h.mount("8:1", "/media/x", "ext4", "/dev/sda1")
 	l := h.read()
 	expect(t, l, "1-2", "refused host-disk usb-alone")
-	expect(t, l, "1-3", "unknown usb-alone")
-	expect(t, l, "0000:00:14.0", "refused host-disk carries")
+	expect(t, l, "1-3", "unknown only-keyboard usb-alone")
+	expect(t, l, "0000:00:14.0", "refused host-disk only-keyboard carries")
 	expect(t, l, "0000:04:00.0", "assignable")
 	want := []string{"dev/bus/usb/001/001", "dev/sda", "dev/sda1"}
 	if diff := cmp.Diff(want, find(t, l, "1-2").Nodes); diff != "" {

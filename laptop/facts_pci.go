@@ -49,16 +49,10 @@ func (f *facts) function(l *Laptop, d *Device) {
 	}
 	for _, u := range l.Uses {
 		if slices.Contains(u.Functions, a) {
-			f.add("the host's", u.What, useSource(u.Code))
+			source, _, _ := strings.Cut(u.Evidence, ", ")
+			f.add("the host's", u.What, source)
 		}
 	}
-}
-
-func useSource(c Code) string {
-	if c == DefaultRoute {
-		return "proc/net/route"
-	}
-	return "proc/self/mountinfo"
 }
 
 // functionPlace says where a function is plugged in.

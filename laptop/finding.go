@@ -64,6 +64,8 @@ func (c Code) Overridable() bool {
 	switch c {
 	case BootDisplay, BootUnknown, HostDisk, HostDiskUnknown, DefaultRoute, RouteUnknown, GroupUnknown:
 		return true
+	case Hibernation, OnlyKeyboard: // what the host loses
+		return true
 	}
 	return false
 }

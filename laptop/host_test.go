@@ -111,6 +111,14 @@ func (h *host) block(dir, name, number string, slaves ...string) {
 	}
 }
 
+// mapped adds a device of the device mapper, with its name and UUID.
+func (h *host) mapped(name, number, label, uuid string, slaves ...string) {
+	h.t.Helper()
+	h.block("virtual/block", name, number, slaves...)
+	h.put("sys/devices/virtual/block/"+name+"/dm/name", label+"\n")
+	h.put("sys/devices/virtual/block/"+name+"/dm/uuid", uuid+"\n")
+}
+
 // net adds a network interface in a directory below sys/devices, over lower ones.
 func (h *host) net(dir, name string, lower ...string) {
 	h.t.Helper()
@@ -197,7 +205,7 @@ func check(t testing.TB, l *laptop.Laptop) {
 	}
 	remedied := map[laptop.Code]bool{
 		laptop.NoIOMMU: true, laptop.NoIOMMUMode: true, laptop.NoRemapping: true, laptop.BootDisplay: true,
-		laptop.HostDisk: true, laptop.DefaultRoute: true,
+		laptop.HostDisk: true, laptop.DefaultRoute: true, laptop.Hibernation: true, laptop.OnlyKeyboard: true,
 	}
 	for i := range l.Devices {
 		d := &l.Devices[i]

@@ -258,6 +258,7 @@ func Read(fsys fs.FS) (*Laptop, error) {
 	}
 	note(l.join(fsys, classes, cards, displays, disks))
 	note(l.findParts(fsys))
+	note(host.readSeat(fsys, l, false))
 	note(l.judge(fsys, host))
 	return l, errors.Join(errs...)
 }

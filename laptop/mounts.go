@@ -14,6 +14,7 @@ type mount struct {
 	source string // as the table states it, often /dev/NAME
 	kind   string // of the file system
 	what   string // in words
+	table  string // the file that says so
 }
 
 // readMounts reads /proc/self/mountinfo, or /proc/self/mounts where a saved machine
@@ -23,9 +24,11 @@ func readMounts(fsys fs.FS) (mounts []mount, known bool, err error) {
 	text, err := fs.ReadFile(fsys, "proc/self/mountinfo")
 	if err == nil {
 		mounts, known = parseMounts(string(text), parseMountinfo)
+		in(mounts, "proc/self/mountinfo")
 	} else if errors.Is(err, fs.ErrNotExist) {
 		if text, err = fs.ReadFile(fsys, "proc/self/mounts"); err == nil {
 			mounts, known = parseMounts(string(text), parseMount)
+			in(mounts, "proc/self/mounts")
 		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -35,13 +38,66 @@ func readMounts(fsys fs.FS) (mounts []mount, known bool, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return mounts, false, fmt.Errorf("swap space: %w", err)
 	}
-	for line := range strings.Lines(string(swaps)) {
-		if f := strings.Fields(line); len(f) > 1 && f[1] == "partition" {
-			mounts = append(mounts, mount{source: unescape(f[0]), what: "swap"})
+	for _, s := range parseSwaps(string(swaps)) {
+		m := mount{source: s.source, what: "swap"}
+		if s.file {
+			if m = holding(mounts, s.source); m.what == "" {
+				known = false // a root is always mounted
+				continue
+			}
+			m.what = "swap file " + s.source
 		}
+		m.table = "proc/swaps"
+		mounts = append(mounts, m)
 	}
 	members, err := btrfsMembers(fsys)
 	return append(mounts, members...), known, err
+}
+
+// maxSwaps is how many lines of /proc/swaps are taken. The kernel has at most 32
+// (MAX_SWAPFILES).
+const maxSwaps = 128
+
+// A swap is one line of /proc/swaps.
+type swap struct {
+	source string
+	file   bool
+}
+
+// parseSwaps reads /proc/swaps: the path, whether that is a partition or a file, and
+// numbers. What is neither is no line of the kernel's.
+func parseSwaps(text string) []swap {
+	var swaps []swap
+	for line := range strings.Lines(text) {
+		if len(swaps) == maxSwaps {
+			break
+		}
+		if f := strings.Fields(line); len(f) > 1 && (f[1] == "partition" || f[1] == "file") {
+			swaps = append(swaps, swap{unescape(f[0]), f[1] == "file"})
+		}
+	}
+	return swaps
+}
+
+// holding returns the mount on which the file of a path is: that of the longest mount
+// point above it, and of those the last, which hides the others. Its what is empty when
+// there is none.
+func holding(mounts []mount, file string) mount {
+	var found mount
+	for _, m := range mounts {
+		above := strings.TrimSuffix(m.what, "/") + "/"
+		if strings.HasPrefix(m.what, "/") && strings.HasPrefix(file, above) && len(m.what) >= len(found.what) {
+			found = m
+		}
+	}
+	return found
+}
+
+// in notes which file the mounts are from.
+func in(mounts []mount, table string) {
+	for i := range mounts {
+		mounts[i].table = table
+	}
 }
 
 // parseMounts reads a table of mounts line by line. It reports false when a line
@@ -107,7 +163,7 @@ func btrfsMembers(fsys fs.FS) ([]mount, error) {
 			continue
 		}
 		for _, d := range devices {
-			members = append(members, mount{source: "/dev/" + strings.ReplaceAll(d.Name(), "!", "/"), what: "btrfs member"})
+			members = append(members, mount{source: "/dev/" + strings.ReplaceAll(d.Name(), "!", "/"), what: "btrfs member", table: "sys/fs/btrfs/" + e.Name() + "/devices"})
 		}
 	}
 	return members, errors.Join(errs...)

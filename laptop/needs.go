@@ -3,6 +3,7 @@ package laptop
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/project-independence/indy/gpu"
 	"github.com/project-independence/indy/pci"
@@ -14,15 +15,18 @@ const lookAgain = "look at the running machine, or capture it again as root"
 // needs tells what the host loses with a device.
 type needs struct {
 	hostUses
+	l         *Laptop
 	functions map[pci.Address][]Use     // what depends on a PCI function
 	ports     map[usb.PortPath][]Use    // and on a USB device
 	carried   map[pci.Address][]*Device // what hangs on a function
+	members   map[pci.GroupID][]*Device // the endpoints of groups that were asked for
 	bootKnown bool                      // some display says that the firmware started on it
 }
 
 func newNeeds(l *Laptop, host hostUses) *needs {
 	n := &needs{
-		hostUses: host, functions: map[pci.Address][]Use{}, ports: map[usb.PortPath][]Use{}, carried: map[pci.Address][]*Device{},
+		hostUses: host, l: l, functions: map[pci.Address][]Use{}, ports: map[usb.PortPath][]Use{}, carried: map[pci.Address][]*Device{},
+		members: map[pci.GroupID][]*Device{},
 	}
 	for _, u := range host.uses {
 		for i, a := range u.Functions {
@@ -44,6 +48,17 @@ func newNeeds(l *Laptop, host hostUses) *needs {
 	return n
 }
 
+// remedy says what to do so that the host no longer needs the device for it.
+func (u Use) remedy() string {
+	switch u.Code {
+	case Hibernation:
+		return "let the host hibernate to another disk (resume=), or not at all"
+	case DefaultRoute:
+		return "give the host another way to the network first"
+	}
+	return "unmount it, or start the host from another disk"
+}
+
 // of returns what speaks against handing over the device itself.
 func (n *needs) of(d *Device) []Finding {
 	var findings []Finding
@@ -61,17 +76,18 @@ func (n *needs) of(d *Device) []Finding {
 		return nil // it is not handed over
 	}
 	for _, u := range uses {
-		f := Finding{Code: u.Code, Severity: Block}
+		f := Finding{Code: u.Code, Severity: Block, Remedy: u.remedy()}
+		below := "/sys/class/block/" + u.Node
 		switch u.Code {
 		case HostDisk:
 			f.Detail = fmt.Sprintf("%s carries a disk the host is using: %s", d.Where(), u.What)
-			f.Evidence = "/proc/self/mountinfo, /sys/class/block/" + u.Node
-			f.Remedy = "unmount it, or start the host from another disk"
+		case Hibernation:
+			f.Detail = fmt.Sprintf("%s carries the disk to which the host would hibernate: %s", d.Where(), u.What)
 		case DefaultRoute:
 			f.Detail = fmt.Sprintf("%s carries the host's %s", d.Where(), u.What)
-			f.Evidence = "/proc/net/route, /sys/class/net/" + u.Node
-			f.Remedy = "give the host another way to the network first"
+			below = "/sys/class/net/" + u.Node
 		}
+		f.Evidence = "/" + strings.ReplaceAll(u.Evidence, ", ", ", /") + ", " + below
 		add(f)
 	}
 	if d.PCI != nil && !d.PCI.Class.Known() {
@@ -81,9 +97,19 @@ func (n *needs) of(d *Device) []Finding {
 		})
 	}
 	if !n.disksKnown && n.plays(d, Storage) {
-		add(Finding{
+		f := Finding{
 			Code: HostDiskUnknown, Severity: Gap, Detail: "whether the host uses a disk of " + d.Where() + " is not known",
 			Evidence: "/proc/self/mountinfo", Remedy: lookAgain,
+		}
+		if n.disksWhy != "" {
+			f.Detail += ": " + n.disksWhy
+		}
+		add(f)
+	}
+	if !n.imageKnown && n.plays(d, Storage) {
+		add(Finding{
+			Code: Hibernation, Severity: Gap, Detail: "whether the host would hibernate to a disk of " + d.Where() + " is not known",
+			Evidence: "/sys/power/resume", Remedy: lookAgain,
 		})
 	}
 	if !n.routesKnown && n.plays(d, Ethernet, WLAN, WWAN, Modem) {
@@ -91,6 +117,9 @@ func (n *needs) of(d *Device) []Finding {
 			Code: RouteUnknown, Severity: Gap, Detail: "whether " + d.Where() + " carries the default route is not known",
 			Evidence: "/proc/net/route", Remedy: lookAgain,
 		})
+	}
+	if f, ok := n.keyboard(d); ok {
+		add(f)
 	}
 	if d.PCI != nil && len(n.carried[d.PCI.Address]) > 0 {
 		add(carries(d.PCI.Address, n.carried[d.PCI.Address]))

@@ -71,6 +71,47 @@ func TestRoutes(t *testing.T) {
 			h.route("tun0", "00000000", "00000000")
 			h.route("wlan0", "00000000", "00000000")
 		}, "default-route: default route by wlan0" + viaWLAN, free, used, free},
+		{"VPN by halves", func(h *host) {
+			h.net("virtual", "tun0")
+			h.route("tun0", "00000000", "00000080")
+			h.route("tun0", "00000080", "00000080")
+			h.route("wlan0", "00000000", "00000000")
+		}, "default-route: default route by wlan0" + viaWLAN, free, used, free},
+		{"halves by two interfaces", func(h *host) {
+			h.route("eth0", "00000000", "00000080")
+			h.route("wlan0", "00000080", "00000080")
+		}, "default-route: default route by eth0" + viaEth + "default-route: default route by wlan0" + viaWLAN, used, used, free},
+		{"a half and two quarters", func(h *host) {
+			h.route("eth0", "00000000", "00000080")
+			h.route("eth0", "00000080", "000000C0")
+			h.route("eth0", "000000C0", "000000C0")
+		}, "default-route: default route by eth0" + viaEth, used, free, free},
+		{"a quarter is missing", func(h *host) {
+			h.route("eth0", "00000000", "00000080")
+			h.route("eth0", "00000080", "000000C0")
+		}, "", free, free, free},
+		{"a half beside the default", func(h *host) {
+			h.route("eth0", "00000080", "00000080")
+			h.route("wlan0", "00000000", "00000000")
+		}, "default-route: default route by wlan0" + viaWLAN, free, used, free},
+		{"a mask with a hole", func(h *host) {
+			h.route("eth0", "00000000", "00000040")
+			h.route("eth0", "00000080", "00000080")
+		}, "", free, free, free},
+		{"v6 by halves", func(h *host) {
+			const half = " 01 00000000000000000000000000000000 00 00000000000000000000000000000000 00000400 00000001 00000000 00000003 eth0\n"
+			h.put("proc/net/ipv6_route", "00000000000000000000000000000000"+half+"80000000000000000000000000000000"+half)
+		}, "default-route: default route by eth0" + viaEth, used, free, free},
+		{"v6, what is global", func(h *host) {
+			const part = "0000000000000000000000000000000 04 00000000000000000000000000000000 00 00000000000000000000000000000000 00000400 00000001 00000000 00000003 eth0\n"
+			h.put("proc/net/ipv6_route", "2"+part+"3"+part)
+		}, "default-route: default route by eth0" + viaEth, used, free, free},
+		{"team over two", func(h *host) {
+			h.net("virtual", "team0", "eth0", "wlan0")
+			h.net("virtual", "macvlan0", "team0")
+			h.route("macvlan0", "00000000", "00000000")
+		}, "default-route: default route by macvlan0 over team0 over eth0" + viaEth +
+			"default-route: default route by macvlan0 over team0 over wlan0" + viaWLAN, used, used, free},
 		{"on no PCI bus", func(h *host) {
 			h.net("platform/80860F14:01/mmc_host/mmc1/mmc1:0001/mmc1:0001:1", "mlan0")
 			h.route("mlan0", "00000000", "00000000")

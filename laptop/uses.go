@@ -1,7 +1,6 @@
 package laptop
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,9 +13,11 @@ import (
 
 // A Use is something the host itself needs a device for.
 type Use struct {
-	Code      Code          // HostDisk or DefaultRoute
-	What      string        // in words, as "/ on dm-0 on nvme0n1p3"
+	Code      Code          // HostDisk, Hibernation or DefaultRoute
+	What      string        // in words, as "/ on dm-0 (LUKS root) on nvme0n1p3"
+	Via       []string      // the same link by link, from what is used down to Node
 	Node      string        // the disk or network interface by its kernel name
+	Evidence  string        // the file or files that say so, as proc/self/mountinfo
 	Functions []pci.Address // every PCI function on the way to it
 	Port      usb.PortPath  // the USB device that carries it, if one does
 }
@@ -25,7 +26,13 @@ type Use struct {
 type hostUses struct {
 	uses                    []Use
 	disksKnown, routesKnown bool
-	carriedKnown            bool    // what hangs on each USB controller, and what it is
+	imageKnown              bool            // where the hibernation image would go
+	disksWhy                string          // why the disks are not known, when there is more to say
+	imageName               string          // what resume= names, when nothing tells which disk that is
+	tunnels                 []string        // interfaces with a default route, and nothing that says what they run over
+	carriedKnown            bool            // what hangs on each USB controller, and what it is
+	mounted                 map[string]bool // the block devices that are mounted or swapped to, and all below
+	seat                    seat
 	steps                   int     // taken down to the hardware so far
 	errs                    []error // what could not be read on the way
 }
@@ -48,25 +55,39 @@ func readUses(fsys fs.FS, blocks *blocks) (hostUses, error) {
 	var h hostUses
 	err := errors.Join(h.disksInUse(blocks), h.defaultRoutes(fsys))
 	for i := range h.uses {
-		h.uses[i].What, h.uses[i].Node = oneLine(h.uses[i].What), oneLine(h.uses[i].Node)
+		u := &h.uses[i]
+		u.What, u.Node, u.Evidence = oneLine(u.What), oneLine(u.Node), oneLine(u.Evidence)
+		for j, link := range u.Via {
+			u.Via[j] = oneLine(link)
+		}
 	}
+	h.disksWhy, h.imageName = oneLine(h.disksWhy), oneLine(h.imageName)
 	return h, err
 }
 
-// defaultRoutes adds to h the devices that carry a default route, from
-// /proc/net/route and /proc/net/ipv6_route, through bridges, bonds and VLANs (their
-// lower_ links), and says whether they are known.
+// defaultRoutes adds to h the devices that carry a default route, or the routes that
+// a VPN sets in its place, from /proc/net/route and /proc/net/ipv6_route, through
+// bridges, bonds and VLANs (their lower_ links), and says whether they are known. The
+// former has the main table alone, the latter all.
 func (h *hostUses) defaultRoutes(fsys fs.FS) error {
 	v4, err4 := fs.ReadFile(fsys, "proc/net/route")
 	v6, err6 := fs.ReadFile(fsys, "proc/net/ipv6_route")
 	h.routesKnown = err4 == nil && (err6 == nil || errors.Is(err6, fs.ErrNotExist))
-	interfaces := append(parseRoutes(string(v4)), parseIPv6Routes(string(v6))...)
+	by4, by6 := parseRoutes(string(v4)), parseIPv6Routes(string(v6))
+	interfaces := slices.Concat(by4, by6)
 	slices.Sort(interfaces)
 	carried := len(interfaces) == 0
 	for _, name := range slices.Compact(interfaces) {
-		hardware, known := h.followInterface(fsys, name, "default route by "+name, map[string]bool{})
+		use := Use{Code: DefaultRoute, Via: []string{"default route"}, Evidence: "proc/net/route"}
+		if !slices.Contains(by4, name) {
+			use.Evidence = "proc/net/ipv6_route"
+		}
+		hardware, known := h.followInterface(fsys, name, use, map[string]bool{})
 		h.routesKnown = h.routesKnown && known
 		carried = carried || hardware
+		if known && !hardware {
+			h.tunnels = append(h.tunnels, oneLine(name))
+		}
 	}
 	// A tunnel or a modem's ppp0 runs over an interface that nothing here names. If
 	// another default route leads to hardware, it is that.
@@ -81,9 +102,9 @@ func (h *hostUses) defaultRoutes(fsys fs.FS) error {
 }
 
 // followInterface walks from a network interface down to the hardware below it and
-// adds that as used. It reports whether there is any, and whether each interface on
-// the way was found.
-func (h *hostUses) followInterface(fsys fs.FS, name, what string, seen map[string]bool) (hardware, known bool) {
+// adds that as used, for the use whose Via has led there. It reports whether there is
+// any, and whether each interface on the way was found.
+func (h *hostUses) followInterface(fsys fs.FS, name string, use Use, seen map[string]bool) (hardware, known bool) {
 	switch {
 	case seen[name]:
 		return false, true
@@ -91,6 +112,7 @@ func (h *hostUses) followInterface(fsys fs.FS, name, what string, seen map[strin
 		return false, false
 	}
 	seen[name] = true
+	use.Via = append(slices.Clip(use.Via), name)
 	dir := "sys/class/net/" + name
 	target, err := fs.ReadLink(fsys, dir)
 	if err != nil {
@@ -99,7 +121,9 @@ func (h *hostUses) followInterface(fsys fs.FS, name, what string, seen map[strin
 	}
 	port, _ := usb.InPath(target)
 	if functions := pci.InPath(target); len(functions) > 0 || port.IsValid() {
-		h.uses = append(h.uses, Use{Code: DefaultRoute, What: what, Functions: functions, Port: port, Node: name})
+		use.What = use.Via[0] + " by " + strings.Join(use.Via[1:], " over ")
+		use.Functions, use.Port, use.Node = functions, port, name
+		h.uses = append(h.uses, use)
 		return true, true
 	}
 	if !strings.Contains(target, "/virtual/") {
@@ -113,43 +137,9 @@ func (h *hostUses) followInterface(fsys fs.FS, name, what string, seen map[strin
 	known = true
 	for _, e := range entries {
 		if lower, ok := strings.CutPrefix(e.Name(), "lower_"); ok {
-			below, found := h.followInterface(fsys, lower, what+" over "+lower, seen)
+			below, found := h.followInterface(fsys, lower, use, seen)
 			hardware, known = hardware || below, known && found
 		}
 	}
 	return hardware, known
-}
-
-// parseRoutes returns the interfaces with a default route in the table of
-// /proc/net/route: destination and mask 00000000, flag RTF_UP. An unreachable
-// default has the interface *.
-func parseRoutes(text string) []string {
-	var interfaces []string
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) < 8 || f[0] == "*" || f[1] != "00000000" || f[7] != "00000000" {
-			continue
-		}
-		if flags, err := hex.DecodeString(f[3]); err == nil && len(flags) > 0 && flags[len(flags)-1]&1 != 0 {
-			interfaces = append(interfaces, f[0])
-		}
-	}
-	return interfaces
-}
-
-// parseIPv6Routes does the same for /proc/net/ipv6_route, whose last field is the
-// interface and whose last but one the flags. RTF_REJECT (0x200) leads nowhere.
-func parseIPv6Routes(text string) []string {
-	var interfaces []string
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) < 10 || strings.Trim(f[0], "0") != "" || f[1] != "00" || f[9] == "lo" {
-			continue
-		}
-		flags, err := hex.DecodeString(f[8])
-		if err == nil && len(flags) == 4 && flags[3]&1 != 0 && flags[2]&2 == 0 {
-			interfaces = append(interfaces, f[9])
-		}
-	}
-	return interfaces
 }
