@@ -131,6 +131,10 @@ var captureRules = []captureRule{
 	{"sleep", "sys/power", "state mem_sleep disk"},
 	{"where the host hibernates to", "sys/power", "resume resume_offset"},
 	{"memory that is written out to a disk", "sys/class/block/zram*", "backing_dev"},
+	{"addresses, and which routing tables lead everywhere", "proc/net", "if_inet6 fib_trie"},
+	{"consoles of the kernel", "proc", "consoles"},
+	{"the same, less of it", "sys/class/tty/console", "active"},
+	{"who draws the text console", "sys/class/vtconsole/*", "name bind"},
 
 	{"mounts: which disk the host needs", "proc/self", "mountinfo"},
 	{"routes: which interface the host needs", "proc/net", "route ipv6_route"},

@@ -30,6 +30,11 @@ func readAll(fsys fs.FS) {
 	_, _ = laptop.ReadIdentity(fsys)
 	_, _ = laptop.Identify(fsys, l)
 	names := laptop.NewNames(fsys).Of(fsys)
+	var all []*laptop.Device
+	for i := range l.Devices {
+		all = append(all, &l.Devices[i])
+	}
+	_, _ = laptop.Losses(fsys, l, all)
 	for i := range l.Devices {
 		_, _ = laptop.Facts(fsys, l, &l.Devices[i], laptop.FactOptions{})
 		_ = names.Name(&l.Devices[i])
@@ -154,6 +159,8 @@ var notCaptured = []string{
 	"proc/self/mounts", // in place of mountinfo, which is there here
 	"proc/*/comm",      // a process, which means nothing later
 	"proc/*/stat",
+	"proc/*/fd/*", "proc/*/maps", "proc/[0-9]*/mountinfo", "proc/*/ns/*",
+	"dev/disk/*", "dev/mapper/*", "dev/loop*", // links of udev's, which are names of disks
 	"proc/sys/kernel/random/boot_id",            // of leases
 	"sys/bus/pci/devices/*/rom",                 // is for a function of its own
 	"etc/*", "usr/*", "lib/*", "var/*", "run/*", // lists of names, which are not of the machine

@@ -130,7 +130,8 @@ func FuzzCapture(f *testing.F) {
 func FuzzScrub(f *testing.F) {
 	files := []string{edidFile, "sys/bus/usb/devices/1-4/bos_descriptors", "sys/bus/usb/devices/1-4:1.0/ieee1284_id",
 		"proc/self/mountinfo", "proc/self/mounts", "proc/cmdline", "proc/net/route", "proc/net/ipv6_route", "proc/swaps",
-		"sys/class/input/input5/uevent", "sys/class/block/dm-0/dm/uuid", "sys/bus/pci/devices/0000:01:00.0/config"}
+		"sys/class/input/input5/uevent", "sys/class/block/dm-0/dm/uuid", "sys/bus/pci/devices/0000:01:00.0/config",
+		"proc/net/fib_trie", "proc/net/if_inet6", "sys/class/block/zram0/backing_dev"}
 	f.Add(uint8(0), section(0x12, 0x00, 0, 12, 'S', 'A', 'M', 1, 2, 1, 2, 3, 4, 1, 20, 0))
 	f.Add(uint8(1), []byte("\x05\x0f\x1e\x00\x01\x14\x10\x04\x000123456789abcdef"))
 	for i, text := range []string{

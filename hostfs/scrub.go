@@ -259,7 +259,7 @@ func (s *scrubber) content(name string, data []byte) []byte {
 		return whole(s.mapped(v))
 	case strings.HasSuffix(name, "/dm/uuid"):
 		return whole(s.mappedID(v))
-	case strings.HasSuffix(name, "/loop/backing_file"):
+	case strings.HasSuffix(name, "/loop/backing_file"), base == "backing_dev":
 		return whole(s.source(v))
 	case base == "ieee1284_id":
 		return whole(s.printer(v, s.near(dir)))

@@ -172,6 +172,10 @@ const leaks = `
 proc/cmdline: BOOT_IMAGE=/boot/vmlinuz root=LABEL={annasdisk} resume=/dev/mapper/{smith--nb--vg}-swap ip={192.0.2.7} cryptdevice=/dev/disk/by-id/{ata-SamsungXYZ}:x luks.name="{secret words}" systemd.hostname={smith-nb.example.org} {smith-nb} {SMITH-NB.example.org} intel_iommu=on vfio-pci.ids=10de:1234 pcie_aspm=off quiet -- --listen {192.0.2.11}:2024 {annasinit}
 proc/sys/kernel/hostname: {smith-nb.example.org}
 proc/net/ipv6_route: ff0200000000000000000001ff{334455} 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000001 00000000 00000001 enx{0a1b2c3d4e5f}
+proc/net/if_inet6: {20010db8000100020211223344556677} 02 40 00 80 enx{0a1b2c3d4e5f}
+proc/net/fib_trie::      |-- {192.0.2.77}
+proc/net/fib_trie::      +-- {192.0.2.64}/26 2 0 2
+proc/net/fib_trie::      |-- 0.0.0.0
 proc/net/route: enx{0a1b2c3d4e5f} 00000000 {0102A8C0} 0003 0 0 100 00000000 0 0 0
 proc/self/mountinfo:: 28 1 253:0 / / rw,relatime shared:1 - ext4 /dev/mapper/{Smith--NB--vg}-root rw,errors=remount-ro
 proc/self/mountinfo:: 29 28 0:40 / /mnt/{annasnas} rw - cifs //{fileserver}/{annashare} rw,username={annasmith},domain={annadomain},addr={192.0.2.9},vers=3.1.1

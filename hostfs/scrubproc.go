@@ -24,6 +24,10 @@ func (s *scrubber) proc(name, text string) string {
 		return lines(text, s.route)
 	case "proc/net/ipv6_route":
 		return lines(text, s.route6)
+	case "proc/net/fib_trie":
+		return lines(text, s.trie)
+	case "proc/net/if_inet6":
+		return lines(text, s.inet6)
 	case "proc/version":
 		text = patterns().mail.ReplaceAllString(text, "(builder@host)")
 	case "proc/iomem": // where the running kernel lies helps whoever attacks it

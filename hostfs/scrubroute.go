@@ -2,6 +2,7 @@ package hostfs
 
 import (
 	"encoding/hex"
+	"net/netip"
 	"strings"
 )
 
@@ -73,6 +74,43 @@ func (s *scrubber) ipv6(a string) string {
 		return a[:16] + s.hash(a[16:], 16)
 	}
 	return "fd" + s.hash(a, 30)
+}
+
+// trie gives what stands for a line of /proc/net/fib_trie, in which only what leads
+// everywhere and nowhere keeps its address: |-- 192.0.2.0 or +-- 192.0.2.0/24 2 0 2.
+func (s *scrubber) trie(line string) string {
+	f := strings.Fields(line)
+	if len(f) < 2 || f[0] != "|--" && f[0] != "+--" {
+		if strings.Contains(line, ".") {
+			return dropped
+		}
+		return line
+	}
+	address, rest, _ := strings.Cut(f[1], "/")
+	a, err := netip.ParseAddr(address)
+	switch {
+	case err != nil:
+		return dropped
+	case a.IsUnspecified(), a.IsLoopback():
+		return line
+	}
+	h, _ := hex.DecodeString(s.hash(address, 6))
+	f[1] = netip.AddrFrom4([4]byte{10, h[0], h[1], h[2]}).String()
+	if rest != "" {
+		f[1] += "/" + rest
+	}
+	return line[:strings.Index(line, f[0])] + strings.Join(f, " ")
+}
+
+// inet6 gives what stands for a line of /proc/net/if_inet6, whose first field is the
+// address and whose last the interface.
+func (s *scrubber) inet6(line string) string {
+	f := strings.Fields(line)
+	if len(f) < 6 || len(f[0]) != 32 {
+		return "" // none
+	}
+	f[0], f[len(f)-1] = s.ipv6(f[0]), s.element(f[len(f)-1])
+	return strings.Join(f, " ")
 }
 
 // fabric gives what stands for the address of an NVMe controller that is behind a

@@ -178,6 +178,7 @@ func (h *hostUses) disksInUse(b *blocks) error {
 			}
 		}
 	}
+	h.mounted = visited
 	imageErr := h.hibernation(b)
 	return errors.Join(append(b.errs, err, imageErr)...)
 }
@@ -274,9 +275,9 @@ func (b *blocks) linked(source string) (name string, known bool) {
 // why says why the disks below a mount are not known.
 func (b *blocks) why(m mount) string {
 	if m.kind == "zfs" {
-		return "the kernel does not say on which disks the ZFS pool of " + m.source + " is"
+		return "the kernel does not say on which disks the ZFS pool is that is mounted at " + m.what
 	}
-	return "what " + m.source + " is made of is not stated"
+	return "nothing says on which disk " + m.what + " is"
 }
 
 func (b *blocks) byMapperName(mapped string) string {

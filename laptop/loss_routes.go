@@ -84,8 +84,10 @@ func parseIPv6Routes(text string) []string {
 // of an address space, once each; none when the routes leave a part of it out.
 func everywhere(routes []prefix, space prefix) []string {
 	var interfaces []string
+	seen := map[string]bool{}
 	add := func(p prefix) {
-		if !slices.Contains(interfaces, p.by) {
+		if !seen[p.by] {
+			seen[p.by] = true
 			interfaces = append(interfaces, p.by)
 		}
 	}

@@ -6,9 +6,11 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/pci"
 )
 
 // An inputDevice is one input device of hardware, as of sys/class/input.
@@ -26,8 +28,12 @@ type inputDevice struct {
 // A seat is what a person sits at: the keyboards and pointers of the host.
 type seat struct {
 	inputs []inputDevice
+	many   bool // there are too many to be true, and none was looked at
 	safe   bool // there is a keyboard that hangs on no PCI function and no USB device
 }
+
+// maxInputs is how many input devices are looked at. A notebook has two dozen.
+const maxInputs = 1024
 
 // readSeat finds out which keyboards the host has. It reads no file when nothing that
 // could change hands carries an input device, and no other when there is a keyboard on
@@ -44,6 +50,9 @@ func (h *hostUses) readSeat(fsys fs.FS, l *Laptop, all bool) error {
 		}
 	}
 	if len(hanging) == 0 && h.carriedKnown && !all {
+		return nil
+	}
+	if h.seat.many = len(staying)+len(hanging) > maxInputs; h.seat.many {
 		return nil
 	}
 	// The keyboard of a notebook is on PS/2 more often than not.
@@ -171,7 +180,10 @@ func (in *inputDevice) read(fsys fs.FS) error {
 // can report, each as capabilities/ have them. It reports false when there are none.
 func parseInput(uevent string) (bits inputBits, name string, ok bool) {
 	for line := range strings.Lines(uevent) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		key, value, found := strings.Cut(strings.TrimSpace(line), "=")
+		if !found {
+			continue
+		}
 		switch key {
 		case "NAME":
 			name = plain.Line(strings.Trim(value, `"`), 128)
@@ -248,13 +260,20 @@ func (s *seat) lost(is func(kind string) bool, goes func(*Device) iommu.Answer) 
 // set: it is in it, it hangs on one in it, or it is a Bluetooth keyboard and an adapter
 // is in it.
 func (n *needs) goesWith(set []*Device) func(*Device) iommu.Answer {
-	return func(d *Device) iommu.Answer {
-		for _, s := range set {
-			if s == d || s.PCI != nil && d.Controller() == s.PCI.Address {
-				return iommu.Yes
-			}
+	devices, functions := make(map[*Device]bool, len(set)), make(map[pci.Address]bool, len(set))
+	for _, s := range set {
+		if devices[s] = true; s.PCI != nil {
+			functions[s.PCI.Address] = true
 		}
-		if d.Other != nil && strings.Contains(d.Other.Path, "/uhid/") && slices.ContainsFunc(set, func(s *Device) bool { return n.plays(s, Bluetooth) }) {
+	}
+	adapter := sync.OnceValue(func() bool {
+		return slices.ContainsFunc(set, func(s *Device) bool { return n.plays(s, Bluetooth) })
+	})
+	return func(d *Device) iommu.Answer {
+		switch c := d.Controller(); {
+		case devices[d], c.IsValid() && functions[c]:
+			return iommu.Yes
+		case d.Other != nil && strings.Contains(d.Other.Path, "/uhid/0005:") && adapter():
 			return iommu.Unknown
 		}
 		return iommu.No
@@ -286,10 +305,10 @@ func (n *needs) together(d *Device) []*Device {
 // that goes along, if some of them hang on the device itself.
 func (n *needs) keyboard(d *Device) (Finding, bool) {
 	own := n.goesWith([]*Device{d})
-	if !n.carriedKnown && !n.seat.safe && slices.Contains(d.Roles, USBController) {
+	if (!n.carriedKnown || n.seat.many) && !n.seat.safe && slices.Contains(d.Roles, USBController) {
 		return Finding{
 			Code: OnlyKeyboard, Severity: Gap, Evidence: "/sys/bus/usb/devices", Remedy: lookAgain,
-			Detail: "whether " + d.Where() + " takes the host's only keyboard along is not known: nor is what hangs on it",
+			Detail: "whether " + d.Where() + " takes the host's only keyboard along is not known, nor what hangs on it",
 		}, true
 	}
 	if n.seat.safe || !slices.ContainsFunc(n.seat.inputs, func(in inputDevice) bool { return own(in.device) != iommu.No }) {

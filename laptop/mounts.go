@@ -54,6 +54,10 @@ func readMounts(fsys fs.FS) (mounts []mount, known bool, err error) {
 	return append(mounts, members...), known, err
 }
 
+// maxSwaps is how many lines of /proc/swaps are taken. The kernel has at most 32
+// (MAX_SWAPFILES).
+const maxSwaps = 128
+
 // A swap is one line of /proc/swaps.
 type swap struct {
 	source string
@@ -65,6 +69,9 @@ type swap struct {
 func parseSwaps(text string) []swap {
 	var swaps []swap
 	for line := range strings.Lines(text) {
+		if len(swaps) == maxSwaps {
+			break
+		}
 		if f := strings.Fields(line); len(f) > 1 && (f[1] == "partition" || f[1] == "file") {
 			swaps = append(swaps, swap{unescape(f[0]), f[1] == "file"})
 		}

@@ -26,11 +26,12 @@ type Use struct {
 type hostUses struct {
 	uses                    []Use
 	disksKnown, routesKnown bool
-	imageKnown              bool     // where the hibernation image would go
-	disksWhy                string   // why the disks are not known, when there is more to say
-	imageName               string   // what resume= names, when nothing tells which disk that is
-	tunnels                 []string // interfaces with a default route, and nothing that says what they run over
-	carriedKnown            bool     // what hangs on each USB controller, and what it is
+	imageKnown              bool            // where the hibernation image would go
+	disksWhy                string          // why the disks are not known, when there is more to say
+	imageName               string          // what resume= names, when nothing tells which disk that is
+	tunnels                 []string        // interfaces with a default route, and nothing that says what they run over
+	carriedKnown            bool            // what hangs on each USB controller, and what it is
+	mounted                 map[string]bool // the block devices that are mounted or swapped to, and all below
 	seat                    seat
 	steps                   int     // taken down to the hardware so far
 	errs                    []error // what could not be read on the way
