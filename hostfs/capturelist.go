@@ -125,6 +125,7 @@ var captureRules = []captureRule{
 	{"sharing USB over a network", "sys/module/usbip*", "version srcversion initstate"},
 	{"network and sockets for guests in the kernel", "sys/module/vhost*", "version srcversion initstate"},
 	{"VFIO's settings", "sys/module/vfio*/parameters", "*"},
+	{"and its successor's", "sys/module/iommufd/parameters", "*"},
 	{"KVM's settings", "sys/module/kvm*/parameters", "nested npt ept ignore_msrs"},
 	{"kernel lockdown", "sys/kernel/security", "lockdown"},
 	{"the count of events, by which a change is seen", "sys/kernel", "uevent_seqnum"},

@@ -38,7 +38,9 @@ func readAll(fsys fs.FS) {
 	for i := range l.Devices {
 		_, _ = laptop.Facts(fsys, l, &l.Devices[i], laptop.FactOptions{})
 		_ = names.Name(&l.Devices[i])
+		_, _ = laptop.Risks(fsys, l, []*laptop.Device{&l.Devices[i]})
 	}
+	_, _ = laptop.ReadAddressWidth(fsys)
 	functions, _ := pci.Functions(fsys)
 	var addresses []pci.Address
 	for _, f := range functions {
@@ -68,6 +70,7 @@ func readAll(fsys fs.FS) {
 		_, _ = pci.ReadCompanions(fsys, a, functions)
 		_, _ = pci.Resources(fsys, a)
 		_, _ = pci.ReadTopologyPath(fsys, a)
+		_, _ = pci.ReadBusReset(fsys, a, functions)
 		_, _ = pci.ReadVPD(fsys, a)
 		_, _ = gpu.MediatedTypes(fsys, a)
 		_, _ = gpu.ShadowROM(fsys, a)

@@ -35,6 +35,7 @@ func (f *facts) function(l *Laptop, d *Device) {
 		group = "not stated"
 	}
 	f.add("IOMMU group", group, dir+"/iommu_group")
+	f.group(p.Group)
 	methods, err := pci.ResetMethods(f.fsys, a)
 	if f.ok("reset methods", dir+"/reset_method", err) || errors.Is(err, fs.ErrNotExist) {
 		f.add("reset methods", or(strings.Join(methods, " "), "none stated"), dir+"/reset_method")

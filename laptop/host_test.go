@@ -206,6 +206,8 @@ func check(t testing.TB, l *laptop.Laptop) {
 	remedied := map[laptop.Code]bool{
 		laptop.NoIOMMU: true, laptop.NoIOMMUMode: true, laptop.NoRemapping: true, laptop.BootDisplay: true,
 		laptop.HostDisk: true, laptop.DefaultRoute: true, laptop.Hibernation: true, laptop.OnlyKeyboard: true,
+		laptop.ACSOverride: true, laptop.UnsafeInterrupts: true,
+		laptop.NoReset: true, laptop.NotViable: true, laptop.VFIODenied: true, laptop.ReservedDirect: true,
 	}
 	for i := range l.Devices {
 		d := &l.Devices[i]

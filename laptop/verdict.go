@@ -150,7 +150,7 @@ func (l *Laptop) judgeGroup(by *grouping, g *iommu.Group) (*judged, error) {
 	if err != nil {
 		errs = append(errs, err)
 	}
-	for _, f := range append(reserved, l.staying(g)...) {
+	for _, f := range reserved {
 		add(f)
 	}
 	if !g.Known {
@@ -171,6 +171,11 @@ func (l *Laptop) judgeGroup(by *grouping, g *iommu.Group) (*judged, error) {
 		if len(j.members) < maxMemberFindings || !seen[f.Code] {
 			j.members = append(j.members, f)
 			seen[f.Code] = true
+		}
+	}
+	if len(j.endpoints) > 0 {
+		for _, f := range l.staying(g) {
+			member(f)
 		}
 	}
 	for _, a := range j.endpoints {

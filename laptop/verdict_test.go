@@ -92,7 +92,10 @@ func TestViable(t *testing.T) {
 		{"- - -", iommu.Yes},
 		{"pcieport e1000e vfio-pci", iommu.No},
 		{"pcieport snd_hda_intel -", iommu.No},
-		{"shpchp - -", iommu.No},
+		{"shpchp - -", iommu.No},                             // it says nothing of DMA to the kernel
+		{"igen6_edac - -", iommu.No},                         // nor does that of a host bridge
+		{"qat_vfio_pci virtio-vfio-pci pci_stub", iommu.Yes}, // modules' names have _ for -
+		{"vfio-platform - -", iommu.No},                      // not one of the PCI bus
 	} {
 		h := newHost(t)
 		for i, d := range strings.Fields(tt.drivers) {
@@ -119,6 +122,11 @@ func TestIsolation(t *testing.T) {
 		{"as usual", func(h *host) {}, "assignable"},
 		{"remapping off", func(h *host) { h.put("proc/interrupts", " 16: 5 PCI-MSI-0000:04:00.0 0-edge nvme0q0\n") }, "refused no-remapping"},
 		{"remapping unknown", func(h *host) { must(h.t, h.Remove("proc/interrupts")) }, "assignable"},
+		{"reset of the bus, beside one with which it does not work", func(h *host) {
+			h.put("sys/devices/"+nvme+"/reset_method", "bus\n")
+			h.function("pci0000:00/0000:00:1d.0/0000:04:00.1", "028000", "", 2)
+			h.put("sys/devices/pci0000:00/0000:00:1d.0/0000:04:00.1/uevent", "PCI_CLASS=28000\nPCI_ID=168C:003E\n")
+		}, "refused no-reset no-reset companions"},
 		{"in no group", func(h *host) {
 			must(h.t, h.Remove("sys/devices/"+nvme+"/iommu_group"))
 			must(h.t, h.Remove("sys/kernel/iommu_groups/2"))
@@ -148,6 +156,60 @@ func TestIsolation(t *testing.T) {
 		}, "refused no-iommu-mode"},
 		{"stranger in the group", func(h *host) { h.put("sys/kernel/iommu_groups/2/devices/AMDI0020:00", "") }, "unknown group-others"},
 		{"member nobody knows", func(h *host) { h.put("sys/kernel/iommu_groups/2/devices/0000:09:00.0", "") }, "unknown group-unknown companions"},
+		{"remapping off, and VFIO was told not to mind", func(h *host) {
+			h.put("proc/interrupts", " 16: 5 PCI-MSI-0000:04:00.0 0-edge nvme0q0\n")
+			h.put("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y\n")
+		}, "refused unsafe-interrupts"},
+		{"the same of iommufd", func(h *host) {
+			h.put("proc/interrupts", " 16: 5 PCI-MSI-0000:04:00.0 0-edge nvme0q0\n")
+			h.put("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "N\n")
+			h.put("sys/module/iommufd/parameters/allow_unsafe_interrupts", "Y\n")
+		}, "refused unsafe-interrupts"},
+		{"remapping off, and VFIO minds", func(h *host) {
+			h.put("proc/interrupts", " 16: 5 PCI-MSI-0000:04:00.0 0-edge nvme0q0\n")
+			h.put("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "N\n")
+		}, "refused no-remapping"},
+		{"remapping unknown, and VFIO was told not to mind", func(h *host) {
+			must(h.t, h.Remove("proc/interrupts"))
+			h.put("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y\n")
+		}, "unknown unsafe-interrupts"},
+		{"remapping on, and VFIO was told not to mind", func(h *host) {
+			h.put("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y\n")
+		}, "assignable"},
+		{"ACS override", func(h *host) { h.put("proc/cmdline", "quiet pcie_acs_override=downstream,multifunction\n") }, "refused acs-override"},
+		{"ACS override, as the kernel reads names", func(h *host) { h.put("proc/cmdline", "quiet pcie-acs-override=downstream\n") }, "refused acs-override"},
+		{"ACS override of init's", func(h *host) { h.put("proc/cmdline", "quiet -- pcie_acs_override=downstream\n") }, "assignable"},
+		{"the firmware's memory", func(h *host) {
+			h.put("sys/kernel/iommu_groups/2/reserved_regions", "0x00000000fee00000 0x00000000feefffff msi\n0x000000008b000000 0x000000008f7fffff direct\n")
+		}, "refused reserved-direct"},
+		{"the firmware's memory, to be given up", func(h *host) {
+			h.put("sys/kernel/iommu_groups/2/reserved_regions", "0x000000008b000000 0x000000008f7fffff direct-relaxable\n0x00000000fee00000 0x00000000feefffff msi\n0x000000fd00000000 0x000000ffffffffff reserved\n")
+		}, "assignable"},
+		{"an identity domain", func(h *host) { h.put("sys/kernel/iommu_groups/2/type", "identity\n") }, "assignable"},
+		{"refused by vfio-pci", func(h *host) {
+			h.put("sys/devices/"+nvme+"/uevent", "DRIVER=c6xx\nPCI_CLASS=B4000\nPCI_ID=8086:37C8\n")
+		}, "refused vfio-denied"},
+		{"refused by vfio-pci, but it was told not to", func(h *host) {
+			h.put("sys/devices/"+nvme+"/uevent", "DRIVER=c6xx\nPCI_CLASS=B4000\nPCI_ID=8086:37C8\n")
+			h.put("sys/module/vfio_pci/parameters/disable_denylist", "Y\n")
+		}, "assignable vfio-denied"},
+		{"a bridge with a driver that does DMA", func(h *host) { h.function("pci0000:00/0000:00:1c.0", "060400", "shpchp", 2) }, "refused not-viable"},
+		{"a bridge with the kernel's", func(h *host) { h.function("pci0000:00/0000:00:1c.0", "060400", "pcieport", 2) }, "assignable"},
+		{"no reset", func(h *host) { h.put("sys/devices/"+xhci+"/reset_method", "flr\n") }, "refused no-reset"},
+		{"resets taken away", func(h *host) { h.put("sys/devices/"+nvme+"/reset_method", "\n") }, "refused no-reset"},
+		{"reset of the bus, alone there", func(h *host) { h.put("sys/devices/"+nvme+"/reset_method", "bus\n") }, "assignable"},
+		{"reset of the bus, beside a function of another group", func(h *host) {
+			h.put("sys/devices/"+nvme+"/reset_method", "bus\n")
+			h.function("pci0000:00/0000:00:1d.0/0000:04:00.1", "040300", "", 5)
+		}, "refused no-reset"},
+		{"reset of the bus, beside a function of the group", func(h *host) {
+			h.put("sys/devices/"+nvme+"/reset_method", "bus\n")
+			h.function("pci0000:00/0000:00:1d.0/0000:04:00.1", "040300", "", 2)
+		}, "with-companions companions"},
+		{"by way of D3hot, beside a function of another group", func(h *host) {
+			h.put("sys/devices/"+nvme+"/reset_method", "pm bus\n")
+			h.function("pci0000:00/0000:00:1d.0/0000:04:00.1", "040300", "", 5)
+		}, "assignable"},
 		{"no list of members", func(h *host) { must(h.t, h.Remove("sys/kernel/iommu_groups")) }, "unknown group-unknown"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -228,7 +290,10 @@ func TestLargeGroup(t *testing.T) {
 }
 
 func TestOverridable(t *testing.T) {
-	for code, want := range map[laptop.Code]bool{laptop.HostDisk: true, laptop.BootDisplay: true, laptop.NoIOMMU: false, laptop.Bridge: false, laptop.NoIOMMUMode: false, laptop.Partial: false} {
+	for code, want := range map[laptop.Code]bool{
+		laptop.NoReset: true, laptop.ACSOverride: true, laptop.UnsafeInterrupts: true, laptop.NoRemapping: false, laptop.ReservedDirect: false,
+		laptop.VFIODenied: false, laptop.NotViable: false, laptop.VirtualInUse: false,
+		laptop.HostDisk: true, laptop.BootDisplay: true, laptop.NoIOMMU: false, laptop.Bridge: false, laptop.NoIOMMUMode: false, laptop.Partial: false} {
 		if code.Overridable() != want {
 			t.Errorf("%s: %v", code, !want)
 		}

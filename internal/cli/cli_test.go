@@ -76,9 +76,9 @@ func TestAssignAndRelease(t *testing.T) {
 	c.expect(0, "no device is handed out", "", "leases")
 	c.expect(0, "nvme/unbind", "", "plan", "02:00.0")
 	c.expect(4, "", "0000:04:02.0", "assign", "04:01.0")
-	c.expect(4, "", "--allow no-reset", "assign", "1b.0")
-	c.expect(0, "assigned 0000:00:1b.0", "no-reset: overridden by --allow no-reset: the kernel knows no way to reset 0000:00:1b.0", "assign", "1b.0", "--allow", "no-reset")
-	c.expect(0, "released 0000:00:1b.0", "", "release", "1b.0")
+	c.expect(4, "", "--allow no-reset", "assign", "00:1b.0")
+	c.expect(0, "assigned 0000:00:1b.0", "no-reset: overridden by --allow no-reset: the kernel knows no way to reset 0000:00:1b.0", "assign", "00:1b.0", "--allow", "no-reset")
+	c.expect(0, "released 0000:00:1b.0", "", "release", "00:1b.0")
 	c.expect(0, "assigned 0000:04:01.0, 0000:04:02.0", "", "assign", "--with-companions", "--guest", "work", "04:01.0")
 	if d := c.driver("0000:04:02.0"); d != "vfio-pci" {
 		t.Errorf("driver %q", d)

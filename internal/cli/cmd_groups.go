@@ -122,10 +122,11 @@ func writeGroupsJSON(env *Env, m *machine, s *sharing) error {
 	}{m.IOMMU, groups, s.differencesJSON()})
 }
 
-// groupFindings are those of the group's endpoints, each once, without what only
-// says that they belong together.
+// groupFindings are the drivers for which VFIO does not find the group viable now, and
+// the findings of the group's endpoints, each once, without what only says that they
+// belong together.
 func (m *machine) groupFindings(g *iommu.Group) []laptop.Finding {
-	findings := []laptop.Finding{}
+	findings := append([]laptop.Finding{}, m.Obstacles(g)...)
 	seen := map[string]bool{}
 	for _, a := range m.Endpoints(g) {
 		d := m.Function(a)
