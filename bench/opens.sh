@@ -1,8 +1,9 @@
 #!/bin/bash
 # opens.sh [FUNCTIONS [USB]]: what `indy devices` opens on a machine of 3,000 PCI
 # functions, by attribute; fails if that is more than it needs. Of each function it
-# may open uevent, once, and read the link iommu_group; of a VGA controller also
-# boot_vga, and list its directory if it shares its slot. It may never open config,
+# may open uevent, once, and read the link iommu_group; of one that nothing else speaks
+# against reset_method, once; of a VGA controller also boot_vga, and list its directory
+# if it shares its slot. Of each group it may open reserved_regions, once. It may never open config,
 # which wakes a sleeping device. Of what the kernel made of devices it may list each
 # class and read the links there; of a Bluetooth device on USB it may open removable,
 # of a USB device that usb.ids does not know product.
@@ -35,11 +36,12 @@ judge() {
 		allowed["^sys/bus/(pci|usb)/devices$"]; allowed["^sys/bus/usb/devices/[^/]+(/uevent)?$"]
 		allowed["^sys/kernel/iommu_groups(/N/devices)?$"]; allowed["^sys/class/(iommu|sound|drm|net|block|dmi/id)(/[^/]+)?$"]
 		allowed["^sys/class/sound/card[^/]*/(id|device/driver)$"]; allowed["^sys/class/drm/card[^/]*-[^/]*/status$"]
+		allowed["^sys/module/(vfio_iommu_type1|iommufd)/parameters/allow_unsafe_interrupts$"]
 		allowed["^sys/(class|bus)$"]; allowed["^sys/bus/(iio|media|thunderbolt|firewire)/devices(/[^/]+)?$"]
 		allowed["^sys/class/(ieee80211|rfkill|bluetooth|wwan|usbmisc|tty|video4linux|input|hidraw|spidev|nvme|mmc_host|tpm|tpmrm|mei|power_supply|backlight|typec)(/[^/]+)?$"]
 		allowed["^sys/bus/usb/devices/PORTPATH/(removable|product)$"]
 		allowed["^sys/class/dmi/id/[a-z_]+$"]; allowed["^sys/dev/block/[^/]+$"]; allowed["^sys/(block|fs/btrfs)$"]
-		allowed["^proc/(self/mountinfo|self/mounts|swaps|interrupts|net/route|net/ipv6_route|asound/cards)$"]
+		allowed["^proc/(self/mountinfo|self/mounts|swaps|interrupts|cmdline|net/route|net/ipv6_route|asound/cards)$"]
 		runtime["^sys/kernel/mm/transparent_hugepage/hpage_pmd_size$"]; runtime["^(proc/self/|sys/fs/)cgroup"]
 		runtime["^proc/self/(mountinfo|auxv)$"]
 	}
@@ -76,10 +78,12 @@ judge() {
 			else if (kind == "link" && attribute == "iommu_group") links++
 			else if (kind == "file" && attribute == "uevent") { uevents++; if (seen[of]++) fail(title ": opened twice: " path) }
 			else if (kind == "file" && attribute == "boot_vga") vga++
+			else if (kind == "file" && attribute == "reset_method") { if (reset[of]++) fail(title ": opened twice: " path) }
 			else fail(title ": opened an attribute that is not needed: " path)
 			next
 		}
 		if (kind == "list" && path ~ "^sys/bus/pci/devices/" address "$") { slots++; next }
+		if (path ~ "^sys/kernel/iommu_groups/[0-9]+/reserved_regions$") { if (reserved[path]++) fail(title ": opened twice: " path); next }
 		ok = 0; for (a in allowed) ok = ok || shown ~ a
 		for (r in runtime) ok = ok || path ~ r
 		if (!ok) fail(title ": opened what is not needed: " path)

@@ -75,6 +75,20 @@ func (n *fakeNode) data(r request, b []byte) error {
 			}
 			u.PutUint32(b[4:], irq[0])
 			u.PutUint32(b[12:], irq[1])
+		case r == deviceHotResetInfo && n.dev != nil:
+			if n.dev.affected == nil {
+				return syscall.ENODEV
+			}
+			u.PutUint32(b[8:], uint32(len(n.dev.affected)))
+			if len(b) < hotResetHeader+len(n.dev.affected)*hotResetEntry {
+				return syscall.ENOSPC
+			}
+			for i, a := range n.dev.affected {
+				e := b[hotResetHeader+i*hotResetEntry:]
+				u.PutUint32(e, a.Group.Uint32())
+				u.PutUint16(e[4:], uint16(a.Address.Domain()))
+				e[6], e[7] = a.Address.Bus(), a.Address.Device()<<3|a.Address.Function()
+			}
 		default:
 			return syscall.ENOTTY
 		}

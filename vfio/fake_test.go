@@ -42,6 +42,7 @@ type fakeDevice struct {
 	config               []byte
 	configAt             int64
 	resets               int
+	affected             []Affected // by a hot reset, which there is none of if nil
 }
 
 type fakeNode struct {

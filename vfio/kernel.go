@@ -27,13 +27,14 @@ const (
 	deviceGetInterrupt
 	deviceSetInterrupts
 	deviceReset
+	deviceHotResetInfo
 )
 
 var requestNames = [...]string{
 	"VFIO_GET_API_VERSION", "VFIO_CHECK_EXTENSION", "VFIO_SET_IOMMU", "VFIO_GROUP_GET_STATUS",
 	"VFIO_GROUP_SET_CONTAINER", "VFIO_GROUP_UNSET_CONTAINER", "VFIO_GROUP_GET_DEVICE_FD",
 	"VFIO_DEVICE_GET_INFO", "VFIO_DEVICE_GET_REGION_INFO", "VFIO_DEVICE_GET_IRQ_INFO",
-	"VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_RESET",
+	"VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_RESET", "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO",
 }
 
 func (r request) String() string { return requestNames[r-getAPIVersion] }

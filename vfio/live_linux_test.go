@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -173,6 +174,7 @@ func liveNVMe(t *testing.T) {
 	}
 	liveRegions(t, d)
 	liveInterrupts(t, d)
+	liveHotResetOf(t, d, []string{address})
 	b := make([]byte, 4)
 	if n, err := d.ReadConfig(b, 0); n != 4 || err != nil {
 		t.Errorf("read config: %d, %v", n, err)
@@ -233,6 +235,50 @@ func liveInterrupts(t *testing.T, d *vfio.Device) {
 	}
 }
 
+func liveHotReset(t *testing.T, g *vfio.Group, address string, want []string) {
+	t.Helper()
+	a, _ := pci.ParseAddress(address)
+	d, err := g.OpenDevice(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	liveHotResetOf(t, d, want)
+}
+
+// liveHotResetOf holds what is read from links against what VFIO says.
+func liveHotResetOf(t *testing.T, d *vfio.Device, want []string) {
+	t.Helper()
+	all, err := d.HotReset()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var kernels, names []string
+	for _, a := range all {
+		kernels = append(kernels, a.Address.String())
+		if got := group(t, a.Address.String()); got != a.Group {
+			t.Errorf("%v: group %v, is in %v", a.Address, a.Group, got)
+		}
+	}
+	root := os.DirFS("/")
+	functions, err := pci.Functions(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := pci.ReadBusReset(root, d.Address(), functions)
+	if err != nil || !ours.Possible() {
+		t.Errorf("%+v, %v", ours, err)
+	}
+	for _, a := range ours.Functions {
+		names = append(names, a.String())
+	}
+	slices.Sort(kernels)
+	t.Logf("a hot reset of %v affects %v", d.Address(), kernels)
+	if !slices.Equal(kernels, want) || !slices.Equal(names, want) {
+		t.Errorf("a hot reset of %v affects %v, and by its links %v; want %v", d.Address(), kernels, names, want)
+	}
+}
+
 func liveSharedGroup(t *testing.T) {
 	const nic, sound = "0000:04:01.0", "0000:04:02.0"
 	id := group(t, nic)
@@ -268,6 +314,7 @@ func liveSharedGroup(t *testing.T) {
 			t.Errorf("%s: %+v, %v", s, regions, err)
 		}
 	}
+	liveHotReset(t, g, nic, []string{nic, sound})
 	if err := g.Close(); err != nil { // and the devices left open
 		t.Error(err)
 	}
