@@ -38,7 +38,8 @@ is $nvme nvme
 # controller with keyboard and tablet, sound, SATA with its group, display.
 for d in 0000:01:00.0 0000:05:00.0 0000:00:14.0 0000:00:1b.0 0000:00:1f.2 0000:00:10.0; do
   was=$(driver $d)
-  allow=; [ $d != 0000:00:10.0 ] || allow="--allow boot-unknown" # nobody says which display the firmware used
+  allow=; [[ $d != 0000:00:* ]] || allow="--allow no-reset" # QEMU gives these no way, and their bus has none
+  [ $d != 0000:00:10.0 ] || allow+=",boot-unknown" # nobody says which display the firmware used
   expect 0 "$d" $indy assign --with-companions $allow $d
   is $d vfio-pci
   expect 0 "$d" $indy release $d

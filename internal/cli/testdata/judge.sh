@@ -92,7 +92,7 @@ busy() {
   route $nic 10.0.2
   refused default-route "$(interface $nic)" $nic
 
-  free only-keyboard $usb
+  free only-keyboard $usb $alone
   second 0
   no only-keyboard $usb
   printf none >/sys/devices/platform/i8042/serio0/drvctl || die "the keyboard on PS/2 stays"
@@ -127,16 +127,31 @@ idle() {
   free default-route 0000:04:02.0
 
   second 1
-  free only-keyboard $usb
-  free only-keyboard 0000:00:15.0
+  free only-keyboard $usb $alone
+  free only-keyboard 0000:00:15.0 $alone
   second 0
   refused only-keyboard "QEMU USB Keyboard" $usb
   printf atkbd >/sys/devices/platform/i8042/serio0/drvctl || die "the keyboard on PS/2 is gone"
-  free only-keyboard $usb
+  free only-keyboard $usb $alone
 
   refused boot-display "the host's screen would go dark" 0000:00:0f.0
-  free boot-display 0000:00:10.0
+  free boot-display 0000:00:10.0 $alone
+
+  resets
 }
+
+# resets: a function whose resets are taken away. Those on the root bus that have no way
+# of their own cannot be reset at all.
+resets() {
+  local n=0000:05:00.0
+  free no-reset $n
+  echo >$pci/$n/reset_method || die "its reset cannot be taken away"
+  refused no-reset $n $n
+  echo default >$pci/$n/reset_method
+  free no-reset $n
+  refused no-reset $sound $sound
+}
+alone="--allow no-reset"
 
 # vfio DEVICE: a guest is started with DEVICE on vfio-pci, to its end or that of VFIO.
 vfio() {
@@ -152,12 +167,17 @@ vfio() {
 # logged TEXT: the kernel said so.
 logged() { dmesg | grep -F "$1" >/dev/null || die "the kernel does not say \"$1\": $(cat /tmp/said; dmesg | tail)"; }
 
-# firmware: what the firmware did.
+# firmware: what the firmware did. The kernel of this machine cannot show more of
+# pcie_acs_override than that it was asked for: it has no patch to obey it.
 firmware() {
   local m unsafe=/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts
   for m in $nic $nvme $usb; do
     refused no-remapping "interrupts are not remapped" $m
+    refused acs-override "pcie_acs_override=downstream,multifunction" $m
   done
+  refused reserved-direct "0xf0000-0xf7fff" $nic
+  no reserved-direct $nvme
+  no reserved-direct $usb # relaxable: the kernel maps it for nobody but the host
 
   # The kernel refuses the same, with less to say.
   for m in $nvme $nic; do ! vfio $m || die "$m: VFIO does without interrupt remapping: $(cat /tmp/said)"; done
@@ -168,6 +188,7 @@ firmware() {
   logged "$nic: Firmware has requested this device have a 1:1 IOMMU mapping"
   vfio $usb || die "$usb: $(cat /tmp/said)"
   echo "ok: VFIO refuses the same"
+  refused unsafe-interrupts "VFIO was told not to mind" $nvme
 }
 
 $1
