@@ -14,6 +14,12 @@ func (l *Lab) writeCommand(w io.Writer, m *Machine) error {
 		settings += "yes"
 	}
 	a := newArchive(w)
+	if m.Topology == NoRemappingIntel {
+		// The kernel finds it only here, in what comes first and is not compressed.
+		if err := a.file(reservingDMAR, 0o644, dmar()); err != nil {
+			return err
+		}
+	}
 	if err := a.file("lab/settings", 0o644, []byte(settings+"\n")); err != nil {
 		return err
 	}

@@ -39,6 +39,8 @@ type Machine struct {
 	// Heard is a file that receives what the sound card 0000:00:1b.0 plays, as
 	// WAV. If empty, it plays to nobody.
 	Heard string
+	// Kernel are more arguments for the kernel, separated by spaces.
+	Kernel string
 	// Extra are more arguments for QEMU, after all others.
 	Extra []string
 	// Stdout receives the output of the command, both stdout and stderr, byte by
@@ -75,6 +77,9 @@ func (m *Machine) check() error {
 		return fmt.Errorf("unknown topology %v", m.Topology)
 	case m.Memory != "" && !regexp.MustCompile(`^[0-9]+[KMG]?$`).MatchString(m.Memory):
 		return fmt.Errorf("memory %q: not a number with K, M or G", m.Memory)
+	}
+	if strings.ContainsAny(m.Kernel, "\x00\n") {
+		return fmt.Errorf("arguments for the kernel %q hold a zero byte or a line's end", m.Kernel)
 	}
 	for _, s := range m.Args {
 		if strings.Contains(s, "\x00") {
@@ -116,7 +121,7 @@ func (l *Lab) arguments(m *Machine) []string {
 		"-kernel", l.kernel, "-initrd", fdPath(fdInitramfs),
 		// The check of the timer counts what comes within a moment, and where this machine
 		// is busy too few come; of an AMD IOMMU's, none do.
-		"-append", "console=ttyS0 quiet " + m.Topology.kernelArguments() + "panic=-1 mitigations=off no_timer_check",
+		"-append", "console=ttyS0 quiet " + m.Topology.kernelArguments() + strings.TrimSpace("panic=-1 mitigations=off no_timer_check "+m.Kernel),
 	}
 	for i, fd := range []int{fdConsole, fdOutput, fdStatus} {
 		args = append(args, "-chardev", fmt.Sprintf("file,id=serial%d,path=%s", i, fdPath(fd)))
@@ -140,14 +145,14 @@ func (l *Lab) arguments(m *Machine) []string {
 		"-netdev", object{"type": "user", "id": "net", "restrict": true}.String(),
 		"-audiodev", heard.String(),
 		"-audiodev", object{"driver": "none", "id": "silent"}.String())
-	more, blocks, networks := m.Topology.more()
-	for _, b := range blocks {
+	more := m.Topology.more()
+	for _, b := range more.blocks {
 		args = append(args, "-blockdev", b.String())
 	}
-	for _, n := range networks {
+	for _, n := range more.networks {
 		args = append(args, "-netdev", n.String())
 	}
-	for _, d := range append(m.devices(), more...) {
+	for _, d := range append(m.devices(), more.devices...) {
 		args = append(args, "-device", d.String())
 	}
 	return append(args, m.Extra...)

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -28,7 +29,7 @@ func TestArguments(t *testing.T) {
 	plain := l.arguments(&Machine{})
 	full := l.arguments(&Machine{
 		NVMe: "/a,b/\"disk\",readonly=on", Out: "/o,path=/etc", Heard: "/h.wav", Memory: "2G",
-		Topology: NoIOMMU, Extra: []string{"-name", "x"},
+		Topology: NoIOMMU, Kernel: "debug", Extra: []string{"-name", "x"},
 	})
 	device := func(args []string, driver string) (found []map[string]any) {
 		t.Helper()
@@ -69,6 +70,9 @@ func TestArguments(t *testing.T) {
 	if v := values(full, "-netdev"); len(v) != 1 || !strings.Contains(v[0], `"restrict":true`) {
 		t.Errorf("the network is %q", v)
 	}
+	if v := values(full, "-append"); len(v) != 1 || !strings.HasSuffix(v[0], " debug") {
+		t.Errorf("the kernel is told %q", v)
+	}
 	if !slices.Equal(full[len(full)-2:], []string{"-name", "x"}) {
 		t.Errorf("Extra does not come last: %q", full[len(full)-2:])
 	}
@@ -78,6 +82,7 @@ func TestTopologies(t *testing.T) {
 	l := &Lab{kernel: "/l/vmlinuz-6"}
 	units := map[Topology]string{
 		IntelIOMMU: "intel-iommu", NoIOMMU: "", AMDIOMMU: "amd-iommu", SwitchedIntel: "intel-iommu", VMDIntel: "intel-iommu",
+		NestedIntel: "intel-iommu", NoRemappingIntel: "intel-iommu",
 	}
 	names := make(map[string]bool)
 	for topology, unit := range units {
@@ -118,12 +123,39 @@ func TestTopologies(t *testing.T) {
 		if err := l.writeCommand(&b, &Machine{Args: []string{"/bin/x"}, Topology: topology}); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := entries(t, &b)["lab/prepare"]; ok != (topology == VMDIntel) {
+		all := entries(t, &b)
+		if _, ok := all["lab/prepare"]; ok != (topology == VMDIntel) {
 			t.Errorf("%s is prepared: %v", topology, ok)
+		}
+		if _, ok := all[reservingDMAR]; ok != (topology == NoRemappingIntel) {
+			t.Errorf("%s has a table of its own: %v", topology, ok)
 		}
 	}
 	if Topology(99).String() != "Topology(99)" {
 		t.Errorf("topology 99 is %s", Topology(99))
+	}
+}
+
+// TestDMAR looks at what the kernel looks at before it takes a table for the firmware's.
+func TestDMAR(t *testing.T) {
+	table := dmar()
+	var sum byte
+	for _, b := range table {
+		sum += b
+	}
+	if n := binary.LittleEndian.Uint32(table[4:]); string(table[:4]) != "DMAR" || int(n) != len(table) || sum != 0 {
+		t.Errorf("table %q of %d bytes says it has %d, and its sum is %d", table[:4], len(table), n, sum)
+	}
+	var kinds []uint16
+	for rest := table[48:]; len(rest) > 0; {
+		n := int(binary.LittleEndian.Uint16(rest[2:]))
+		if n < 4 || n > len(rest) {
+			t.Fatalf("an entry of %d bytes, with %d to come", n, len(rest))
+		}
+		kinds, rest = append(kinds, binary.LittleEndian.Uint16(rest)), rest[n:]
+	}
+	if !slices.Equal(kinds, []uint16{0, 1, 1}) {
+		t.Errorf("its entries are of the kinds %d", kinds)
 	}
 }
 
@@ -141,6 +173,7 @@ func TestCheck(t *testing.T) {
 		"directory":   {Args: []string{"/bin/true"}, Dir: "x"},
 		"memory":      {Args: []string{"/bin/true"}, Memory: "4G,slots=2"},
 		"topology":    {Args: []string{"/bin/true"}, Topology: 99},
+		"kernel":      {Args: []string{"/bin/true"}, Kernel: "quiet\npanic=0"},
 	} {
 		if status, err := (&Lab{}).Run(t.Context(), bad); err == nil || status != -1 {
 			t.Errorf("%s: status %d, no error", name, status)

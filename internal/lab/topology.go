@@ -36,6 +36,33 @@ const (
 	// port 10000:00:06.0 and an NVMe 10000:01:00.0, all in the group of 00:0e.0. The
 	// two have a config space and nothing else, so no driver takes the NVMe.
 	VMDIntel
+	// NestedIntel is IntelIOMMU with switches below switches, and with functions that are
+	// kept apart where those of SwitchedIntel are not. QEMU's switch ports have no ACS, so
+	// those with it are root ports, which it takes there too:
+	//
+	//	00:06.0, 06:00.0      root port, switch: a group each
+	//	07:00.0, 08:00.0,     port of the switch without ACS, a switch below it,
+	//	09:00.0, 0a:00.0,     a port without ACS there, xHCI behind it,
+	//	09:01.0, 0b:00.0      a port with ACS there, e1000e behind it: one group of six
+	//	07:01.0, 0c:00.0      port of the first switch with ACS, NVMe behind it: a group each
+	//	07:02.0, 0d:00.0      such a port, and another switch below it: a group each
+	//	0e:00.0, 0f:00.0      port of that one without ACS, xHCI behind it: one group
+	//	0e:01.0, 10:00.0      port of that one with ACS, e1000e behind it: a group each
+	//	00:07.0, 11:00.0      root port without ACS, igb behind it: one group, to which virtual
+	//	                      functions that are enabled there come too
+	//	00:08.0, 00:08.1      igb of two functions, which the kernel knows to be apart: a group each
+	//	00:09.0, 12:01.0,     bridge to conventional PCI, e1000 behind it,
+	//	12:02.0, 13:01.0      a second such bridge, e1000 behind that: one group of four
+	//	00:1d.0, 00:1d.1,     two root ports with ACS in one device,
+	//	14:00.0, 15:00.0      e1000e behind each: a group each
+	//	00:1e.0               root port with ACS in one device with two without: a group of its own
+	//	00:1e.1, 00:1e.2,     those two,
+	//	17:00.0               xHCI behind the first: one group of three
+	NestedIntel
+	// NoRemappingIntel is IntelIOMMU as a firmware leaves it that takes little care. The
+	// unit cannot remap interrupts; and there is memory reserved for the e1000e 01:00.0
+	// and for the xHCI 00:14.0, which they may reach whatever the IOMMU is told.
+	NoRemappingIntel
 )
 
 // String returns the topology's name.
@@ -51,18 +78,26 @@ func (t Topology) String() string {
 		return "switched"
 	case VMDIntel:
 		return "vmd"
+	case NestedIntel:
+		return "nested"
+	case NoRemappingIntel:
+		return "noremapping"
 	}
 	return "Topology(" + strconv.Itoa(int(t)) + ")"
 }
 
-func (t Topology) known() bool { return t >= IntelIOMMU && t <= VMDIntel }
+func (t Topology) known() bool { return t >= IntelIOMMU && t <= NoRemappingIntel }
 
 // unit returns an Intel IOMMU, which QEMU wants before all that is behind it.
 func (t Topology) unit() []object {
 	if t == NoIOMMU || t == AMDIOMMU {
 		return nil
 	}
-	return []object{{"driver": "intel-iommu", "intremap": "on", "caching-mode": true, "aw-bits": 48}}
+	remapping := "on"
+	if t == NoRemappingIntel {
+		remapping = "off"
+	}
+	return []object{{"driver": "intel-iommu", "intremap": remapping, "caching-mode": true, "aw-bits": 48}}
 }
 
 // kernelArguments returns what the kernel is told of the IOMMU. AMD's is on without
@@ -108,63 +143,21 @@ func (t Topology) busMasters() (nvme, sound, usb place) {
 
 // more returns the devices that only this topology has, and the disks and networks
 // behind them.
-func (t Topology) more() (devices, blocks, networks []object) {
+func (t Topology) more() shape {
 	switch t {
 	case AMDIOMMU:
 		// It takes the first slot that is free, and has no property for another.
-		return []object{{"driver": "amd-iommu", "intremap": "on", "pt": false, "xtsup": true}}, nil, nil
+		return shape{devices: []object{{"driver": "amd-iommu", "intremap": "on", "pt": false, "xtsup": true}}}
 	case SwitchedIntel:
 		return switched()
+	case NestedIntel:
+		return nested()
 	case VMDIntel:
 		// Without its BIOS nothing writes into its memory before /lab/prepare does. Of
 		// so many vectors the table is 16 KiB, and some of BAR 4 is left for vmd.
-		return []object{{
+		return shape{devices: []object{{
 			"driver": "virtio-vga", "bus": "pcie.0", "addr": "0e.0", "romfile": "", "vectors": 1024,
-		}}, nil, nil
+		}}}
 	}
-	return nil, nil, nil
-}
-
-func switched() (devices, blocks, networks []object) {
-	add := func(o ...object) { devices = append(devices, o...) }
-	chassis := 10
-	port := func(driver, id, bus, addr string, more object) {
-		chassis++
-		o := object{"driver": driver, "id": id, "bus": bus, "addr": addr, "chassis": chassis, "slot": chassis}
-		for k, v := range more {
-			o[k] = v
-		}
-		add(o)
-	}
-	disk := func(id string) string {
-		blocks = append(blocks, object{"driver": "null-co", "node-name": id, "size": 16 << 20, "read-zeroes": true})
-		return id
-	}
-	network := func(id string) string {
-		networks = append(networks, object{"type": "user", "id": id, "restrict": true})
-		return id
-	}
-	noACS := object{"disable-acs": true}
-
-	port("pcie-root-port", "port5", "pcie.0", "06.0", nil)
-	add(object{"driver": "x3130-upstream", "id": "switch", "bus": "port5"})
-	port("xio3130-downstream", "down0", "switch", "00.0", object{"multifunction": true})
-	port("xio3130-downstream", "down1", "switch", "00.1", nil)
-	port("xio3130-downstream", "down2", "switch", "01.0", nil)
-	port("pcie-root-port", "port6", "pcie.0", "07.0", noACS)
-	port("pcie-root-port", "port7", "pcie.0", "1c.0", object{"disable-acs": true, "multifunction": true})
-	port("pcie-root-port", "port8", "pcie.0", "1c.4", noACS)
-	port("pcie-root-port", "port9", "pcie.0", "08.0", nil)
-	add(
-		object{"driver": "nvme", "bus": "down0", "drive": disk("disk1"), "serial": "LAB2"},
-		object{"driver": "e1000e", "bus": "down1", "netdev": network("net1")},
-		object{"driver": "qemu-xhci", "id": "xhci1", "bus": "down2"},
-		object{"driver": "nvme", "bus": "port6", "drive": disk("disk2"), "serial": "LAB3"},
-		object{"driver": "e1000e", "bus": "port7", "netdev": network("net2")},
-		object{"driver": "qemu-xhci", "id": "xhci2", "bus": "port8"},
-		object{"driver": "usb-storage", "bus": "xhci2.0", "drive": disk("disk3"), "serial": "LAB4"},
-		object{"driver": "virtio-net-pci", "bus": "port9", "addr": "00.0", "multifunction": true, "netdev": network("net3")},
-		object{"driver": "virtio-gpu-pci", "bus": "port9", "addr": "00.1"},
-	)
-	return devices, blocks, networks
+	return shape{}
 }
