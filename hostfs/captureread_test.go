@@ -32,6 +32,7 @@ func readAll(fsys fs.FS) {
 	names := laptop.NewNames(fsys).Of(fsys)
 	for i := range l.Devices {
 		_, _ = laptop.Facts(fsys, l, &l.Devices[i], laptop.FactOptions{})
+		_, _ = laptop.Options(fsys, l, &l.Devices[i])
 		_ = names.Name(&l.Devices[i])
 	}
 	functions, _ := pci.Functions(fsys)

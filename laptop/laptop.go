@@ -20,6 +20,8 @@ type Laptop struct {
 	Groups  []iommu.Group // in the order of their numbers
 	IOMMU   iommu.Status
 	Uses    []Use // what the host itself needs
+
+	host hostUses // the same, and how far it is known, for judging once more
 }
 
 // A Device is one PCI function, one USB device, or one device on neither bus that a
@@ -242,8 +244,8 @@ func Read(fsys fs.FS) (*Laptop, error) {
 	note(err)
 	host, err := readUses(fsys, disks)
 	note(err)
-	l.Uses = host.uses
 	host.carriedKnown = unlessMissing(usbErr, len(usbDevices)) == nil
+	l.Uses, l.host = host.uses, host
 
 	classes, err := readClasses(fsys)
 	note(err)
