@@ -222,6 +222,28 @@ func (m surveyed) lostWith(target, wanted *Device) []*Device {
 	return lost
 }
 
+// Along returns what changes hands together with the device: of a function the other
+// functions of its IOMMU group that do not stay with the host, and what hangs on all of
+// them; of any other device the same of its controller, which comes first. A bridge takes
+// nothing along. What the host itself needs of that is in the findings.
+func (l *Laptop) Along(d *Device) []*Device {
+	c := choices{d: d, surveyed: survey(l)}
+	f := c.function()
+	if f == nil || f.PCI.IsBridge() || isPlatform(*f.PCI) {
+		return nil
+	}
+	var along []*Device
+	if f.ID() != d.ID() {
+		along = append(along, f)
+	}
+	for _, o := range c.lostWith(f, d) {
+		if o.ID() != f.ID() {
+			along = append(along, o)
+		}
+	}
+	return along
+}
+
 // named names devices to a person.
 func named(devices []*Device) string {
 	names := make([]string, 0, min(len(devices), maxNamed))

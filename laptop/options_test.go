@@ -201,6 +201,31 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// What changes hands with a device, whoever asks.
+func TestAlong(t *testing.T) {
+	h := laptopHost(t)
+	h.function("pci0000:00/0000:00:1c.0", "060400", "pcieport", 9)
+	h.function("pci0000:00/0000:00:1c.0/0000:05:00.0", "020000", "e1000e", 9)
+	h.function("pci0000:00/0000:00:1c.4/0000:06:00.0", "0c0330", "xhci_hcd", 9)
+	h.usb("pci0000:00/0000:00:1c.4/0000:06:00.0", "3-1", "8/6/80 usb-storage")
+	h.usb("pci0000:00/0000:00:1c.4/0000:06:00.0", "3-2", "3/1/1 usbhid")
+	l := h.read()
+	for where, want := range map[string]string{
+		"0000:04:00.0": "", "0000:00:1c.0": "",
+		"0000:05:00.0": "pci:0000:06:00.0 usb:3-1 usb:3-2",
+		"0000:06:00.0": "pci:0000:05:00.0 usb:3-1 usb:3-2",
+		"3-1":          "pci:0000:06:00.0 pci:0000:05:00.0 usb:3-2",
+	} {
+		var ids []string
+		for _, d := range l.Along(find(t, l, where)) {
+			ids = append(ids, d.ID())
+		}
+		if got := strings.Join(ids, " "); got != want {
+			t.Errorf("%s: %q, want %q", where, got, want)
+		}
+	}
+}
+
 // The ports that are free are named, each socket once.
 func TestOptionsNamePorts(t *testing.T) {
 	h := laptopHost(t)
