@@ -39,31 +39,78 @@ type Join struct {
 	// alias the one that sends under another's number.
 	At   pci.Address
 	What string // what At is in words, such as root port; empty if that is not known
-	// Missing are the services of ACS that At does not give. With HasACS it has them, and
-	// they are switched off; otherwise it has no ACS, or must have none.
+	// Missing are the services of ACS that At does not give, of MissingACS and Multifunction.
+	// With HasACS it has them, and they are switched off; otherwise it has no ACS, or must
+	// have none.
 	Missing pci.ACSFlags
 	HasACS  bool
 	Quirk   string // the kernel's function that decided instead of the capability, if one did
 }
 
 // String says it in one sentence without a full stop.
-func (j Join) String() string {
+func (j Join) String() string { return j.sentence([]pci.Address{j.Device}) }
+
+// Explain says why functions share a group, in the order of the joins: a sentence as
+// [Join.String] writes it for each, and one for all that are there for the same reason.
+func Explain(joins []Join) []string {
+	var all []string
+	said := map[Join]bool{}
+	for i, j := range joins {
+		if said[j.same()] {
+			continue
+		}
+		said[j.same()] = true
+		devices := []pci.Address{j.Device}
+		for _, other := range joins[i+1:] {
+			if other.same() == j.same() {
+				devices = append(devices, other.Device)
+			}
+		}
+		all = append(all, j.sentence(devices))
+	}
+	return all
+}
+
+// same is a Join without what may differ where the reason is the same.
+func (j Join) same() Join {
+	switch j.Reason {
+	case DMAAlias:
+		return j
+	case Multifunction:
+		j.At = pci.Address{} // each itself
+	}
+	j.Device = pci.Address{}
+	return j
+}
+
+// sentence says why devices are in the group of j.With, all for the reason of j.
+func (j Join) sentence(devices []pci.Address) string {
 	at := j.At.String()
 	if j.What != "" {
 		at = j.What + " " + at
 	}
-	s := fmt.Sprintf("%s shares the group of %s because ", j.Device, j.With)
+	list, several := enumerate(devices), len(devices) > 1
+	s := list + " shares the group of " + j.With.String() + " because "
+	if several {
+		s = list + " share the group of " + j.With.String() + " because "
+	}
 	switch j.Reason {
 	case RealDMADevice:
-		return s + fmt.Sprintf("%s carries its whole PCI domain (Intel VMD): to the IOMMU its traffic is that of %s", j.At, j.At)
-	case PCIBridge:
-		return s + fmt.Sprintf("it sits on the conventional PCI bus behind %s: to the IOMMU all that comes from there is the bridge's own", at)
-	case MissingACS:
-		beyond := ""
-		if j.At != j.With {
-			beyond = " above that"
+		if several {
+			return s + j.At.String() + " carries their whole PCI domain (Intel VMD): to the IOMMU their traffic is its own"
 		}
-		return s + fmt.Sprintf("%s%s %s: what is behind it could reach what is beside it", at, beyond, j.lack())
+		return s + j.At.String() + " carries its whole PCI domain (Intel VMD): to the IOMMU its traffic is that of " + j.At.String()
+	case PCIBridge:
+		sits := "it sits"
+		if several {
+			sits = "they sit"
+		}
+		return s + sits + " on the conventional PCI bus behind " + at + ": to the IOMMU all that comes from there is the bridge's own"
+	case MissingACS:
+		if j.At != j.With {
+			at += " above that"
+		}
+		return s + at + " " + j.lack(false) + ": what is behind it could reach what is beside it"
 	case DMAAlias:
 		other := j.With
 		if j.At == j.With {
@@ -71,22 +118,54 @@ func (j Join) String() string {
 		}
 		return s + fmt.Sprintf("%s also sends under the number of %s (known to the kernel: %s)", j.At, other, j.Quirk)
 	case Multifunction:
-		return s + fmt.Sprintf("both are functions of one device, and neither is kept from the other: %s %s", at, j.lack())
+		if several {
+			return s + "all are functions of one device, and none is kept from the others: " + or(j.What, "function") + "s " + list + " " + j.lack(true)
+		}
+		return s + "both are functions of one device, and neither is kept from the other: " + at + " " + j.lack(false)
 	}
 	return s + "of a rule that has no name"
 }
 
-// lack says what is missing at At.
-func (j Join) lack() string {
+// enumerate writes addresses as 0000:01:00.0, 0000:01:00.1 and 0000:01:00.2.
+func enumerate(addresses []pci.Address) string {
+	var b strings.Builder
+	for i, a := range addresses {
+		switch {
+		case i == 0:
+		case i == len(addresses)-1:
+			b.WriteString(" and ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(a.String())
+	}
+	return b.String()
+}
+
+func or(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// lack says what is missing at At, or at several.
+func (j Join) lack(several bool) string {
+	verb := func(one, more string) string {
+		if several {
+			return more
+		}
+		return one
+	}
 	switch {
-	case j.Quirk != "" && !j.HasACS:
-		return fmt.Sprintf("does not give %s (the kernel decides by %s)", flagNames(j.Missing), j.Quirk)
 	case j.HasACS:
-		return "has ACS with " + flagNames(j.Missing) + " switched off"
+		return verb("has", "have") + " ACS with " + flagNames(j.Missing) + " switched off"
+	case j.Quirk != "":
+		return fmt.Sprintf("%s not give %s (the kernel decides by %s)", verb("does", "do"), flagNames(j.Missing), j.Quirk)
 	case strings.HasPrefix(j.What, "conventional"):
 		return "cannot have ACS"
 	}
-	return "lacks ACS (" + flagNames(j.Missing) + ")"
+	return verb("lacks", "lack") + " ACS (" + flagNames(j.Missing) + ")"
 }
 
 // ACSNames returns the names of the services that are set, as source-validation and
@@ -121,21 +200,4 @@ func (u Unread) String() string {
 		return fmt.Sprintf("%s may share the group of others: %v", u.Device, u.Err)
 	}
 	return fmt.Sprintf("%s may share the group of %s, which %s decides: %v", u.Device, u.With, u.At, u.Err)
-}
-
-// String says which functions the kernel has apart or together, and what was derived.
-func (d Difference) String() string {
-	var groups, devices []string
-	for _, g := range d.Groups {
-		groups = append(groups, g.String())
-	}
-	for _, a := range d.Devices {
-		devices = append(devices, a.String())
-	}
-	list := strings.Join(devices, ", ")
-	if d.Kind == KernelJoins {
-		return fmt.Sprintf("the kernel has %s in one group, %s, for a reason that is not among the facts read", list, strings.Join(groups, ", "))
-	}
-	return fmt.Sprintf("the kernel has %s in groups of their own (%s), though by what the functions say they are not kept apart",
-		list, strings.Join(groups, ", "))
 }

@@ -68,6 +68,7 @@ var acsQuirks = []acsQuirk{
 	{"pci_quirk_qcom_rp_acs", 0x1dbf, []ids{{0x0401, 0}}, always, pci.ACSIsolation},
 	{"pci_quirk_mf_endpoint_acs", 0x19a2, []ids{{0x0710, 0}}, always, ofEndpoint},
 	{"pci_quirk_mf_endpoint_acs", 0x10df, []ids{{0x0720, 0}}, always, ofEndpoint},
+	{"pci_quirk_mf_endpoint_acs", 0x177d, []ids{{0xa026, 0}, {0xa059, 0}, {0xa060, 0}}, always, ofEndpoint},
 	{"pci_quirk_mf_endpoint_acs", 0x14e4, []ids{{0x16d7, 0}, {0x1750, 0x1752}, {0x1760, 0x1763}}, always, ofEndpoint},
 	{"pci_quirk_loongson_acs", 0x0014, []ids{
 		{0x3c09, 0}, {0x3c19, 0}, {0x3c29, 0}, {0x7a09, 0}, {0x7a19, 0}, {0x7a29, 0}, {0x7a39, 0}, {0x7a49, 0}, {0x7a59, 0}, {0x7a69, 0},
@@ -265,13 +266,19 @@ func hasIVRS(fsys fs.FS) Answer {
 		}
 	}
 	tables, err := fs.ReadDir(fsys, "sys/firmware/acpi/tables")
-	switch {
-	case err != nil:
+	if err != nil {
 		return Unknown
-	case slices.ContainsFunc(tables, func(e fs.DirEntry) bool { return e.Name() == "IVRS" }):
-		return Yes
 	}
-	return No
+	answer := Unknown // a copy may hold some tables only
+	for _, e := range tables {
+		switch e.Name() {
+		case "IVRS":
+			return Yes
+		case "DMAR", "DSDT":
+			answer = No
+		}
+	}
+	return answer
 }
 
 func hasShiftedACS(f pci.Function) bool {
@@ -291,51 +298,4 @@ func shiftedACS(config pci.Config) (supported, enabled pci.ACSFlags, err error) 
 		return 0, 0, fmt.Errorf("ACS at %#x: %w", at, pci.ErrUnread)
 	}
 	return pci.ACSFlags(b[at+4] & 0x7f), pci.ACSFlags(b[at+8] & 0x7f), nil
-}
-
-// An override is what the command line of a patched kernel vouches for.
-type override struct {
-	enabled                   bool // not of the patch: see WithACSEnabled
-	downstream, multifunction bool
-	devices                   []string // vvvv:dddd
-}
-
-func (o override) with(kinds []string) override {
-	o.devices = slices.Clone(o.devices)
-	for _, list := range kinds {
-		for kind := range strings.SplitSeq(list, ",") {
-			switch {
-			case kind == "downstream":
-				o.downstream = true
-			case kind == "multifunction":
-				o.multifunction = true
-			case strings.HasPrefix(kind, "id:"):
-				vendor, device, _ := strings.Cut(kind[3:], ":")
-				v, err1 := pci.ParseID(vendor)
-				d, err2 := pci.ParseID(device)
-				if err1 == nil && err2 == nil {
-					o.devices = append(o.devices, v.String()+":"+d.String())
-				}
-			}
-		}
-	}
-	return o
-}
-
-// grants says whether the patch vouches for a PCI Express function: only for those without
-// a capability of their own, and after the quirks.
-func (o override) grants(n *node) bool {
-	if n.caps.pcie != Yes || n.caps.acs != No {
-		return false
-	}
-	if slices.Contains(o.devices, n.Vendor.String()+":"+n.Device.String()) && n.Vendor.Known() && n.Device.Known() {
-		return true
-	}
-	switch n.caps.port {
-	case pci.PortRoot, pci.PortDownstream:
-		return o.downstream
-	case pci.PortEndpoint, pci.PortUpstream, pci.PortLegacyEndpoint, pci.PortIntegratedEndpoint:
-		return o.multifunction && n.multi.is == Yes
-	}
-	return false
 }

@@ -30,7 +30,7 @@ type node struct {
 	above   []pci.Address // bridges, the nearest last
 	real    pci.Address   // the function whose number its traffic carries (VMD)
 	virtual bool          // of SR-IOV
-	pathErr error         // why above is not known
+	pathErr error         // why above, real or virtual is not known
 
 	header, multi known // bit 7 of the header type
 	caps          caps
@@ -52,8 +52,10 @@ type TopologyOptions struct {
 	Of []pci.Address
 }
 
+// ErrAsleep is why nothing was read of a function that sleeps.
+var ErrAsleep = errors.New("it sleeps, and reading its configuration space would wake it")
+
 var (
-	errAsleep   = errors.New("it sleeps, and reading its configuration space would wake it")
 	errNotAsked = errors.New("its configuration space was not read")
 	errNoBridge = errors.New("there is no such function")
 )
@@ -113,6 +115,7 @@ func ReadTopology(fsys fs.FS, functions []pci.Function, o TopologyOptions) (*Top
 		if shared || n.Address.Function() > 0 {
 			pf, err := pci.PhysicalFunction(fsys, n.Address)
 			if n.virtual = pf.IsValid(); err != nil {
+				n.pathErr = err // it may be virtual
 				errs = append(errs, err)
 			}
 		}
@@ -175,7 +178,7 @@ func (t *Topology) wanted(of []pci.Address) map[pci.Address]bool {
 // read reads a function's configuration space.
 func (n *node) read(fsys fs.FS, wake bool) {
 	if !wake && asleep(fsys, n.Address) {
-		n.caps.err, n.header.why = errAsleep, errAsleep
+		n.caps.err, n.header.why = ErrAsleep, ErrAsleep
 		return
 	}
 	config, err := pci.ReadConfig(fsys, n.Address)
@@ -231,22 +234,3 @@ func slotOf(a pci.Address) pci.Address {
 }
 
 func busOf(a pci.Address) pci.Address { return pci.NewAddress(a.Domain(), a.Bus(), 0, 0) }
-
-// WithACSOverride returns the Topology as a kernel with the ACS override patch would see
-// it, given pcie_acs_override=: downstream, multifunction, or id:vvvv:dddd, several also
-// with commas between. Others are without effect, as in the kernel. Groups that only the
-// override parts are not isolated.
-func (t *Topology) WithACSOverride(kinds ...string) *Topology {
-	other := *t
-	other.override = t.override.with(kinds)
-	return &other
-}
-
-// WithACSEnabled returns the Topology as it would be if the kernel had started an IOMMU:
-// each function that has ACS has the services switched on that grouping asks for, as Linux
-// does (pci_std_enable_acs). It answers what groups a machine would have whose IOMMU is off.
-func (t *Topology) WithACSEnabled() *Topology {
-	other := *t
-	other.override.enabled = true
-	return &other
-}
