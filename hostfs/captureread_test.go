@@ -29,6 +29,9 @@ func readAll(fsys fs.FS) {
 	_, _ = laptop.ReadMachine(fsys)
 	_, _ = laptop.ReadIdentity(fsys)
 	_, _ = laptop.Identify(fsys, l)
+	for _, k := range laptop.AssumptionKinds() {
+		_, _ = laptop.WhatIf(fsys, l, []laptop.Assumption{{Kind: k, ACS: []string{"downstream"}, Device: "webcam", Port: "1-1"}}, laptop.WhatIfOptions{})
+	}
 	names := laptop.NewNames(fsys).Of(fsys)
 	for i := range l.Devices {
 		_, _ = laptop.Facts(fsys, l, &l.Devices[i], laptop.FactOptions{})

@@ -32,8 +32,8 @@ func (l *Laptop) suppose() *Laptop {
 	return &c
 }
 
-// regroup puts the functions of the machine into other groups. One that is as before
-// keeps its number. Others get numbers that no group has: what the kernel would give
+// regroup puts the functions of the machine into other groups. One that is as before, if
+// it comes with its number, keeps that. Others get numbers that no group has: what the kernel would give
 // them depends on the order in which it finds the functions, and what it says of a
 // group today is not theirs.
 func (l *Laptop) regroup(groups []iommu.Group) {
@@ -45,7 +45,7 @@ func (l *Laptop) regroup(groups []iommu.Group) {
 	of := map[pci.Address]iommu.GroupID{}
 	for i := range groups {
 		g := &groups[i]
-		if o := old[g.ID]; o == nil || !slices.Equal(o.Devices, g.Devices) {
+		if o := old[g.ID]; !g.ID.IsValid() || o == nil || !slices.Equal(o.Devices, g.Devices) {
 			for old[pci.NewGroupID(next)] != nil {
 				next++
 			}
