@@ -244,8 +244,8 @@ func Read(fsys fs.FS) (*Laptop, error) {
 	note(err)
 	host, err := readUses(fsys, disks)
 	note(err)
+	l.Uses = host.uses
 	host.carriedKnown = unlessMissing(usbErr, len(usbDevices)) == nil
-	l.Uses, l.host = host.uses, host
 
 	classes, err := readClasses(fsys)
 	note(err)
@@ -261,6 +261,7 @@ func Read(fsys fs.FS) (*Laptop, error) {
 	note(l.join(fsys, classes, cards, displays, disks))
 	note(l.findParts(fsys))
 	note(l.judge(fsys, host))
+	l.host = host
 	return l, errors.Join(errs...)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/usb"
 )
 
@@ -134,6 +135,7 @@ type Change struct {
 	Device         string    `json:"device"` // id, as it is now
 	GroupBefore    []string  `json:"group_before"`
 	GroupAfter     []string  `json:"group_after"`
+	LooksSplit     bool      `json:"looks_split"` // then only an override keeps it apart from what it can reach
 	VerdictBefore  Verdict   `json:"verdict_before"`
 	VerdictAfter   Verdict   `json:"verdict_after"`
 	FindingsBefore []Finding `json:"findings_before"`
@@ -157,7 +159,7 @@ type WhatIfOptions struct {
 // could not be read; the Outlook is what follows from the rest.
 func WhatIf(fsys fs.FS, l *Laptop, assume []Assumption, o WhatIfOptions) (*Outlook, error) {
 	s := supposition{
-		fsys: fsys, now: l, then: l.suppose(),
+		fsys: fsys, now: l, then: l.suppose(), host: asIf{FS: fsys}, split: map[pci.Address]bool{},
 		Outlook: &Outlook{WhatIf: slices.Clone(assume), Changes: []Change{}, Cost: []string{}, Unknown: []string{}, Notes: []string{}},
 	}
 	if err := s.groups(assume, o); err != nil {
@@ -178,7 +180,7 @@ func WhatIf(fsys fs.FS, l *Laptop, assume []Assumption, o WhatIfOptions) (*Outlo
 			return nil, err
 		}
 	}
-	if err := s.then.judge(fsys, s.then.host); err != nil {
+	if err := s.then.judge(s.host, s.then.host); err != nil {
 		s.errs = append(s.errs, err)
 	}
 	s.compare()
@@ -195,6 +197,8 @@ func WhatIf(fsys fs.FS, l *Laptop, assume []Assumption, o WhatIfOptions) (*Outlo
 type supposition struct {
 	fsys      fs.FS
 	now, then *Laptop
+	host      asIf                 // by which the machine is judged then
+	split     map[pci.Address]bool // what looks split then, and is not isolated
 	*Outlook
 	errs []error
 }
@@ -217,7 +221,7 @@ func (s *supposition) compare() {
 	for i := range s.now.Devices {
 		a, b := &s.now.Devices[i], &s.then.Devices[i]
 		c := Change{
-			Device: a.ID(), GroupBefore: before[a.Group()], GroupAfter: after[b.Group()],
+			Device: a.ID(), GroupBefore: before[a.Group()], GroupAfter: after[b.Group()], LooksSplit: b.PCI != nil && s.split[b.PCI.Address],
 			VerdictBefore: a.Verdict, VerdictAfter: b.Verdict,
 			FindingsBefore: append([]Finding{}, a.Findings...), FindingsAfter: append([]Finding{}, b.Findings...),
 		}

@@ -44,10 +44,16 @@ func (s *supposition) groups(assume []Assumption, o WhatIfOptions) error {
 	if err != nil {
 		s.errs = append(s.errs, err)
 	}
-	active, err := activeOverride(s.fsys)
+	line, active, err := overrides(s.fsys)
 	if err != nil {
 		s.errs = append(s.errs, err)
 		s.unknown("whether an ACS override is active could not be read")
+	}
+	if less {
+		s.host.commandLine = strings.Join(line, " ") + "\n"
+	}
+	if more != nil {
+		s.host.commandLine = strings.Join(append(line, "pcie_acs_override="+strings.Join(slices.Concat(active, more), ",")), " ") + "\n"
 	}
 	if s.now.IOMMU.Enabled {
 		if enable {
@@ -59,7 +65,7 @@ func (s *supposition) groups(assume []Assumption, o WhatIfOptions) error {
 		case less:
 			s.merge(t.Derive())
 		case more != nil:
-			s.split(t.WithACSOverride(active...), more)
+			s.part(t.WithACSOverride(active...), more)
 		}
 		return nil
 	}
@@ -80,20 +86,21 @@ func (s *supposition) groups(assume []Assumption, o WhatIfOptions) error {
 	return nil
 }
 
-// activeOverride returns the values of pcie_acs_override= on the kernel's command line,
-// from /proc/cmdline. Only a kernel with the patch minds them.
-func activeOverride(fsys fs.FS) ([]string, error) {
+// overrides takes the values of pcie_acs_override= off the kernel's command line, from
+// /proc/cmdline. Only a kernel with the patch minds them.
+func overrides(fsys fs.FS) (line, values []string, err error) {
 	text, err := hostfs.ReadString(fsys, "proc/cmdline")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		err = nil
 	}
-	var values []string
 	for word := range strings.FieldsSeq(text) {
 		if value, ok := strings.CutPrefix(word, "pcie_acs_override="); ok {
 			values = append(values, value)
+		} else {
+			line = append(line, word)
 		}
 	}
-	return values, err
+	return line, values, err
 }
 
 // enable makes the groups of a machine whose kernel has made none.
@@ -167,8 +174,8 @@ func (s *supposition) unread(links []iommu.Unread) {
 	}
 }
 
-// split parts the kernel's groups as far as the override would.
-func (s *supposition) split(t *iommu.Topology, more []string) {
+// part parts the kernel's groups as far as the override would.
+func (s *supposition) part(t *iommu.Topology, more []string) {
 	now, then := t.Derive(), t.WithACSOverride(more...).Derive()
 	before, after := linked(now), linked(then)
 	var groups []iommu.Group
@@ -205,7 +212,7 @@ func (s *supposition) split(t *iommu.Topology, more []string) {
 		s.note("the override parts no group of this machine, as far as the facts tell")
 		return
 	}
-	s.then.regroup(groups)
+	s.host.made = s.then.regroup(groups)
 	s.vouched(now, s.then.Groups)
 }
 
@@ -218,27 +225,23 @@ func (s *supposition) vouched(now []iommu.DerivedGroup, then []iommu.Group) {
 			of[a] = g.ID
 		}
 	}
-	parted := false
+	var lines []string
 	for _, d := range now {
-		var links []string
-		apart := false
-		for _, j := range d.Joins {
-			if of[j.Device] != of[j.With] {
-				apart = true
-				links = append(links, j.String())
-			}
-		}
-		if !apart {
+		parting := slices.DeleteFunc(slices.Clone(d.Joins), func(j iommu.Join) bool { return of[j.Device] == of[j.With] })
+		if len(parting) == 0 {
 			continue
 		}
-		parted = true
+		for _, a := range d.Devices {
+			s.split[a] = true
+		}
 		const most = 4
-		s.cost("%s: looks split, is not isolated; %s", addresses(d.Devices), linksText(links, most))
+		lines = append(lines, fmt.Sprintf("%s: looks split, is not isolated; %s", addresses(d.Devices), linksText(iommu.Explain(parting), most)))
 	}
-	if !parted {
+	if len(lines) == 0 {
 		return
 	}
-	s.cost("a guest with one of these devices may read and write the memory of the others, past the IOMMU: the kernel is told to believe what the hardware does not promise")
+	s.cost("a guest with one of the devices that look split may read and write the memory of those they look split from, past the IOMMU: the kernel is told to believe what the hardware does not promise")
+	s.Cost = append(s.Cost, lines...)
 	s.cost("it takes a kernel with the ACS override patch, which neither kernel.org nor Debian has; others take no notice of pcie_acs_override=")
 }
 
@@ -299,7 +302,7 @@ func (s *supposition) merge(derived []iommu.DerivedGroup) {
 		s.note("the override on the kernel's command line parts no group of this machine")
 		return
 	}
-	s.then.regroup(groups)
+	s.host.made = s.then.regroup(groups)
 	s.note("what is in one group then is not isolated now, either")
 }
 

@@ -34,15 +34,16 @@ func (l *Laptop) suppose() *Laptop {
 
 // regroup puts the functions of the machine into other groups. One that is as before, if
 // it comes with its number, keeps that. Others get numbers that no group has: what the kernel would give
-// them depends on the order in which it finds the functions, and what it says of a
-// group today is not theirs.
-func (l *Laptop) regroup(groups []iommu.Group) {
+// them depends on the order in which it finds the functions. It returns of which groups
+// of now those with new numbers have their members.
+func (l *Laptop) regroup(groups []iommu.Group) (made map[iommu.GroupID][]iommu.GroupID) {
 	next := uint32(0)
 	old := make(map[iommu.GroupID]*iommu.Group, len(l.Groups))
 	for i := range l.Groups {
 		old[l.Groups[i].ID] = &l.Groups[i]
 	}
 	of := map[pci.Address]iommu.GroupID{}
+	made = map[iommu.GroupID][]iommu.GroupID{}
 	for i := range groups {
 		g := &groups[i]
 		if o := old[g.ID]; !g.ID.IsValid() || o == nil || !slices.Equal(o.Devices, g.Devices) {
@@ -51,6 +52,11 @@ func (l *Laptop) regroup(groups []iommu.Group) {
 			}
 			g.ID = pci.NewGroupID(next)
 			next++
+			for _, a := range g.Devices {
+				if d := l.Function(a); d != nil && d.Group().IsValid() && !slices.Contains(made[g.ID], d.Group()) {
+					made[g.ID] = append(made[g.ID], d.Group())
+				}
+			}
 		}
 		for _, a := range g.Devices {
 			of[a] = g.ID
@@ -63,6 +69,7 @@ func (l *Laptop) regroup(groups []iommu.Group) {
 			f.Group = of[f.Address]
 		}
 	}
+	return made
 }
 
 // move plugs a USB device into a port of another controller. What the host needs it

@@ -39,20 +39,51 @@ func whatIf(t testing.TB, fsys fs.FS, l *laptop.Laptop, words string) *laptop.Ou
 	return o
 }
 
-// changes are what is different: "04:00.0 refused -> assignable, [04:00.0 05:00.0] -> [04:00.0]".
+// changes are what is different, but for what is said of the kernel's command line:
+// "04:00.0 refused -> assignable, [04:00.0 05:00.0] -> [04:00.0]".
 func changes(o *laptop.Outlook) []string {
 	var all []string
 	for _, c := range o.Changes {
-		s := c.Device + " " + string(c.VerdictBefore)
-		if c.VerdictAfter != c.VerdictBefore {
-			s += " -> " + string(c.VerdictAfter)
+		before, after := judged(c.FindingsBefore), judged(c.FindingsAfter)
+		s := c.Device + " " + before
+		if before != after {
+			s += " -> " + after
 		}
-		if !slices.Equal(c.GroupBefore, c.GroupAfter) {
+		same := slices.Equal(c.GroupBefore, c.GroupAfter)
+		if !same {
 			s += fmt.Sprintf(", %v -> %v", c.GroupBefore, c.GroupAfter)
+		}
+		if same && slices.Equal(c.FindingsBefore, c.FindingsAfter) {
+			s += ", which is no change"
+		}
+		if same && before == after && len(overridden(c.FindingsBefore)) != len(overridden(c.FindingsAfter)) {
+			continue
 		}
 		all = append(all, strings.ReplaceAll(strings.TrimPrefix(s, "pci:"), "0000:", ""))
 	}
 	return all
+}
+
+// overridden are the findings about an ACS override.
+func overridden(findings []laptop.Finding) []laptop.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f laptop.Finding) bool { return f.Code != "acs-override" })
+}
+
+// judged is the verdict without those.
+func judged(findings []laptop.Finding) string {
+	v := laptop.Assignable
+	for _, f := range findings {
+		switch {
+		case f.Code == "acs-override":
+		case f.Severity == laptop.Block:
+			return string(laptop.Refused)
+		case f.Severity == laptop.Gap:
+			v = laptop.Undecided
+		case f.Code == laptop.Companions && v == laptop.Assignable:
+			v = laptop.WithCompanions
+		}
+	}
+	return string(v)
 }
 
 // checkOutlook holds for every outlook on every machine.
@@ -128,6 +159,11 @@ func TestWhatIfACSOverride(t *testing.T) {
 	if diff := cmp.Diff(want, changes(o)); diff != "" {
 		t.Error(diff)
 	}
+	for _, c := range o.Changes {
+		if c.LooksSplit != !slices.Equal(c.GroupBefore, c.GroupAfter) {
+			t.Errorf("%s looks split: %v", c.Device, c.LooksSplit)
+		}
+	}
 	cost := strings.Join(o.Cost, "\n")
 	if n := strings.Count(cost, "looks split, is not isolated"); n != 4 || !strings.Contains(cost, "0000:08:00.0") || !strings.Contains(cost, "past the IOMMU") {
 		t.Errorf("%d groups cost:\n%s", n, cost)
@@ -139,7 +175,7 @@ func TestWhatIfACSOverride(t *testing.T) {
 	if diff := cmp.Diff(changes(o), changes(whatIf(t, fsys, l, "acs-override=downstream"))); diff != "" {
 		t.Errorf("no other function has several: %s", diff)
 	}
-	if o := whatIf(t, fsys, l, "acs-override=multifunction"); len(o.Changes) > 0 || len(o.Cost) > 0 || len(o.Notes) != 1 {
+	if o := whatIf(t, fsys, l, "acs-override=multifunction"); len(changes(o)) > 0 || len(o.Cost) > 0 || len(o.Notes) != 1 {
 		t.Errorf("%+v", o)
 	}
 }
@@ -169,7 +205,7 @@ func TestWhatIfIOMMU(t *testing.T) {
 	if len(o.Unknown) < 2 || !strings.Contains(strings.Join(o.Unknown, "\n"), "interrupts") || len(o.Cost) != 1 {
 		t.Errorf("unknown %q, cost %q", o.Unknown, o.Cost)
 	}
-	if o := whatIf(t, fsys, off, "acs-override"); len(o.Changes) > 0 || len(o.Notes) != 1 {
+	if o := whatIf(t, fsys, off, "acs-override"); len(changes(o)) > 0 || len(o.Notes) != 1 {
 		t.Errorf("an override without groups: %+v", o)
 	}
 }
@@ -269,6 +305,13 @@ func TestWhatIfGroups(t *testing.T) {
 			"01:00.0 unknown, [00:1c.0 00:1c.1 01:00.0 02:00.0 AMDI0020:00] -> [01:00.0 AMDI0020:00]",
 			"02:00.0 unknown, [00:1c.0 00:1c.1 01:00.0 02:00.0 AMDI0020:00] -> [02:00.0 AMDI0020:00]",
 		}, cost: "not isolated", unknown: "AMDI0020:00"},
+		{name: "what is kept of a group is kept of its parts", groups: together, what: "acs-override", build: func(h *host) {
+			h.put("sys/devices/pci0000:00/0000:00:1c.0/0000:01:00.0/uevent", "DRIVER=vfio-pci\nPCI_CLASS=20000\nPCI_ID=8086:1234\n")
+			h.put("sys/kernel/iommu_groups/5/name", "vfio-noiommu\n")
+		}, want: []string{
+			split[0], split[1], strings.Replace(split[2], "with-companions -> assignable", "refused", 1),
+			strings.Replace(split[3], "with-companions", "refused", 1),
+		}, cost: "not isolated"},
 		{name: "without the override", groups: []int{1, 2, 3, 4}, what: "disable-override", build: func(h *host) {
 			h.put("proc/cmdline", "quiet pcie_acs_override=downstream,multifunction\n")
 		}, want: merged},
@@ -314,7 +357,7 @@ func TestWhatIfGroups(t *testing.T) {
 			if unknown := strings.Join(o.Unknown, "\n"); !strings.Contains(unknown, tt.unknown) || (unknown == "") != (tt.unknown == "") {
 				t.Errorf("unknown: %q", unknown)
 			}
-			if len(o.Changes) == 0 && len(o.Notes)+len(o.Unknown) == 0 {
+			if len(tt.want) == 0 && len(o.Notes)+len(o.Unknown) == 0 {
 				t.Error("nothing changes, and nothing says why")
 			}
 		})
@@ -418,7 +461,7 @@ func TestWhatIfOfHosts(t *testing.T) {
 			}
 		}
 		o := whatIf(t, fsys, l, "acs-override")
-		if (len(o.Changes) > 0) != (len(o.Cost) > 0) {
+		if (len(changes(o)) > 0) != (len(o.Cost) > 0) {
 			t.Errorf("%s: %d changes cost %q", file, len(o.Changes), o.Cost)
 		}
 		for i := range o.Then.Groups {
@@ -449,7 +492,7 @@ func TestWhatIfPartlyRead(t *testing.T) {
 		return nil
 	}}
 	o, err := laptop.WhatIf(failing, l, assume(t, "acs-override"), laptop.WhatIfOptions{Wake: true})
-	if !errors.Is(err, syscall.EIO) || o == nil || len(o.Changes) != 4 || !strings.Contains(strings.Join(o.Unknown, "\n"), "whether an ACS override is active") {
+	if !errors.Is(err, syscall.EIO) || o == nil || len(changes(o)) != 4 || !strings.Contains(strings.Join(o.Unknown, "\n"), "whether an ACS override is active") {
 		t.Errorf("%v, %+v", err, o)
 	}
 }
