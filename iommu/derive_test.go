@@ -300,6 +300,13 @@ func TestDerive(t *testing.T) {
 			"00:01.0\n00:02.0 02:00.0\n01:00.0\n", "02:00.0 with 00:02.0: pci-bridge at 00:02.0 conventional PCI function\n",
 		},
 		{
+			"a host bridge is a function as any other", `00:00.0 pci mf class=0600
+			00:00.1 pci class=0880
+			00:01.0 root acs=SRCU/SRCU
+			00:01.0/01:00.0 ep class=0600`,
+			"00:00.0 00:00.1\n00:01.0\n01:00.0\n", "00:00.1 with 00:00.0: multifunction at 00:00.1 conventional PCI function\n",
+		},
+		{
 			"an event collector never has ACS", `00:00.0 pci mf
 			00:00.4 collector acs=SRCU/SRCU
 			00:00.5 rciep acs=RC/RC`,

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/hostfs/importer"
 	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
@@ -143,6 +145,50 @@ func TestDeriveWithoutRoot(t *testing.T) {
 	// Of the functions at 00:1f three have no capabilities at all, which 64 bytes do say.
 	if joined != 2 || !strings.Contains(sets(groups), "[0000:00:1f.0 0000:00:1f.4 0000:00:1f.5]") {
 		t.Errorf("%d joined: %s", joined, sets(groups))
+	}
+}
+
+// dump derives the groups of a dump of lspci.
+func dump(t *testing.T, name string) ([]pci.Function, []iommu.DerivedGroup, *hostfs.Tree) {
+	t.Helper()
+	data, err := os.ReadFile(hosttest.Shared(t, "hwdata", "lspci", "pciutils", name))
+	must(t, err)
+	tr, _, err := importer.Parse(data)
+	must(t, err)
+	functions, _, topology := readAll(t, tr)
+	return functions, topology.Derive(), tr
+}
+
+// On a machine of conventional PCI and PCI-X nothing behind a bridge is apart from it.
+func TestDerivePCIX(t *testing.T) {
+	functions, groups, tr := dump(t, "PCI-X-bridges-and-domains")
+	must(t, checkPartition(functions, groups))
+	behind := 0
+	for _, f := range functions {
+		above, err := pci.Bridges(tr, f.Address)
+		must(t, err)
+		if len(above) == 0 {
+			continue
+		}
+		behind++
+		i := slices.IndexFunc(groups, func(g iommu.DerivedGroup) bool { return slices.Contains(g.Devices, f.Address) })
+		k := slices.IndexFunc(groups[i].Joins, func(j iommu.Join) bool { return j.Device == f.Address })
+		if k < 0 || groups[i].Joins[k].Reason != iommu.PCIBridge || groups[i].Joins[k].With != above[len(above)-1] {
+			t.Errorf("%v is behind %v, but %+v", f.Address, above, groups[i])
+		}
+	}
+	if behind != 14 || len(functions) != 31 {
+		t.Errorf("%d of %d functions are behind bridges", behind, len(functions))
+	}
+}
+
+// Real root ports of Intel's 100 series: their control register is where Linux looks for it.
+func TestDeriveShifted(t *testing.T) {
+	_, groups, _ := dump(t, "cap-exp-lnkcap2")
+	if got, want := joins(groups), `02:00.0 with 00:1c.0: missing-acs at 00:1c.0 root port, off: SrcValid ReqRedir CmpltRedir, pci_quirk_intel_spt_pch_acs
+09:00.0 with 08:00.0: missing-acs at 08:00.0 switch downstream port
+`; got != want {
+		t.Error(cmp.Diff(want, got))
 	}
 }
 

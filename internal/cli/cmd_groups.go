@@ -15,28 +15,37 @@ import (
 
 func newGroupsCommand(env *Env) *cobra.Command {
 	var flags reading
+	var wake bool
 	cmd := &cobra.Command{
 		Use:   "groups",
 		Short: "IOMMU groups: which devices change hands together",
 		Long: `List the IOMMU groups. The functions of a group cannot be kept apart by the IOMMU,
 so they change hands as one; bridges stay with the host.
 
+Below a group of several it says why they share it: the port on whose link isolation
+is missing, and what is missing. That is in what only root may read. The reasons are
+derived by the kernel's rules from what the functions say of themselves; where the
+kernel has other groups than that, it says so, and the kernel's are what holds.
+
+Nothing is woken for it; --wake also asks functions that sleep.
+
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			return flags.look(env, func(m *machine) error {
 				if flags.json {
-					return writeGroupsJSON(env, m)
+					return writeGroupsJSON(env, m, readSharing(m, &flags, wake, true))
 				}
-				return writeGroups(env, m)
+				return writeGroups(env, m, readSharing(m, &flags, wake, false))
 			})
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().BoolVar(&wake, "wake", false, "also read what wakes a sleeping device")
 	return cmd
 }
 
-func writeGroups(env *Env, m *machine) error {
+func writeGroups(env *Env, m *machine, s *sharing) error {
 	fmt.Fprintln(env.Stdout, iommuLine(m.Laptop))
 	if !m.IOMMU.Enabled {
 		for i := range m.Devices {
@@ -51,6 +60,7 @@ func writeGroups(env *Env, m *machine) error {
 	}
 	fmt.Fprintln(env.Stdout)
 	var t table
+	notes := map[int][]string{}
 	t.add("GROUP", "ADDRESS", "ROLE", "DRIVER", "DEVICE")
 	for i := range m.Groups {
 		g := &m.Groups[i]
@@ -67,8 +77,12 @@ func writeGroups(env *Env, m *machine) error {
 			t.add(label, other, "-", "-", "on no PCI bus")
 			label = ""
 		}
+		notes[len(t.rows)-1] = s.notes(g)
 	}
-	t.write(env, env.Stdout)
+	fmt.Fprint(env.Stdout, annotated(env, &t, notes, max(len("GROUP"), t.widths(0)[0])+gap))
+	if gap := s.gap(m); gap != "" {
+		fmt.Fprintf(env.Stdout, "\n%s\n", strings.Join(wrap(printable(gap), env.Width), "\n"))
+	}
 	return nil
 }
 
@@ -79,15 +93,19 @@ type groupJSON struct {
 	Others   []string         `json:"others"`
 	Viable   iommu.Answer     `json:"viable"`
 	Findings []laptop.Finding `json:"findings"`
+	Joins    []joinJSON       `json:"joins"`
+	Unread   []pci.Address    `json:"unread"`
+	Derived  string           `json:"derived"`
 }
 
-func writeGroupsJSON(env *Env, m *machine) error {
+func writeGroupsJSON(env *Env, m *machine, s *sharing) error {
 	groups := []groupJSON{}
 	for i := range m.Groups {
 		g := &m.Groups[i]
 		out := groupJSON{
 			ID: g.ID, Devices: append([]pci.Address{}, g.Devices...), Others: append([]string{}, g.Others...),
 			Viable: m.Viable(g), Findings: m.groupFindings(g),
+			Joins: s.joinsJSON(g), Unread: s.unreadJSON(g), Derived: s.state(g),
 		}
 		kind, err := iommu.Type(m.fsys, g.ID)
 		if err == nil {
@@ -98,9 +116,10 @@ func writeGroupsJSON(env *Env, m *machine) error {
 		groups = append(groups, out)
 	}
 	return writeJSON(env, struct {
-		IOMMU  iommu.Status `json:"iommu"`
-		Groups []groupJSON  `json:"groups"`
-	}{m.IOMMU, groups})
+		IOMMU       iommu.Status     `json:"iommu"`
+		Groups      []groupJSON      `json:"groups"`
+		Differences []differenceJSON `json:"differences"`
+	}{m.IOMMU, groups, s.differencesJSON()})
 }
 
 // groupFindings are those of the group's endpoints, each once, without what only

@@ -61,10 +61,22 @@ func TestInside(t *testing.T) {
 		if code := cli.Main([]string{what, "--json", "--from", saved}, &env); code != 0 {
 			t.Errorf("indy %s --from: exit %d, %s", what, code, &stderr)
 		}
-		if d := cmp.Diff(decode(t, want), decode(t, stdout.Bytes())); d != "" {
+		if d := cmp.Diff(withoutReasons(decode(t, want)), withoutReasons(decode(t, stdout.Bytes()))); d != "" {
 			t.Errorf("indy %s inside, and from its capture:\n%s", what, d)
 		}
 	}
+}
+
+// withoutReasons takes from groups why they are such: that is in configuration space, which
+// is captured only when asked for, and read only of what is awake.
+func withoutReasons(doc any) any {
+	groups, _ := doc.(map[string]any)["groups"].([]any)
+	for _, g := range groups {
+		for _, key := range []string{"joins", "unread", "derived"} {
+			delete(g.(map[string]any), key)
+		}
+	}
+	return doc
 }
 
 func decode(t *testing.T, data []byte) (v any) {

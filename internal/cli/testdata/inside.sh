@@ -29,6 +29,8 @@ $indy groups --json >"$out/groups.json" || die "groups"
 # Without root one can look, and nothing else.
 expect 0 "0000:02:00.0" nobody $indy devices
 expect 0 "verdict: assignable" nobody $indy why $nvme
+expect 0 "is in what only root may read; sudo indy groups tells it" nobody $indy groups
+expect 0 "0000:04:01.0 and 0000:04:02.0 share the group of 0000:03:00.0 because they sit on the conventional PCI bus" $indy groups
 expect 1 "remedy: run it as root" nobody $indy assign $nvme
 is $nvme nvme
 
