@@ -184,7 +184,7 @@ func (c *choices) offer(o Option, m surveyed, target, wanted *Device) {
 	}
 	o.Available, o.Cost = true, "the host loses nothing besides"
 	if lost := m.lostWith(target, wanted); len(lost) > 0 {
-		o.Cost = "the host loses " + named(lost)
+		o.Cost = "the host loses " + devicesNamed(lost)
 	}
 	c.options = append(c.options, o)
 }
@@ -244,8 +244,8 @@ func (l *Laptop) Along(d *Device) []*Device {
 	return along
 }
 
-// named names devices to a person.
-func named(devices []*Device) string {
+// devicesNamed names devices to a person.
+func devicesNamed(devices []*Device) string {
 	names := make([]string, 0, min(len(devices), maxNamed))
 	for _, d := range devices[:cap(names)] {
 		names = append(names, d.Where()+" ("+string(d.Role())+")")
