@@ -143,26 +143,26 @@ func TestOptions(t *testing.T) {
 		}},
 		{"a stick", func(h *host) {
 			h.usb(xhci, "1-4", "8/6/80 usb-storage")
-			h.usb(xhci, "1-5", "3/1/1 usbhid")
+			h.usb(xhci, "1-5", "14/1/0 uvcvideo")
 		}, "1-4", []string{
-			"other-device pci:0000:04:00.0", "controller pci:0000:00:14.0 loses 1-5 (input)", "share usb:1-4", "device-alone usb:1-4 (not yet)",
+			"other-device pci:0000:04:00.0", "controller pci:0000:00:14.0 loses 1-5 (webcam)", "share usb:1-4", "device-alone usb:1-4 (not yet)",
 		}},
 		{"a stick and another controller", func(h *host) {
 			h.function(second, "0c0330", "xhci_hcd", 9)
 			h.usb(xhci, "1-4", "8/6/80 usb-storage")
-			h.usb(xhci, "1-5", "3/1/1 usbhid")
+			h.usb(xhci, "1-5", "14/1/0 uvcvideo")
 			h.usb(second, "3-1", "224/1/1 btusb")
 			h.usb(second, "3-2", "14/1/0 uvcvideo")
 		}, "1-4", []string{
-			"other-device pci:0000:04:00.0", "controller pci:0000:00:14.0 loses 1-5 (input)", "share usb:1-4", "device-alone usb:1-4 (not yet)",
+			"other-device pci:0000:04:00.0", "controller pci:0000:00:14.0 loses 1-5 (webcam)", "share usb:1-4", "device-alone usb:1-4 (not yet)",
 		}},
 		{"a stick and an idle controller", func(h *host) {
 			h.function(second, "0c0330", "xhci_hcd", 9)
 			h.function(nvme, "010802", "nvme", 2)
 			h.usb(xhci, "1-4", "8/6/80 usb-storage")
-			h.usb(xhci, "1-5", "3/1/1 usbhid")
+			h.usb(xhci, "1-5", "14/1/0 uvcvideo")
 		}, "1-4", []string{
-			"other-controller pci:0000:00:0d.0", "other-device pci:0000:04:00.0", "controller pci:0000:00:14.0 loses 1-5 (input)",
+			"other-controller pci:0000:00:0d.0", "other-device pci:0000:04:00.0", "controller pci:0000:00:14.0 loses 1-5 (webcam)",
 			"share usb:1-4", "device-alone usb:1-4 (not yet)",
 		}},
 		{"a stick from which the host runs goes nowhere", func(h *host) {
@@ -174,10 +174,10 @@ func TestOptions(t *testing.T) {
 		{"no free port", func(h *host) {
 			h.function(second, "0c0330", "xhci_hcd", 9)
 			h.usb(xhci, "1-4", "224/1/1 btusb")
-			h.usb(xhci, "1-5", "3/1/1 usbhid")
+			h.usb(xhci, "1-5", "14/1/0 uvcvideo")
 			h.socket(second, "3", "1", "hardwired")
 			h.socket(second, "3", "2", "not used")
-		}, "1-4", []string{"controller pci:0000:00:14.0 loses 1-5 (input)", "device-alone usb:1-4 (not yet)"}},
+		}, "1-4", []string{"controller pci:0000:00:14.0 loses 1-5 (webcam)", "device-alone usb:1-4 (not yet)"}},
 		{"built in", func(h *host) {
 			h.function(second, "0c0330", "xhci_hcd", 9)
 			h.usb(xhci, "1-4", "224/1/1 btusb")
@@ -185,8 +185,8 @@ func TestOptions(t *testing.T) {
 		}, "1-4", []string{"controller pci:0000:00:14.0", "device-alone usb:1-4 (not yet)"}},
 		{"a controller on which much hangs", func(h *host) {
 			h.function(second, "0c0330", "xhci_hcd", 9)
-			h.usb(xhci, "1-5", "3/1/1 usbhid")
-			h.usb(xhci, "1-6", "3/1/2 usbhid")
+			h.usb(xhci, "1-5", "14/1/0 uvcvideo")
+			h.usb(xhci, "1-6", "224/1/1 btusb")
 			h.usb(second, "3-1", "14/1/0 uvcvideo")
 			h.socket(second, "3", "2", "hotplug")
 		}, "0000:00:14.0", []string{"other-controller pci:0000:00:0d.0 loses 3-1 (webcam)", "device-alone pci:0000:00:14.0 (not yet)"}},
@@ -208,7 +208,7 @@ func TestAlong(t *testing.T) {
 	h.function("pci0000:00/0000:00:1c.0/0000:05:00.0", "020000", "e1000e", 9)
 	h.function("pci0000:00/0000:00:1c.4/0000:06:00.0", "0c0330", "xhci_hcd", 9)
 	h.usb("pci0000:00/0000:00:1c.4/0000:06:00.0", "3-1", "8/6/80 usb-storage")
-	h.usb("pci0000:00/0000:00:1c.4/0000:06:00.0", "3-2", "3/1/1 usbhid")
+	h.usb("pci0000:00/0000:00:1c.4/0000:06:00.0", "3-2", "14/1/0 uvcvideo")
 	l := h.read()
 	for where, want := range map[string]string{
 		"0000:04:00.0": "", "0000:00:1c.0": "",
@@ -231,7 +231,7 @@ func TestOptionsNamePorts(t *testing.T) {
 	h := laptopHost(t)
 	h.function("pci0000:00/0000:00:0d.0", "0c0330", "xhci_hcd", 9)
 	h.usb(xhci, "1-4", "8/6/80 usb-storage")
-	h.usb(xhci, "1-5", "3/1/1 usbhid")
+	h.usb(xhci, "1-5", "14/1/0 uvcvideo")
 	h.put("sys/devices/"+xhci+"/usb1/1-4/removable", "removable\n")
 	h.socket("pci0000:00/0000:00:0d.0", "3", "1", "hotplug")
 	h.socket("pci0000:00/0000:00:0d.0", "3", "2", "hardwired")

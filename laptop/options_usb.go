@@ -73,7 +73,7 @@ func (c *choices) otherControllers() {
 		// What the host needs the device for goes with it to the other controller.
 		then := c.suppose()
 		err := then.move(c.fsys, c.d.USB.Path, o.PCI.Address)
-		if err := errors.Join(err, then.judge(c.fsys, then.host)); err != nil {
+		if err := errors.Join(err, then.judgeAgain(c.fsys)); err != nil {
 			c.errs = append(c.errs, err)
 		}
 		option.Detail = fmt.Sprintf("%splug it into %s of the USB controller %s, and hand over that", condition, where, o.Where())

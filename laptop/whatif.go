@@ -180,9 +180,10 @@ func WhatIf(fsys fs.FS, l *Laptop, assume []Assumption, o WhatIfOptions) (*Outlo
 			return nil, err
 		}
 	}
-	if err := s.then.judge(s.host, s.then.host); err != nil {
+	if err := s.then.judgeAgain(s.host); err != nil {
 		s.errs = append(s.errs, err)
 	}
+	s.refuseOverridden()
 	s.compare()
 	for _, lines := range [][]string{s.Cost, s.Unknown, s.Notes} {
 		for i := range lines {
@@ -199,6 +200,7 @@ type supposition struct {
 	now, then *Laptop
 	host      asIf                 // by which the machine is judged then
 	split     map[pci.Address]bool // what looks split then, and is not isolated
+	override  string               // the argument of the kernel that does so, empty without
 	*Outlook
 	errs []error
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // What a USB device needs is a controller that costs the host less, here one in another
-// group than that with the keyboard; and what both would be worth then.
+// group than that with the webcam; and what both would be worth then.
 func ExampleOptions() {
 	host, _, err := hostfs.ParseTxtar([]byte(`
 -- sys/bus/pci/devices/0000:00:0d.0 -> ../../../devices/pci0000:00/0000:00:0d.0 --
@@ -25,11 +25,11 @@ PCI_ID=8086:A0ED
 -- sys/kernel/iommu_groups/1/devices/0000:00:14.0 -> ../../../../devices/pci0000:00/0000:00:14.0 --
 -- sys/bus/usb/devices/1-1 -> ../../../devices/pci0000:00/0000:00:14.0/usb1/1-1 --
 -- sys/devices/pci0000:00/0000:00:14.0/usb1/1-1/uevent --
-PRODUCT=46d/c52b/1211
+PRODUCT=4f2/b6d9/1211
 TYPE=0/0/0
 -- sys/bus/usb/devices/1-1:1.0 -> ../../../devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0 --
 -- sys/devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0/uevent --
-INTERFACE=3/1/1
+INTERFACE=14/1/0
 -- sys/bus/usb/devices/1-2 -> ../../../devices/pci0000:00/0000:00:14.0/usb1/1-2 --
 -- sys/devices/pci0000:00/0000:00:14.0/usb1/1-2/removable --
 removable
@@ -73,7 +73,7 @@ Iface	Destination
 	}
 	// Output:
 	// 1. pci:0000:00:0d.0: the host loses nothing besides
-	// 2. pci:0000:00:14.0: the host loses 1-1 (input)
+	// 2. pci:0000:00:14.0: the host loses 1-1 (webcam)
 	// 3. usb:1-2: the host keeps the controller and all else on it
 	// 4. usb:1-2: the host keeps the device and the guest depends on the host's driver
 	// pci:0000:00:0d.0 assignable assignable

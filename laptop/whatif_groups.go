@@ -49,11 +49,15 @@ func (s *supposition) groups(assume []Assumption, o WhatIfOptions) error {
 		s.errs = append(s.errs, err)
 		s.unknown("whether an ACS override is active could not be read")
 	}
-	if less {
+	if less || more != nil {
+		// What an override that is assumed does to verdicts is put in last, so that what
+		// else there is to say of a device is not hidden behind it.
 		s.host.commandLine = strings.Join(line, " ") + "\n"
 	}
-	if more != nil {
-		s.host.commandLine = strings.Join(append(line, "pcie_acs_override="+strings.Join(slices.Concat(active, more), ",")), " ") + "\n"
+	more = slices.DeleteFunc(more, func(kind string) bool { return slices.Contains(strings.Split(strings.Join(active, ","), ","), kind) })
+	if text != "" && len(more) == 0 {
+		s.note("the override is on the kernel's command line already")
+		s.host.commandLine = ""
 	}
 	if s.now.IOMMU.Enabled {
 		if enable {
@@ -64,7 +68,8 @@ func (s *supposition) groups(assume []Assumption, o WhatIfOptions) error {
 			s.note("no ACS override is on the kernel's command line")
 		case less:
 			s.merge(t.Derive())
-		case more != nil:
+		case len(more) > 0:
+			s.overrideBy(active, more)
 			s.part(t.WithACSOverride(active...), more)
 		}
 		return nil
@@ -80,10 +85,40 @@ func (s *supposition) groups(assume []Assumption, o WhatIfOptions) error {
 	}
 	t = t.WithACSOverride(more...)
 	s.enable(t.Derive())
-	if more != nil || active != nil && !less {
+	if len(more) > 0 || active != nil && !less {
 		s.vouched(before.Derive(), s.then.Groups)
 	}
+	if len(more) > 0 {
+		s.overrideBy(active, more)
+	}
 	return nil
+}
+
+// overridden is the code of the refusal to hand over what only an override keeps apart.
+const overridden Code = "acs-override"
+
+func (s *supposition) overrideBy(active, more []string) {
+	s.override = "pcie_acs_override=" + strings.Join(slices.Concat(active, more), ",")
+	s.cost("indy hands over nothing under an override unless with --allow %s, whichever group it is in", overridden)
+}
+
+// refuseOverridden refuses, under an override that is assumed, what is in a group.
+func (s *supposition) refuseOverridden() {
+	if s.override == "" {
+		return
+	}
+	for i := range s.then.Devices {
+		d := &s.then.Devices[i]
+		if d.PCI == nil || d.PCI.IsBridge() || isPlatform(*d.PCI) || !d.Group().IsValid() {
+			continue
+		}
+		d.Findings = append([]Finding{{
+			Code: overridden, Severity: Block, Device: d.ID(), Evidence: "/proc/cmdline",
+			Detail: oneLine("the kernel is told to take functions for isolated that are not (" + s.override + ")"),
+			Remedy: "start the kernel without it, and use the groups there are",
+		}}, d.Findings...)
+		d.Verdict = verdict(d.Findings)
+	}
 }
 
 // overrides takes the values of pcie_acs_override= off the kernel's command line, from

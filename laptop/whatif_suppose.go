@@ -32,6 +32,10 @@ func (l *Laptop) suppose() *Laptop {
 	return &c
 }
 
+// judgeAgain judges a laptop that was supposed, on a host as it would be. What is known
+// of the host's needs is that of the laptop from which it was made.
+func (l *Laptop) judgeAgain(fsys fs.FS) error { return l.judge(fsys, l.host) }
+
 // regroup puts the functions of the machine into other groups. One that is as before, if
 // it comes with its number, keeps that. Others get numbers that no group has: what the kernel would give
 // them depends on the order in which it finds the functions. It returns of which groups

@@ -56,7 +56,7 @@ func changes(o *laptop.Outlook) []string {
 		if same && slices.Equal(c.FindingsBefore, c.FindingsAfter) {
 			s += ", which is no change"
 		}
-		if same && before == after && len(overridden(c.FindingsBefore)) != len(overridden(c.FindingsAfter)) {
+		if same && before == after && len(withOverride(c.FindingsBefore)) != len(withOverride(c.FindingsAfter)) {
 			continue
 		}
 		all = append(all, strings.ReplaceAll(strings.TrimPrefix(s, "pci:"), "0000:", ""))
@@ -64,8 +64,8 @@ func changes(o *laptop.Outlook) []string {
 	return all
 }
 
-// overridden are the findings about an ACS override.
-func overridden(findings []laptop.Finding) []laptop.Finding {
+// withOverride are the findings about an ACS override.
+func withOverride(findings []laptop.Finding) []laptop.Finding {
 	return slices.DeleteFunc(slices.Clone(findings), func(f laptop.Finding) bool { return f.Code != "acs-override" })
 }
 
@@ -160,6 +160,10 @@ func TestWhatIfACSOverride(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, c := range o.Changes {
+		d := o.Then.Device(c.Device)
+		if (len(withOverride(d.Findings)) > 0) != (d.PCI != nil && !isBridge(d.PCI)) || len(withOverride(d.Findings)) > 0 && c.VerdictAfter != laptop.Refused {
+			t.Errorf("%s under an override: %s", c.Device, codes(d))
+		}
 		if c.LooksSplit != !slices.Equal(c.GroupBefore, c.GroupAfter) {
 			t.Errorf("%s looks split: %v", c.Device, c.LooksSplit)
 		}
@@ -175,7 +179,7 @@ func TestWhatIfACSOverride(t *testing.T) {
 	if diff := cmp.Diff(changes(o), changes(whatIf(t, fsys, l, "acs-override=downstream"))); diff != "" {
 		t.Errorf("no other function has several: %s", diff)
 	}
-	if o := whatIf(t, fsys, l, "acs-override=multifunction"); len(changes(o)) > 0 || len(o.Cost) > 0 || len(o.Notes) != 1 {
+	if o := whatIf(t, fsys, l, "acs-override=multifunction"); len(changes(o)) > 0 || len(o.Cost) != 1 || len(o.Notes) != 1 {
 		t.Errorf("%+v", o)
 	}
 }
@@ -291,12 +295,12 @@ func TestWhatIfGroups(t *testing.T) {
 		{name: "override that is there already", groups: []int{1, 2, 3, 4}, what: "acs-override", build: func(h *host) {
 			h.put("proc/cmdline", "quiet pcie_acs_override=downstream,multifunction\n")
 		}},
-		{name: "what has ACS is not overridden", acs: allACS, groups: together, what: "acs-override"},
-		{name: "together in spite of ACS", acs: allACS | allACS<<16, groups: together, what: "acs-override", unknown: "for a reason that is not among the facts"},
+		{name: "what has ACS is not overridden", acs: allACS, groups: together, what: "acs-override", cost: "hands over nothing"},
+		{name: "together in spite of ACS", acs: allACS | allACS<<16, groups: together, what: "acs-override", cost: "hands over nothing", unknown: "for a reason that is not among the facts"},
 		{name: "what was not read stays", groups: together, what: "acs-override", build: func(h *host) {
 			must(h.t, h.Remove("sys/devices/pci0000:00/0000:00:1c.0/config"))
 			must(h.t, h.Remove("sys/devices/pci0000:00/0000:00:1c.1/config"))
-		}, unknown: "0000:00:1c.1 decides"},
+		}, cost: "hands over nothing", unknown: "0000:00:1c.1 decides"},
 		{name: "members on no bus", groups: together, what: "acs-override", build: func(h *host) {
 			h.put("sys/kernel/iommu_groups/5/devices/AMDI0020:00", "")
 		}, want: []string{
@@ -373,7 +377,7 @@ func TestWhatIfMove(t *testing.T) {
 		h.function(second, "0c0330", "xhci_hcd", 9)
 		h.function(third, "0c0330", "xhci_hcd", 10)
 		h.usb(xhci, "1-4", "8/6/80 usb-storage")
-		h.usb(xhci, "1-5", "3/1/1 usbhid")
+		h.usb(xhci, "1-5", "14/1/0 uvcvideo")
 		h.block(xhci+"/usb1/1-4/1-4:1.0/host0/target0:0:0/0:0:0:0/block", "sda", "8:0")
 		h.mount("8:0", "/", "ext4", "/dev/sda")
 		h.socket(second, "3", "1", "hotplug")
@@ -430,7 +434,7 @@ func TestWhatIfMove(t *testing.T) {
 	h = build()
 	must(t, h.Remove("sys/devices/"+second+"/usb3/3-0:1.0/usb3-port1/connect_type"))
 	h.put("sys/devices/"+second+"/usb3/3-0:1.0/usb3-port1/connect_type", "hotplug\n")
-	h.usb(second, "3-1", "3/1/2 usbhid")
+	h.usb(second, "3-1", "224/1/1 btusb")
 	h.link("../../3-1", "sys/devices/"+second+"/usb3/3-0:1.0/usb3-port1/device")
 	if _, err := laptop.WhatIf(h, h.read(), assume(t, "move-port=1-4:3-1"), laptop.WhatIfOptions{}); err == nil || !strings.Contains(err.Error(), "plugged in there") {
 		t.Errorf("an occupied port: %v", err)
@@ -461,8 +465,8 @@ func TestWhatIfOfHosts(t *testing.T) {
 			}
 		}
 		o := whatIf(t, fsys, l, "acs-override")
-		if (len(changes(o)) > 0) != (len(o.Cost) > 0) {
-			t.Errorf("%s: %d changes cost %q", file, len(o.Changes), o.Cost)
+		if (len(changes(o)) > 0) != strings.Contains(strings.Join(o.Cost, "\n"), "looks split") || l.IOMMU.Enabled != (len(o.Cost) > 0) {
+			t.Errorf("%s: %v costs %q", file, changes(o), o.Cost)
 		}
 		for i := range o.Then.Groups {
 			first := l.Function(o.Then.Groups[i].Devices[0]).Group()

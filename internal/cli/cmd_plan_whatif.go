@@ -159,7 +159,7 @@ func writeChanges(env *Env, m *machine, o *laptop.Outlook) {
 	t.colours = []func(int, string) colour{2: verdictCell, 3: verdictCell}
 	t.add("ADDRESS", "ROLE", "NOW", "THEN")
 	bridges := 0
-	var same, more []string
+	var same, refused, more []string
 	for _, c := range o.Changes {
 		now, then := m.Device(c.Device), o.Then.Device(c.Device)
 		if now.Role() == laptop.BridgeRole {
@@ -170,6 +170,10 @@ func writeChanges(env *Env, m *machine, o *laptop.Outlook) {
 		along := [2]string{goesWith(m.Laptop, now), goesWith(o.Then, then)}
 		regrouped := along[0] != along[1] && (along[0] != "" || along[1] != "nothing")
 		found := newFindings(c)
+		if !regrouped && !c.LooksSplit && onlyOverridden(c) {
+			refused = append(refused, now.Where())
+			continue
+		}
 		if verdicts[0] == verdicts[1] && !regrouped && len(found) == 0 {
 			same = append(same, now.Where())
 			continue
@@ -195,12 +199,22 @@ func writeChanges(env *Env, m *machine, o *laptop.Outlook) {
 	for _, f := range more {
 		env.labelled("  ", 2, f)
 	}
+	if len(refused) > 0 {
+		env.labelled("", 0, "refused as well, unless with --allow acs-override: "+strings.Join(refused, ", "))
+	}
 	if len(same) > 0 {
 		env.labelled("", 0, "in another group, with the same verdict: "+strings.Join(same, ", "))
 	}
 	if bridges > 0 {
 		fmt.Fprintf(env.Stdout, "in another group, and staying with the host: %s\n", count(bridges, "bridge"))
 	}
+}
+
+// onlyOverridden reports whether all that would be different of a device is that nothing
+// goes to a guest under an ACS override.
+func onlyOverridden(c laptop.Change) bool {
+	rest := slices.DeleteFunc(slices.Clone(c.FindingsAfter), func(f laptop.Finding) bool { return f.Code == "acs-override" })
+	return len(rest) < len(c.FindingsAfter) && slices.Equal(c.GroupBefore, c.GroupAfter) && slices.Equal(rest, c.FindingsBefore)
 }
 
 // goesWith names what changes hands with a function because of its group; it is empty for
