@@ -153,7 +153,7 @@ func (r *reasons) writeAlong(env *Env, m *machine) {
 	if len(r.along) == 0 {
 		return
 	}
-	fmt.Fprintln(env.Stdout, "\nwhat goes along, and is lost to the host")
+	fmt.Fprintln(env.Stdout, "\nwhat goes along")
 	t := table{least: []int{0, 0, 12}}
 	for _, d := range r.along[:min(len(r.along), maxAlong)] {
 		t.add("  "+d.Where(), string(d.Role()), m.names.Name(d))
