@@ -26,6 +26,7 @@ var captureRules = []captureRule{
 	{"which bus is behind each bridge", "sys/class/pci_bus/*", ""},
 	{"drivers: which functions each has, and the doors for binding", "sys/bus/pci/drivers/*",
 		"bind unbind new_id remove_id uevent module *:*:*.*"},
+	{"slots: which card can be plugged in elsewhere", "sys/bus/pci/slots/*", "address"},
 	{"the doors of the bus", "sys/bus/pci", "drivers_probe drivers_autoprobe rescan uevent"},
 
 	{"USB devices, interfaces and root hubs", "sys/bus/usb/devices/*", `uevent idVendor idProduct bcdDevice bDeviceClass

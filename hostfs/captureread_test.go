@@ -31,6 +31,9 @@ func readAll(fsys fs.FS) {
 	_, _ = laptop.ReadPlatform(fsys)
 	_, _ = laptop.ReadIdentity(fsys)
 	_, _ = laptop.Identify(fsys, l)
+	for _, k := range laptop.AssumptionKinds() {
+		_, _ = laptop.WhatIf(fsys, l, []laptop.Assumption{{Kind: k, ACS: []string{"downstream"}, Device: "webcam", Port: "1-1"}}, laptop.WhatIfOptions{})
+	}
 	names := laptop.NewNames(fsys).Of(fsys)
 	var all []*laptop.Device
 	for i := range l.Devices {
@@ -39,6 +42,7 @@ func readAll(fsys fs.FS) {
 	_, _ = laptop.Losses(fsys, l, all)
 	for i := range l.Devices {
 		_, _ = laptop.Facts(fsys, l, &l.Devices[i], laptop.FactOptions{})
+		_, _ = laptop.Options(fsys, l, &l.Devices[i])
 		_ = names.Name(&l.Devices[i])
 		_, _ = laptop.Risks(fsys, l, []*laptop.Device{&l.Devices[i]})
 		_, _, _ = laptop.Judge(fsys, l, &l.Devices[i])

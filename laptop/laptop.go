@@ -20,6 +20,8 @@ type Laptop struct {
 	Groups  []iommu.Group // in the order of their numbers
 	IOMMU   iommu.Status
 	Uses    []Use // what the host itself needs
+
+	host hostUses // the same, and how far it is known, for judging once more
 }
 
 // A Device is one PCI function, one USB device, or one device on neither bus that a
@@ -238,6 +240,7 @@ func Read(fsys fs.FS) (*Laptop, error) {
 	note(l.findParts(fsys))
 	note(host.readSeat(fsys, l, false))
 	note(l.judge(fsys, host))
+	l.host = host
 	return l, errors.Join(errs...)
 }
 

@@ -47,17 +47,33 @@ func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
 func newPlanCommand(env *Env) *cobra.Command {
 	var flags reading
 	var req request
+	var what supposing
 	cmd := &cobra.Command{
-		Use:   "plan DEVICE...",
-		Short: "the exact steps to hand devices over; nothing is touched",
+		Use:   "plan DEVICE... | plan --what-if KIND[=ARG]... [DEVICE...]",
+		Short: "the exact steps to hand devices over, or how verdicts would change; nothing is touched",
 		Long: `Show every write that "indy assign" would make, with the value found before and how
 it is taken back. Nothing is touched.
 
+` + whatIfHelp + `
+
 ` + exitHelp,
-		Args:              usage(cobra.MinimumNArgs(1)),
+		Args: usage(func(cmd *cobra.Command, args []string) error {
+			if len(what.kinds) > 0 {
+				return nil
+			}
+			return cobra.MinimumNArgs(1)(cmd, args)
+		}),
 		ValidArgsFunction: completeDevices(env),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			assume, err := what.parse(cmd)
+			if err != nil {
+				return err
+			}
 			return flags.look(env, func(m *machine) error {
+				if len(assume) > 0 {
+					what.wake = what.wake || flags.from != "" // a saved machine sleeps for ever
+					return what.show(env, m, assume, args, flags.json)
+				}
 				p, err := req.plan(m, args)
 				if err != nil {
 					return err
@@ -73,6 +89,7 @@ it is taken back. Nothing is touched.
 	flags.add(cmd)
 	req.add(cmd)
 	cmd.Flags().StringVar(&req.guest, "guest", "", "name of the guest")
+	what.add(cmd)
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -16,9 +17,10 @@ func newWhyCommand(env *Env) *cobra.Command {
 	var wake bool
 	cmd := &cobra.Command{
 		Use:   "why DEVICE",
-		Short: "one device: can it go to a guest, what goes along, and why not",
-		Long: `Say all that is known about one device and what led to its verdict, each fact with
-the file it comes from and what to do about it.
+		Short: "one device: can it go to a guest, what goes along, why not, and what else would do",
+		Long: `Say whether a device can go to a guest: the verdict, what led to it and what to do about
+it, what changes hands with the device, and other ways to the same end, the best first.
+Then all that is known about it, each fact with the file it comes from.
 
 Nothing is woken for it: of a device that sleeps it says less. --wake asks such devices,
 too, and reads product data (VPD), which takes long; serial numbers are among both.
@@ -32,15 +34,11 @@ too, and reads product data (VPD), which takes long; serial numbers are among bo
 				if err != nil {
 					return err
 				}
-				facts, err := laptop.Facts(m.fsys, m.Laptop, d, laptop.FactOptions{Wake: wake || flags.from != ""}) // a saved machine sleeps for ever
-				m.err = errors.Join(m.err, err)
+				r := m.reasons(d, laptop.FactOptions{Wake: wake || flags.from != ""}) // a saved machine sleeps for ever
 				if flags.json {
-					return writeJSON(env, struct {
-						deviceJSON
-						Facts []laptop.Fact `json:"facts"`
-					}{toJSON(m, d), append([]laptop.Fact{}, facts...)})
+					return writeJSON(env, r.json(m))
 				}
-				writeWhy(env, m, d, facts)
+				r.write(env, m)
 				return nil
 			})
 		},
@@ -50,12 +48,147 @@ too, and reads product data (VPD), which takes long; serial numbers are among bo
 	return cmd
 }
 
-func writeWhy(env *Env, m *machine, d *laptop.Device, facts []laptop.Fact) {
-	w := env.Stdout
+// reasons are the answer to why: what speaks for and against handing over one device.
+type reasons struct {
+	device  *laptop.Device
+	along   []*laptop.Device // what changes hands with it
+	options []laptop.Option
+	facts   []laptop.Fact
+}
+
+// reasons reads all that is said of a device. What could not be read is noted.
+func (m *machine) reasons(d *laptop.Device, opts laptop.FactOptions) *reasons {
+	r := &reasons{device: d, along: m.Along(d)}
+	note := func(err error) { m.err = errors.Join(m.err, err) }
+	var err error
+	r.options, err = laptop.Options(m.fsys, m.Laptop, d)
+	note(err)
+	// What the host loses (laptop.Losses) and the risks (laptop.Risks) are read here, kept
+	// in fields of their own, and written by write and json where they are marked.
+	r.facts, err = laptop.Facts(m.fsys, m.Laptop, d, opts)
+	note(err)
+	return r
+}
+
+type whyJSON struct {
+	deviceJSON
+	Companions   []string        `json:"companions"` // ids
+	Alternatives []laptop.Option `json:"alternatives"`
+	Facts        []laptop.Fact   `json:"facts"`
+}
+
+func (r *reasons) json(m *machine) whyJSON {
+	out := whyJSON{
+		toJSON(m, r.device), []string{}, append([]laptop.Option{}, r.options...), append([]laptop.Fact{}, r.facts...),
+	}
+	for _, d := range r.along {
+		out.Companions = append(out.Companions, d.ID())
+	}
+	return out
+}
+
+// write answers a person: first whether the device can go, then what that hangs on, what
+// to do instead, and last all that is known.
+func (r *reasons) write(env *Env, m *machine) {
+	w, d := env.Stdout, r.device
 	fmt.Fprintf(w, "%s  %s\n", env.paint(bold, d.Where()), printable(m.names.Name(d)))
-	rows := [][3]string{{"  role", joinRoles(d.Roles), ""}}
+	fmt.Fprintf(w, "verdict: %s\n", env.paint(verdictColour(d.Verdict), string(d.Verdict)))
+	env.indented("  ", answer(m.Laptop, d))
+	writeReasons(env, d.Findings)
+	r.writeAlong(env, m)
+	// Losses and risks: findings, written as writeReasons does.
+	r.writeOptions(env, m)
+	r.writeFacts(env)
+}
+
+// answer says in one sentence whether a device can go to a guest.
+func answer(l *laptop.Laptop, d *laptop.Device) string {
+	warned := slices.ContainsFunc(d.Findings, func(f laptop.Finding) bool { return f.Severity == laptop.Warning })
+	switch d.Verdict {
+	case laptop.Assignable:
+		if warned {
+			return "It can go to a guest, at a price:"
+		}
+		return "It can go to a guest: no disk, route or screen of the host depends on it, and it is alone in its IOMMU group."
+	case laptop.WithCompanions:
+		others := len(l.Endpoints(l.Group(d.Group()))) - 1
+		return "It can go to a guest, but only together with " + count(others, "other function") + " of its IOMMU group:"
+	case laptop.ShareOnly:
+		return "It cannot go to a guest; the host can only share it:"
+	case laptop.Refused:
+		return "It cannot go to a guest as things are:"
+	}
+	if f := l.Function(d.Controller()); f != nil {
+		return "It cannot go to a guest by itself yet, only with its controller " + f.Where() + ", of which the verdict is " + string(f.Verdict) + ":"
+	}
+	return "Whether it can go to a guest is not known:"
+}
+
+// writeReasons writes what led to a verdict, the gravest first.
+func writeReasons(env *Env, findings []laptop.Finding) {
+	grave := []laptop.Severity{laptop.Block, laptop.Gap, laptop.Warning, laptop.Info}
+	findings = slices.SortedStableFunc(slices.Values(findings), func(a, b laptop.Finding) int {
+		return slices.Index(grave, a.Severity) - slices.Index(grave, b.Severity)
+	})
+	for _, f := range findings {
+		c := plain
+		switch f.Severity {
+		case laptop.Block:
+			c = red
+		case laptop.Warning, laptop.Gap:
+			c = yellow
+		}
+		env.labelled("  "+env.paint(c, string(f.Code))+": ", len(f.Code)+4, f.Detail)
+		env.labelled("    seen in: ", 13, f.Evidence)
+		if f.Remedy != "" {
+			env.labelled("    remedy:  ", 13, f.Remedy)
+		}
+	}
+}
+
+// maxAlong is how many devices that go along are named to a person; JSON has them all.
+const maxAlong = 32
+
+func (r *reasons) writeAlong(env *Env, m *machine) {
+	if len(r.along) == 0 {
+		return
+	}
+	fmt.Fprintln(env.Stdout, "\nwhat goes along")
+	t := table{least: []int{0, 0, 12}}
+	for _, d := range r.along[:min(len(r.along), maxAlong)] {
+		t.add("  "+d.Where(), string(d.Role()), m.names.Name(d))
+	}
+	t.writePlain(env, env.Stdout)
+	if more := len(r.along) - maxAlong; more > 0 {
+		fmt.Fprintf(env.Stdout, "  and %d more\n", more)
+	}
+}
+
+func (r *reasons) writeOptions(env *Env, m *machine) {
+	if len(r.options) == 0 {
+		return
+	}
+	fmt.Fprintln(env.Stdout, "\nother ways, the best first")
+	for _, o := range r.options {
+		number := fmt.Sprintf("  %d. ", o.Rank)
+		c := plain
+		if !o.Available {
+			c = dim
+		}
+		env.labelled(env.paint(c, number), len(number), o.Detail)
+		if d := m.Device(o.Device); d != nil && d != r.device {
+			env.labelled("     device:  ", 14, m.names.Name(d))
+		}
+		env.labelled("     cost:    ", 14, o.Cost)
+		env.labelled("     seen in: ", 14, o.Evidence)
+	}
+}
+
+func (r *reasons) writeFacts(env *Env) {
+	d := r.device
+	rows := [][3]string{{""}, {sectionName(laptop.SectionIdentity)}, {"  role", joinRoles(d.Roles), ""}}
 	section := laptop.SectionIdentity
-	for _, f := range facts {
+	for _, f := range r.facts {
 		if f.Section != section {
 			section = f.Section
 			rows = append(rows, [3]string{sectionName(section)})
@@ -75,29 +208,16 @@ func writeWhy(env *Env, m *machine, d *laptop.Device, facts []laptop.Fact) {
 			t.add(r[0], part, r[2])
 		}
 	}
-	t.writePlain(env, w)
-	fmt.Fprintf(w, "\nverdict: %s\n", env.paint(verdictColour(d.Verdict), string(d.Verdict)))
-	if len(d.Findings) == 0 {
-		fmt.Fprintln(w, "  no disk, route or screen of the host depends on it, and it is alone in its IOMMU group")
-	}
-	for _, f := range d.Findings {
-		c := plain
-		switch f.Severity {
-		case laptop.Block:
-			c = red
-		case laptop.Warning, laptop.Gap:
-			c = yellow
-		}
-		indented := func(label, text string, indent int) {
-			lines := wrap(printable(text), max(0, env.Width-indent))
-			fmt.Fprintf(w, "%s%s\n", label, strings.Join(lines, "\n"+strings.Repeat(" ", indent)))
-		}
-		indented("  "+env.paint(c, string(f.Code))+": ", f.Detail, len(f.Code)+4)
-		indented("    seen in: ", f.Evidence, 13)
-		if f.Remedy != "" {
-			indented("    remedy:  ", f.Remedy, 13)
-		}
-	}
+	t.writePlain(env, env.Stdout)
+}
+
+// indented writes a text in lines that fit the terminal, each after the indentation.
+func (e *Env) indented(indent, text string) { e.labelled(indent, len(indent), text) }
+
+// labelled writes a label and a text beside it, in lines that fit the terminal.
+func (e *Env) labelled(label string, width int, text string) {
+	lines := wrap(printable(text), max(0, e.Width-width))
+	fmt.Fprintf(e.Stdout, "%s%s\n", label, strings.Join(lines, "\n"+strings.Repeat(" ", width)))
 }
 
 // sectionName heads the facts of a section.
