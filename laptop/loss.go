@@ -119,7 +119,7 @@ func (x *losing) add(d *Device, loss Loss, via ...string) {
 	for i, link := range loss.Via {
 		loss.Via[i] = oneLine(link)
 	}
-	loss.What, loss.Evidence = oneLine(loss.What), oneLine(loss.Evidence)
+	loss.What, loss.Evidence = oneLine(loss.What), "/"+strings.TrimPrefix(oneLine(loss.Evidence), "/")
 	x.losses = append(x.losses, loss)
 }
 

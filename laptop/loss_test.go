@@ -36,7 +36,7 @@ func text(t testing.TB, tr *hostfs.Tree, found []laptop.Loss) string {
 	var b strings.Builder
 	for _, l := range found {
 		fmt.Fprintf(&b, "%s %s %s: %s %v\n", l.Severity, l.Kind, l.Device, l.What, l.Via)
-		if l.Kind == "" || l.Device == "" || l.What == "" || l.Severity == "" || l.Evidence == "" || len(l.Via) == 0 || strings.ContainsAny(l.What+l.Evidence, "\n\x1b") || strings.HasPrefix(l.Evidence, "/") {
+		if l.Kind == "" || l.Device == "" || l.What == "" || l.Severity == "" || l.Evidence == "" || len(l.Via) == 0 || strings.ContainsAny(l.What+l.Evidence, "\n\x1b") || !strings.HasPrefix(l.Evidence, "/") {
 			t.Errorf("incomplete: %+v", l)
 		}
 		if l.Remedy == "" && (l.Severity == laptop.Block || l.Severity == laptop.Gap) {

@@ -94,12 +94,9 @@ func (s *supposition) groups(assume []Assumption, o WhatIfOptions) error {
 	return nil
 }
 
-// overridden is the code of the refusal to hand over what only an override keeps apart.
-const overridden Code = "acs-override"
-
 func (s *supposition) overrideBy(active, more []string) {
 	s.override = "pcie_acs_override=" + strings.Join(slices.Concat(active, more), ",")
-	s.cost("indy hands over nothing under an override unless with --allow %s, whichever group it is in", overridden)
+	s.cost("indy hands over nothing under an override unless with --allow %s, whichever group it is in", ACSOverride)
 }
 
 // refuseOverridden refuses, under an override that is assumed, what is in a group.
@@ -113,7 +110,7 @@ func (s *supposition) refuseOverridden() {
 			continue
 		}
 		d.Findings = append([]Finding{{
-			Code: overridden, Severity: Block, Device: d.ID(), Evidence: "/proc/cmdline",
+			Code: ACSOverride, Severity: Block, Device: d.ID(), Evidence: "/proc/cmdline",
 			Detail: oneLine("the kernel is told to take functions for isolated that are not (" + s.override + ")"),
 			Remedy: "start the kernel without it, and use the groups there are",
 		}}, d.Findings...)

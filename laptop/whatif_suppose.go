@@ -1,6 +1,7 @@
 package laptop
 
 import (
+	"errors"
 	"io/fs"
 	"slices"
 
@@ -33,8 +34,12 @@ func (l *Laptop) suppose() *Laptop {
 }
 
 // judgeAgain judges a laptop that was supposed, on a host as it would be. What is known
-// of the host's needs is that of the laptop from which it was made.
-func (l *Laptop) judgeAgain(fsys fs.FS) error { return l.judge(fsys, l.host) }
+// of the host's needs is that of the laptop from which it was made, but for keyboards and
+// pointers, which are devices of this one.
+func (l *Laptop) judgeAgain(fsys fs.FS) error {
+	l.host.seat = seat{}
+	return errors.Join(l.host.readSeat(fsys, l, false), l.judge(fsys, l.host))
+}
 
 // regroup puts the functions of the machine into other groups. One that is as before, if
 // it comes with its number, keeps that. Others get numbers that no group has: what the kernel would give

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -78,10 +79,16 @@ it is taken back. Nothing is touched.
 				if err != nil {
 					return err
 				}
+				losses, err := m.lossesWith(p)
+				m.err = errors.Join(m.err, err)
 				if flags.json {
-					return writeJSON(env, p)
+					return writeJSON(env, struct {
+						*assign.Plan
+						Losses []laptop.Loss `json:"losses"`
+					}{p, append([]laptop.Loss{}, losses...)})
 				}
 				writePlan(env.Stdout, p)
+				writeLosses(env, losses, p.Findings)
 				return nil
 			})
 		},
@@ -91,6 +98,17 @@ it is taken back. Nothing is touched.
 	cmd.Flags().StringVar(&req.guest, "guest", "", "name of the guest")
 	what.add(cmd)
 	return cmd
+}
+
+// lossesWith returns what the host loses with all that a plan hands over.
+func (m *machine) lossesWith(p *assign.Plan) ([]laptop.Loss, error) {
+	var devices []*laptop.Device
+	for _, a := range p.Devices {
+		if d := m.Function(a); d != nil {
+			devices = append(devices, d)
+		}
+	}
+	return laptop.Losses(m.fsys, m.Laptop, devices)
 }
 
 func writePlan(w io.Writer, p *assign.Plan) {

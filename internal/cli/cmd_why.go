@@ -52,6 +52,7 @@ too, and reads product data (VPD), which takes long; serial numbers are among bo
 type reasons struct {
 	device  *laptop.Device
 	along   []*laptop.Device // what changes hands with it
+	losses  []laptop.Loss    // what the host no longer does then
 	options []laptop.Option
 	facts   []laptop.Fact
 }
@@ -61,10 +62,14 @@ func (m *machine) reasons(d *laptop.Device, opts laptop.FactOptions) *reasons {
 	r := &reasons{device: d, along: m.Along(d)}
 	note := func(err error) { m.err = errors.Join(m.err, err) }
 	var err error
+	d.Verdict, d.Findings, err = laptop.Judge(m.fsys, m.Laptop, d)
+	note(err)
+	if d.Other == nil && (d.PCI == nil || !laptop.StaysWithHost(*d.PCI)) {
+		r.losses, err = laptop.Losses(m.fsys, m.Laptop, append([]*laptop.Device{d}, r.along...))
+		note(err)
+	}
 	r.options, err = laptop.Options(m.fsys, m.Laptop, d)
 	note(err)
-	// What the host loses (laptop.Losses) and the risks (laptop.Risks) are read here, kept
-	// in fields of their own, and written by write and json where they are marked.
 	r.facts, err = laptop.Facts(m.fsys, m.Laptop, d, opts)
 	note(err)
 	return r
@@ -73,13 +78,15 @@ func (m *machine) reasons(d *laptop.Device, opts laptop.FactOptions) *reasons {
 type whyJSON struct {
 	deviceJSON
 	Companions   []string        `json:"companions"` // ids
+	Losses       []laptop.Loss   `json:"losses"`
 	Alternatives []laptop.Option `json:"alternatives"`
 	Facts        []laptop.Fact   `json:"facts"`
 }
 
 func (r *reasons) json(m *machine) whyJSON {
 	out := whyJSON{
-		toJSON(m, r.device), []string{}, append([]laptop.Option{}, r.options...), append([]laptop.Fact{}, r.facts...),
+		toJSON(m, r.device), []string{}, append([]laptop.Loss{}, r.losses...),
+		append([]laptop.Option{}, r.options...), append([]laptop.Fact{}, r.facts...),
 	}
 	for _, d := range r.along {
 		out.Companions = append(out.Companions, d.ID())
@@ -96,7 +103,7 @@ func (r *reasons) write(env *Env, m *machine) {
 	env.indented("  ", answer(m.Laptop, d))
 	writeReasons(env, d.Findings)
 	r.writeAlong(env, m)
-	// Losses and risks: findings, written as writeReasons does.
+	writeLosses(env, r.losses, d.Findings)
 	r.writeOptions(env, m)
 	r.writeFacts(env)
 }
