@@ -88,7 +88,7 @@ it is taken back. Nothing is touched.
 					}{p, append([]laptop.Loss{}, losses...)})
 				}
 				writePlan(env.Stdout, p)
-				writeLosses(env, losses, p.Findings)
+				m.writeLosses(env, losses, p.Findings)
 				return nil
 			})
 		},

@@ -103,7 +103,7 @@ func (r *reasons) write(env *Env, m *machine) {
 	env.indented("  ", answer(m.Laptop, d))
 	writeReasons(env, d.Findings)
 	r.writeAlong(env, m)
-	writeLosses(env, r.losses, d.Findings)
+	m.writeLosses(env, r.losses, d.Findings)
 	r.writeOptions(env, m)
 	r.writeFacts(env)
 }

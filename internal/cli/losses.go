@@ -12,10 +12,10 @@ import (
 const maxLosses = 24
 
 // writeLosses writes what the host no longer does without some devices, but for what
-// the findings that stand above it say already.
-func writeLosses(env *Env, losses []laptop.Loss, said []laptop.Finding) {
+// the findings that stand above it say already, and for what no saved machine says.
+func (m *machine) writeLosses(env *Env, losses []laptop.Loss, said []laptop.Finding) {
 	losses = slices.DeleteFunc(slices.Clone(losses), func(loss laptop.Loss) bool {
-		return slices.ContainsFunc(said, func(f laptop.Finding) bool { return f.Code == loss.Kind })
+		return m.saved && loss.Kind == laptop.NodeOpen && loss.Severity == laptop.Gap || slices.ContainsFunc(said, func(f laptop.Finding) bool { return f.Code == loss.Kind })
 	})
 	if len(losses) == 0 {
 		return

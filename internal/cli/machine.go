@@ -75,13 +75,14 @@ type machine struct {
 	fsys  fs.FS
 	names *laptop.Names
 	err   error
+	saved bool // it does not run
 }
 
 func readMachine(env *Env, fsys fs.FS) *machine {
 	l, err := laptop.Read(fsys)
 	// Names come from the lists installed here, whichever machine is looked at, and
 	// from its devices where the lists know none.
-	return &machine{l, fsys, laptop.NewNames(env.Names).Of(fsys), err}
+	return &machine{Laptop: l, fsys: fsys, names: laptop.NewNames(env.Names).Of(fsys), err: err}
 }
 
 // look opens and reads a machine, lets the command show it, and says what could
@@ -93,7 +94,7 @@ func (r *reading) look(env *Env, show func(*machine) error) error {
 	}
 	defer done()
 	m := readMachine(env, fsys)
-	m.err = errors.Join(r.partly, m.err)
+	m.err, m.saved = errors.Join(r.partly, m.err), r.from != ""
 	if err := show(m); err != nil {
 		return err
 	}
