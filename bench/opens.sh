@@ -40,7 +40,7 @@ judge() {
 		allowed["^sys/(class|bus)$"]; allowed["^sys/bus/(iio|media|thunderbolt|firewire)/devices(/[^/]+)?$"]
 		allowed["^sys/class/(ieee80211|rfkill|bluetooth|wwan|usbmisc|tty|video4linux|input|hidraw|spidev|nvme|mmc_host|tpm|tpmrm|mei|power_supply|backlight|typec)(/[^/]+)?$"]
 		allowed["^sys/bus/usb/devices/PORTPATH/(removable|product)$"]
-		allowed["^sys/class/dmi/id/[a-z_]+$"]; allowed["^sys/dev/block/[^/]+$"]; allowed["^sys/(block|fs/btrfs)$"]
+		allowed["^sys/class/dmi/id/[a-z_]+$"]; allowed["^sys/power/resume$"]; allowed["^sys/dev/block/[^/]+$"]; allowed["^sys/(block|fs/btrfs)$"]
 		allowed["^proc/(self/mountinfo|self/mounts|swaps|interrupts|cmdline|net/route|net/ipv6_route|asound/cards)$"]
 		runtime["^sys/kernel/mm/transparent_hugepage/hpage_pmd_size$"]; runtime["^(proc/self/|sys/fs/)cgroup"]
 		runtime["^proc/self/(mountinfo|auxv)$"]
