@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -208,8 +209,8 @@ func (e *Editor) make(fc *FileChange) error {
 		// It may have been renamed all the same: the file says so.
 		now, rerr := e.read(fc.File)
 		switch {
-		case rerr == nil && now.sum() == f.sum():
-			return errors.Join(err, e.drop(r))
+		case rerr == nil && now.sum() != r.after():
+			return errors.Join(err, e.drop(r)) // what is there now is not ours
 		case rerr == nil:
 			rerr = e.unmake(r)
 		}
@@ -243,6 +244,10 @@ func (e *Editor) takeBack(f *file, r *Record, text string, remove bool) error {
 			return err
 		}
 		e.at("removed")
+		// The record goes only when the file is gone for good.
+		if err := syncDir(filepath.Dir(f.path)); err != nil {
+			return err
+		}
 	case f.exists && text != f.text:
 		if err := e.replace(f, text); err != nil {
 			return err
@@ -254,17 +259,14 @@ func (e *Editor) takeBack(f *file, r *Record, text string, remove bool) error {
 // recover drops the records of edits that were never made, or that were taken back:
 // their file is as before. It removes what was left half written.
 func (e *Editor) recover() error {
-	if err := sweepNames(e.dir(), recordName); err != nil {
+	if err := e.sweepRecords(); err != nil {
 		return err
 	}
 	records, _ := e.records() // a damaged one is reported by Undo, and keeps nobody from editing
 	for _, r := range records {
 		f, err := e.read(r.File)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // with its directory; Undo says so
-		}
 		if err != nil {
-			return err
+			continue // Undo says so, and it keeps nobody from editing others
 		}
 		if err := sweep(f.path); err != nil {
 			return err

@@ -73,7 +73,7 @@ func state(t testing.TB, root string) map[string]string {
 
 func records(t testing.TB, e *Editor) int {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(e.dir(), "*"))
+	found, err := filepath.Glob(filepath.Join(e.Root, Records, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +359,7 @@ func TestSweep(t *testing.T) {
 			"etc/default/grub": debianGrub, "etc/default/.grub1234567890123456789": "half", "etc/default/.grub12": "mine", "etc/default/.grub.swp": "mine",
 		})
 		apply(t, e, grubEdit("p"))
-		half := filepath.Join(e.dir(), ".000002.json1234567890123456789")
+		half := filepath.Join(e.Root, Records, ".000002.json1234567890123456789")
 		if err := os.WriteFile(half, []byte("{"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -609,7 +609,7 @@ func TestPermission(t *testing.T) {
 func TestDamagedRecord(t *testing.T) {
 	e := scratch(t, map[string]string{"etc/default/grub": debianGrub, "etc/mods": "loop\n"})
 	apply(t, e, grubEdit("p"), Edit{File: "etc/mods", Kind: WordLines, Words: []string{"vfio-pci"}})
-	name := filepath.Join(e.dir(), "000001.json")
+	name := filepath.Join(e.Root, Records, "000001.json")
 	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -627,7 +627,7 @@ func TestDamagedRecord(t *testing.T) {
 	if mods, _ := os.ReadFile(filepath.Join(e.Root, "etc/mods")); string(mods) != "loop\n" || records(t, e) != 1 {
 		t.Errorf("%q, %d records", mods, records(t, e))
 	}
-	info, err := os.Stat(e.dir())
+	info, err := os.Stat(filepath.Join(e.Root, Records))
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v: records hold what only root may read", info.Mode(), err)
 	}

@@ -90,8 +90,13 @@ func (f *file) mayChange() error {
 }
 
 // resolve follows the links of name below root, those that lead to / to root itself, and
-// returns the path of what they lead to, whether or not it is there.
+// returns the path of what they lead to, whether or not it is there. In each directory on
+// the way only root and the caller may write: anybody else could put another link there
+// between this look and the next.
 func resolve(root, name string) (string, error) {
+	if err := onlyOurs(root, name); err != nil {
+		return "", err
+	}
 	var done []string
 	rest := strings.Split(name, "/")
 	for links := 0; len(rest) > 0; {
@@ -115,13 +120,44 @@ func resolve(root, name string) (string, error) {
 				done = nil
 			}
 			rest = append(strings.Split(target, "/"), rest...)
-		case errors.Is(err, syscall.EINVAL), errors.Is(err, fs.ErrNotExist): // no link
+		case errors.Is(err, fs.ErrNotExist):
+			done = append(done, elem)
+		case errors.Is(err, syscall.EINVAL): // no link
+			if err := onlyOurs(at, name); err != nil {
+				return "", err
+			}
 			done = append(done, elem)
 		default:
 			return "", err
 		}
 	}
 	return filepath.Join(root, filepath.Join(done...)), nil
+}
+
+// onlyOurs says why a directory is not one that only root and the caller may write to.
+func onlyOurs(at, name string) error {
+	info, err := os.Lstat(at)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	why := ""
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch mode := info.Mode().Perm(); {
+	case !ok:
+	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
+		why = fmt.Sprintf("belongs to user %d", st.Uid)
+	case mode&0o002 != 0:
+		why = "may be written to by everybody"
+	case mode&0o020 != 0 && st.Gid != 0 && int(st.Gid) != os.Getegid():
+		why = fmt.Sprintf("may be written to by group %d", st.Gid)
+	}
+	if why == "" {
+		return nil
+	}
+	return &NotUnderstoodError{File: "/" + name, Why: fmt.Sprintf("is in %s, which %s, who could put another file in its place", at, why)}
 }
 
 // replace puts text in the place of what f was read from, in one rename, with the mode,
@@ -150,12 +186,30 @@ func (e *Editor) replace(f *file, text string) error {
 	if err := p.Chmod(mode); err != nil {
 		return err
 	}
+	if err := f.unchanged(); err != nil {
+		return err
+	}
 	e.at("ready")
 	if err := p.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
 	e.at("renamed")
 	return syncDir(dir)
+}
+
+// unchanged says that the file is not any more the one that was read: an editor may
+// have saved it meanwhile.
+func (f *file) unchanged() error {
+	now, err := os.Lstat(f.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !f.exists:
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	case err != nil || !f.exists || !os.SameFile(now, f.info) || now.Size() != f.info.Size() || !now.ModTime().Equal(f.info.ModTime()):
+		return fmt.Errorf("%s %w", f.path, ErrChanged)
+	}
+	return nil
 }
 
 // copyOwner does nothing where it is right already: some file systems have no owners.
@@ -173,6 +227,7 @@ func copyOwner(to *os.File, like fs.FileInfo) error {
 }
 
 // copyAttributes copies the extended attributes of a file: its label, its access list.
+// Sums and signatures of what was in it (security.ima, security.evm) would be wrong.
 func copyAttributes(to *os.File, from string) error {
 	fd := int(to.Fd())
 	names := make([]byte, 64<<10)
@@ -184,7 +239,7 @@ func copyAttributes(to *os.File, from string) error {
 		return &fs.PathError{Op: "listxattr", Path: from, Err: err}
 	}
 	for name := range strings.SplitSeq(strings.TrimRight(string(names[:n]), "\x00"), "\x00") {
-		if name == "" {
+		if name == "" || name == "security.ima" || name == "security.evm" {
 			continue
 		}
 		want, have := make([]byte, 64<<10), make([]byte, 64<<10)
@@ -218,6 +273,15 @@ func syncDir(dir string) error {
 // it after the file, with a random number of 63 bits.
 func sweep(at string) error {
 	return sweepNames(filepath.Dir(at), regexp.QuoteMeta(filepath.Base(at)))
+}
+
+// sweepRecords is sweep for records.
+func (e *Editor) sweepRecords() error {
+	dir, err := e.dir()
+	if err != nil {
+		return err
+	}
+	return sweepNames(dir, recordName)
 }
 
 // sweepNames is sweep for all files in a directory whose names are like that.

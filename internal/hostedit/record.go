@@ -61,11 +61,16 @@ func (r *Record) before() string {
 
 func (r *Record) after() string { return sum(string(r.After)) }
 
-func (e *Editor) dir() string { return filepath.Join(e.Root, Records) }
+// dir is where the records are, links followed as those of files are.
+func (e *Editor) dir() (string, error) { return resolve(e.Root, Records) }
 
 // records returns the records, the newest first. A damaged one hides no other.
 func (e *Editor) records() ([]*Record, error) {
-	entries, err := os.ReadDir(e.dir())
+	dir, err := e.dir()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -78,7 +83,7 @@ func (e *Editor) records() ([]*Record, error) {
 		if !strings.HasSuffix(entry.Name(), ".json") || strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
-		r, err := readRecord(filepath.Join(e.dir(), entry.Name()))
+		r, err := readRecord(filepath.Join(dir, entry.Name()))
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -124,8 +129,12 @@ func readRecord(name string) (*Record, error) {
 
 // put writes a new record, to disk.
 func (e *Editor) put(r *Record) error {
+	dir, err := e.dir()
+	if err != nil {
+		return err
+	}
 	next := 1
-	entries, err := os.ReadDir(e.dir())
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
@@ -135,7 +144,7 @@ func (e *Editor) put(r *Record) error {
 			next = n + 1
 		}
 	}
-	r.path = filepath.Join(e.dir(), fmt.Sprintf("%06d.json", next))
+	r.path = filepath.Join(dir, fmt.Sprintf("%06d.json", next))
 	if r.Checksum, err = r.checksum(); err != nil {
 		return err
 	}
@@ -144,11 +153,11 @@ func (e *Editor) put(r *Record) error {
 		return err
 	}
 	e.at("record")
-	if err := renameio.WriteFile(r.path, append(data, '\n'), 0o600, renameio.WithTempDir(e.dir())); err != nil {
+	if err := renameio.WriteFile(r.path, append(data, '\n'), 0o600, renameio.WithTempDir(dir)); err != nil {
 		return err
 	}
 	e.at("recorded")
-	return syncDir(e.dir())
+	return syncDir(dir)
 }
 
 func (e *Editor) drop(r *Record) error {
@@ -157,24 +166,28 @@ func (e *Editor) drop(r *Record) error {
 		return err
 	}
 	e.at("dropped")
-	return syncDir(e.dir())
+	return syncDir(filepath.Dir(r.path))
 }
 
 // lock waits until no other process changes files below this root.
 func (e *Editor) lock() (unlock func(), err error) {
-	above := filepath.Dir(e.dir())
+	dir, err := e.dir()
+	if err != nil {
+		return nil, err
+	}
+	above := filepath.Dir(dir)
 	if err := os.MkdirAll(above, 0o755); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(e.dir(), 0o700); err == nil {
-		err = syncDir(above)
-		if err != nil {
+	if err := os.Mkdir(dir, 0o700); err == nil {
+		// Without its directories a record would be lost in a crash.
+		if err := errors.Join(syncDir(above), syncDir(filepath.Dir(above))); err != nil {
 			return nil, err
 		}
 	} else if !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	l := flock.New(filepath.Join(e.dir(), "lock"))
+	l := flock.New(filepath.Join(dir, "lock"))
 	if err := l.Lock(); err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func (e *Editor) Undo(c *Change) error {
 		return err
 	}
 	defer unlock()
-	if err := sweepNames(e.dir(), recordName); err != nil {
+	if err := e.sweepRecords(); err != nil {
 		return err
 	}
 	var errs []error
