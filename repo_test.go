@@ -55,8 +55,8 @@ func mayImport() map[string][]string {
 		"guest/export":        {"guest", "pci", "usb"},
 		"vault":               {"guest", "pci", "usb"},
 		"internal/sim":        {"hostfs", "pci", "usb", "iommu"},
-		"internal/hostedit":   {}, // files of the host's own configuration, no device
-		"internal/doctor":     append([]string{"assign", "internal/hostedit"}, joined...),
+		"internal/hostedit":   {},                                                                       // files of the host's own configuration, no device
+		"internal/doctor":     append([]string{"assign", "internal/hostedit", "guest/qemu"}, joined...), // guest/qemu knows which files it needs
 		"internal/lab":        below,
 		"internal/daemon":     below,
 		"internal/broker":     below,

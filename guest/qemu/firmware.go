@@ -13,9 +13,9 @@ import (
 	"github.com/project-independence/indy/guest"
 )
 
-// firmwareFiles are where distributions keep UEFI firmware without Secure Boot:
-// the code, and variables as they come from the factory.
-func firmwareFiles() [][2]string {
+// Firmware returns where distributions keep UEFI firmware without Secure Boot, in the
+// order in which it is looked for: the code, and variables as they come from the factory.
+func Firmware() [][2]string {
 	return [][2]string{
 		{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},           // Debian, Ubuntu
 		{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},                 // older ones
@@ -28,7 +28,7 @@ func firmwareFiles() [][2]string {
 
 // openFirmware opens the code of the UEFI firmware and the guest's variables.
 func openFirmware(h *inheritance, g guest.Guest) (code, variables int, err error) {
-	for _, pair := range firmwareFiles() {
+	for _, pair := range Firmware() {
 		f, err := os.Open(pair[0])
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

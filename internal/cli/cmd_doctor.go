@@ -239,21 +239,21 @@ func (f *examining) mend(env *Env, r doctor.Report) error {
 	var left []error
 	for _, n := range needs {
 		these, err := r.Host.Edits(n, f.initramfs)
-		if err == nil {
-			var c *hostedit.Change
-			if c, err = editor.Prepare(these...); err == nil && len(c.Files) == 0 {
-				fmt.Fprintf(env.Stdout, "%s: what it needs is in %s already\n", n.Check, fileNames(these))
-				writeThen(env, these[0].Then)
-			}
-		}
-		switch manual := (*doctor.ManualError)(nil); {
-		case err == nil:
-			edits = append(edits, these...)
-		case errors.As(err, &manual):
+		if err != nil { // the rest of it can be done
 			left = append(left, err)
-		default:
-			left = append(left, fmt.Errorf("%s: %w; %s", n.Check, err, byHand(n)))
 		}
+		c, err := editor.Prepare(these...)
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			return asRoot(err)
+		case err != nil:
+			left = append(left, fmt.Errorf("%s: %w; %s", n.Check, err, byHand(n)))
+			continue
+		case len(these) > 0 && len(c.Files) == 0:
+			fmt.Fprintf(env.Stdout, "%s: what it needs is in %s already\n", n.Check, fileNames(these))
+			writeThen(env, these[0].Then)
+		}
+		edits = append(edits, these...)
 	}
 	c, err := editor.Prepare(edits...)
 	if err != nil {
@@ -308,8 +308,11 @@ func (f *examining) takeBack(env *Env) error {
 	}
 	c, left := editor.PrepareUndo()
 	if len(c.Files) == 0 {
+		if errors.Is(left, fs.ErrPermission) {
+			return asRoot(left) // nothing was refused
+		}
 		if left != nil {
-			return refusedEdit{asRoot(left)}
+			return refusedEdit{left}
 		}
 		fmt.Fprintln(env.Stdout, "nothing is recorded that could be taken back")
 		return nil
@@ -390,7 +393,7 @@ func (f *examining) confirm(env *Env) error {
 }
 
 func asRoot(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return fmt.Errorf("%w; run it as root", err)
 	}
 	return err

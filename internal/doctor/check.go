@@ -84,6 +84,9 @@ type examination struct {
 	l            *laptop.Laptop
 	host         Host
 	cpu          processor
+	platform     laptop.Platform
+	dmar         iommu.DMAR // as far as it could be read
+	dmarErr      error
 	settings     iommu.Settings
 	settingsErr  error
 	tables       map[string]bool // ACPI tables of an IOMMU that are there; nil if not known
@@ -106,6 +109,8 @@ func Examine(fsys fs.FS, l *laptop.Laptop, o Options) Report {
 	if x.cpu.vendor == "" {
 		x.cpu.vendor = chipset(l)
 	}
+	x.platform, _ = laptop.ReadPlatform(fsys) // what could not be read is unknown
+	x.dmar, x.dmarErr = iommu.ReadDMAR(fsys)
 	x.settings, x.settingsErr = iommu.ReadSettings(fsys)
 	x.tables = readTables(fsys)
 	x.release = readRelease(fsys)
@@ -114,7 +119,7 @@ func Examine(fsys fs.FS, l *laptop.Laptop, o Options) Report {
 		id    string
 		check func() Check
 	}{
-		{"virtualization", x.virtualization}, {"kvm", x.kvm},
+		{"virtualization", x.virtualization}, {"kvm", x.kvm}, {"platform", x.trust},
 		{"iommu", x.iommu}, {"iommu-firmware", x.firmware}, {"interrupt-remapping", x.remapping},
 		{"unsafe-interrupts", x.unsafeInterrupts}, {"no-iommu-mode", x.noIOMMUMode}, {"acs-override", x.acsOverride},
 		{"vfio", x.vfio}, {"lockdown", x.lockdown}, {"address-width", x.addressWidth}, {"dma-entries", x.dmaEntries},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/gpu"
@@ -28,8 +29,19 @@ func (x *examination) devices() Check {
 	if all == 0 {
 		return unknown(devicesDir, "no PCI function is stated that could be handed over")
 	}
-	detail := fmt.Sprintf("of %s %d can go to a guest alone, %d with others of its group, %d cannot, of %d it is not known",
-		plural(all, "function"), n[laptop.Assignable], n[laptop.WithCompanions], n[laptop.Refused], n[laptop.Undecided])
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		text string
+	}{
+		{n[laptop.Assignable], "can go to a guest alone"}, {n[laptop.WithCompanions], "together with others of the same group"},
+		{n[laptop.Refused], "cannot go to a guest"}, {n[laptop.Undecided], "are not decided, for want of what is not known"},
+	} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprint(p.n, " ", p.text))
+		}
+	}
+	detail := "of " + plural(all, "function") + " " + strings.Join(parts, ", ")
 	if n[laptop.Assignable]+n[laptop.WithCompanions] > 0 {
 		return ok(devicesDir, "%s", detail)
 	}

@@ -161,6 +161,10 @@ func TestIOMMU(t *testing.T) {
 		{"no groups, not asked", []map[string]string{dmar}, Problem, "indy doctor --fix adds intel_iommu=on", true},
 		{"no groups, asked", []map[string]string{dmar, asked}, Problem, "dmesg | grep -e DMAR", false},
 		{"built to be on", []map[string]string{dmar, config}, Problem, "though it is built to", false},
+		{"built without", []map[string]string{dmar, {"boot/config-6.12.0-test": "CONFIG_X=y\n# CONFIG_INTEL_IOMMU is not set\n"}}, Problem, "install a kernel with CONFIG_INTEL_IOMMU", false},
+		{"built to be off", []map[string]string{dmar, {"boot/config-6.12.0-test": "CONFIG_INTEL_IOMMU=y\n# CONFIG_INTEL_IOMMU_DEFAULT_ON is not set\n"}}, Problem, "indy doctor --fix adds intel_iommu=on", true},
+		{"AMD, built without", []map[string]string{amd, ivrs, {"boot/config-6.12.0-test": "# CONFIG_AMD_IOMMU is not set\n"}}, Problem, "install a kernel with CONFIG_AMD_IOMMU", false},
+		{"an image", []map[string]string{dmar, {"run/ostree-booted": ""}}, Problem, "rpm-ostree kargs --append-if-missing=intel_iommu=on", true},
 		{"turned off", []map[string]string{dmar, {"proc/cmdline": "intel_iommu=off\n"}}, Problem, "take intel_iommu=off from", false},
 		{"all turned off", []map[string]string{dmar, {"proc/cmdline": "iommu=off\n"}}, Problem, "take iommu=off from", false},
 		{"no table, Intel", nil, Problem, "turn on VT-d in the firmware", false},
@@ -184,6 +188,35 @@ func TestIOMMU(t *testing.T) {
 	check(t, r, "iommu-firmware", Unknown, "not stated")
 	r = examine(t, Options{}, notebook())
 	check(t, r, "iommu-firmware", Problem, "VT-d")
+}
+
+// What the firmware's table asks for, and what it says of remapping, is in the remedy.
+func TestDMARFlags(t *testing.T) {
+	table := func(flags byte) string {
+		b := make([]byte, 48+16)
+		copy(b, "DMAR")
+		b[4], b[8], b[36], b[37] = byte(len(b)), 1, 38, flags
+		copy(b[48:], []byte{0, 0, 16, 0, 1, 0, 0, 0, 0, 0, 0xd9, 0xfe})
+		return string(b)
+	}
+	not := map[string]string{"proc/interrupts": "  0: 1 IO-APIC 2-edge timer\n"}
+	for flags, want := range map[byte]string{0: "says that the platform has none", 1: "turn on x2APIC, or interrupt remapping", 3: "asks the kernel not to use it"} {
+		r := examine(t, Options{}, notebook(), groups(), not, map[string]string{"sys/firmware/acpi/tables/DMAR": table(flags)})
+		check(t, r, "interrupt-remapping", Problem, want)
+		check(t, r, "iommu-firmware", OK, "DMAR, Intel")
+	}
+	r := examine(t, Options{}, notebook(), groups(), map[string]string{"sys/firmware/acpi/tables/DMAR": table(5)})
+	check(t, r, "iommu-firmware", OK, "guards against DMA before")
+	r = examine(t, Options{}, notebook(), groups(), map[string]string{"sys/firmware/acpi/tables/DMAR": table(1)[:50]})
+	check(t, r, "iommu-firmware", Warning, "is damaged")
+}
+
+// What guests and who manages the machine may rest on is said, and what is unknown is not.
+func TestPlatform(t *testing.T) {
+	r := examine(t, Options{}, notebook(), map[string]string{"sys/firmware/efi/fw_platform_size": "64\n", secureBoot: "\x06\x00\x00\x00\x01", "sys/class/tpm/tpm0/tpm_version_major": "2\n"})
+	check(t, r, "platform", OK, "has UEFI (64 bits), Secure Boot and TPM")
+	check(t, examine(t, Options{}, notebook()), "platform", OK, "has no UEFI, no Secure Boot")
+	check(t, examine(t, Options{}, with(notebook(), "sys/firmware/acpi/tables/", "-", "proc/cpuinfo", "-")), "platform", Unknown, "not stated")
 }
 
 // Interrupts that are not remapped are said, and never made up for.
@@ -240,6 +273,8 @@ func TestAddressWidth(t *testing.T) {
 		check(t, r, "address-width", test.state, test.says)
 	}
 	r := examine(t, Options{}, notebook())
+	check(t, r, "address-width", OK, "no IOMMU is at work")
+	r = examine(t, Options{}, with(notebook(), "sys/kernel/iommu_groups/", "-", "sys/firmware/acpi/tables/", "-"))
 	check(t, r, "address-width", Unknown, "not stated")
 	r = examine(t, Options{}, notebook(), map[string]string{"sys/class/iommu/ivhd0/amd-iommu/cap": "1\n"})
 	check(t, r, "address-width", OK, "only Intel's")
@@ -265,6 +300,8 @@ func TestMemlock(t *testing.T) {
 	check(t, examine(t, Options{}, with(notebook(), "proc/self/limits", "-")), "memlock", Unknown, "not stated")
 	check(t, examine(t, Options{}, notebook(), map[string]string{"proc/meminfo": "HugePages_Total: 4\nHugePages_Free: 1\nHugepagesize: 1048576 kB\n"}), "hugepages", OK, "4 huge pages of 1 GiB set aside, 1 free")
 }
+
+const secureBoot = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 // Lockdown is reported; it does not stop VFIO.
 func TestLockdown(t *testing.T) {
@@ -300,11 +337,22 @@ func TestSoftware(t *testing.T) {
 		t.Error(r.Needs)
 	}
 
+	// Without modules of the running kernel, modprobe helps nobody.
+	for others, want := range map[string]string{"usr/bin/true": "no modules of the running kernel", "lib/modules/6.13.0/modules.dep": "start the machine anew, with the kernel whose modules"} {
+		r = examine(t, Options{}, notebook(), map[string]string{others: ""})
+		check(t, r, "vfio", Problem, want)
+		if len(r.Needs) != 0 {
+			t.Error(r.Needs)
+		}
+	}
+
 	tried := func(works bool, err error) Options {
 		return Options{KVM: func() (bool, string, error) { return works, "it said so", err }}
 	}
 	check(t, examine(t, tried(true, nil), notebook()), "kvm", OK, "it said so")
 	check(t, examine(t, tried(false, nil), notebook()), "kvm", Problem, "it said so")
+	denied := Options{KVM: func() (bool, string, error) { return false, "/dev/kvm is there, but may not be opened", nil }}
+	check(t, examine(t, denied, notebook(), map[string]string{"proc/cpuinfo": "vendor_id : GenuineIntel\nflags : vmx hypervisor\n"}), "kvm", Problem, "usermod -a -G kvm USER")
 	check(t, examine(t, tried(false, errors.New("no QEMU")), notebook()), "kvm", Unknown, "no QEMU")
 	check(t, examine(t, Options{}, with(notebook(), "dev/kvm", "-")), "kvm", Problem, "modprobe kvm_intel")
 	check(t, examine(t, Options{}, with(notebook(), "dev/kvm", "-", "dev/null", "-")), "kvm", Unknown, "not stated")
@@ -339,7 +387,7 @@ func TestLeftovers(t *testing.T) {
 
 func TestDevices(t *testing.T) {
 	r := examine(t, Options{}, notebook())
-	check(t, r, "devices", Warning, "of 1 function 0 can go to a guest alone")
+	check(t, r, "devices", Warning, "of 1 function 1 cannot go")
 	check(t, r, "boot-display", OK, "no GPU")
 	gpu := func(at, boot string) map[string]string {
 		dir := "sys/bus/pci/devices/" + at

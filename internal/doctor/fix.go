@@ -49,8 +49,12 @@ func (h Host) parameter(n Need) ([]hostedit.Edit, error) {
 	switch {
 	case h.ID == "nixos":
 		return nil, &ManualError{n.Check, "NixOS makes its configuration files anew", h.boot(n.Parameter)}
+	case h.OSTree:
+		return nil, &ManualError{n.Check, "the parameters of this image are not in configuration files", h.boot(n.Parameter)}
 	case len(h.Loaders) > 1 && h.Loader == "":
 		return byHand("there is configuration of more than one boot loader (%s), and which of them starts this machine is not stated", list(h.loaderNames()))
+	case len(h.Loaders) == 1 && h.Loader == "":
+		return byHand("there is configuration of %s, but another boot loader has started this machine", h.Loaders[0])
 	case h.Loader == "":
 		return byHand("no boot loader's configuration was found")
 	}
@@ -81,6 +85,9 @@ func (h Host) parameter(n Need) ([]hostedit.Edit, error) {
 			then = []string{"kernel-install add-all"}
 			if slices.Contains(h.Initramfs, Mkinitcpio) {
 				then = []string{"mkinitcpio -P"}
+			}
+			if h.Proxmox {
+				then = []string{"proxmox-boot-tool refresh"}
 			}
 		}
 		for _, name := range h.Entries {

@@ -218,6 +218,53 @@ func TestLoaderInUse(t *testing.T) {
 	}
 }
 
+// The firmware knows better which loader ran than the only configuration that is there.
+func TestLoaderOfOthers(t *testing.T) {
+	said := func(name string) fs.FS {
+		b := "\x06\x00\x00\x00"
+		for _, r := range name {
+			b += string([]byte{byte(r), 0})
+		}
+		return tree(t, map[string]string{loaderInfo: b + "\x00\x00"})
+	}
+	grub := map[string]string{"etc/default/grub": "GRUB_CMDLINE_LINUX_DEFAULT=\"\"\n", "boot/grub/grub.cfg": ""}
+	need := Need{Check: "iommu", Parameter: "intel_iommu=on"}
+	if edits, err := readHost(t, put(t, grub), said("systemd-boot 252")).Edits(need, false); err == nil || !strings.Contains(err.Error(), "another boot loader has started this machine") {
+		t.Error(edits, err)
+	}
+	proxmox := with(grub, "etc/kernel/cmdline", "root=ZFS=rpool/ROOT/pve-1\n", "etc/kernel/proxmox-boot-uuids", "1234-5678\n")
+	edits, err := readHost(t, put(t, proxmox), said("systemd-boot 252")).Edits(need, false)
+	if err != nil || len(edits) != 1 || edits[0].File != "etc/kernel/cmdline" || edits[0].Then[0] != "proxmox-boot-tool refresh" {
+		t.Error(edits, err)
+	}
+	if h := readHost(t, put(t, proxmox), said("GRUB 2.12")); h.Loader != GRUB {
+		t.Error(h.Loader)
+	}
+}
+
+// A file that adds to the parameters leaves ours there; one that sets them does not.
+func TestOverrides(t *testing.T) {
+	grub := map[string]string{"etc/default/grub": "GRUB_CMDLINE_LINUX_DEFAULT=\"\"\n", "boot/grub/grub.cfg": ""}
+	for line, want := range map[string]bool{
+		`GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=512M-:192M"`: false,
+		`GRUB_CMDLINE_LINUX="${GRUB_CMDLINE_LINUX} quiet"`:                                false,
+		`GRUB_CMDLINE_LINUX+=" quiet"`:                                                    false,
+		`GRUB_CMDLINE_LINUX_RECOVERY="single"`:                                            false,
+		`# GRUB_CMDLINE_LINUX=""`:                                                         false,
+		`GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX_DEFAULT"`:                                true,
+		` GRUB_CMDLINE_LINUX_DEFAULT="console=ttyS0"`:                                     true,
+		`export GRUB_CMDLINE_LINUX=`:                                                      true,
+	} {
+		h := readHost(t, put(t, with(grub, "etc/default/grub.d/x.cfg", line+"\n")), nil)
+		if got := len(h.Overrides) > 0; got != want {
+			t.Errorf("%s: %t", line, got)
+		}
+		if b := h.boot("p"); strings.Contains(b, "--fix") == want || want && !strings.Contains(b, "/etc/default/grub.d/x.cfg") {
+			t.Errorf("%s: %s", line, b)
+		}
+	}
+}
+
 // Where a file is made by others, or none is known, it is done by hand.
 func TestByHand(t *testing.T) {
 	parameter, modules := Need{Check: "iommu", Parameter: "intel_iommu=on"}, Need{Check: "vfio", Modules: []string{"vfio-pci"}}
@@ -229,6 +276,7 @@ func TestByHand(t *testing.T) {
 	}{
 		{map[string]string{"etc/os-release": "ID=nixos\n"}, parameter, "boot.kernelParams"},
 		{map[string]string{"etc/os-release": "ID=nixos\n"}, modules, "boot.kernelModules"},
+		{with(grub, "run/ostree-booted", ""), parameter, "rpm-ostree kargs"},
 		{map[string]string{"etc/os-release": "ID=x\n"}, parameter, "no boot loader's configuration"},
 		{with(grub, "etc/default/grub.d/50-cloudimg-settings.cfg", "GRUB_CMDLINE_LINUX_DEFAULT=\"console=ttyS0\"\n"), parameter, "/etc/default/grub.d/50-cloudimg-settings.cfg sets the parameters again"},
 	} {

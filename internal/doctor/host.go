@@ -52,8 +52,13 @@ type Host struct {
 	BLS bool
 	// GRUBConfig is what grub-mkconfig writes, rooted at /.
 	GRUBConfig string
-	// Overrides are files below /etc/default/grub.d that set the parameters again.
+	// Overrides are files below /etc/default/grub.d that set the parameters again. One
+	// that adds to them is none.
 	Overrides []string
+	// OSTree is set when the system is an image, whose parameters are kept beside it.
+	OSTree bool
+	// Proxmox is set when proxmox-boot-tool writes what boot loaders read.
+	Proxmox bool
 
 	// Initramfs are the programs whose configuration is there.
 	Initramfs []Initramfs
@@ -96,7 +101,7 @@ func ReadHost(fsys, files fs.FS) Host {
 	for _, name := range names(files, "etc/default/grub.d", ".cfg") {
 		text, _ := hostfs.ReadString(files, name)
 		for line := range strings.Lines(text) {
-			if strings.HasPrefix(strings.TrimSpace(line), "GRUB_CMDLINE_LINUX") {
+			if overrides(line) {
 				h.Overrides = append(h.Overrides, name)
 				break
 			}
@@ -105,6 +110,7 @@ func ReadHost(fsys, files fs.FS) Host {
 	if there("etc/kernel/cmdline") {
 		h.Cmdline = "etc/kernel/cmdline"
 	}
+	ran := firmwareLoader(fsys)
 	isGRUB := slices.Contains(h.Loaders, GRUB)
 	if !isGRUB || !h.BLS { // those are GRUB's entries
 		for _, dir := range []string{"boot/loader/entries", "efi/loader/entries", "boot/efi/loader/entries"} {
@@ -115,14 +121,15 @@ func ReadHost(fsys, files fs.FS) Host {
 	switch {
 	case kernelstub: // it writes systemd-boot's entries
 		h.Loaders = append(h.Loaders, Kernelstub)
-	case len(h.Entries) > 0, h.Cmdline != "" && !isGRUB:
+	case len(h.Entries) > 0, h.Cmdline != "" && (!isGRUB || strings.HasPrefix(ran, "systemd-boot")):
 		h.Loaders = append(h.Loaders, SystemdBoot)
 	}
 	if there("boot/extlinux/extlinux.conf") {
 		h.Loaders = append(h.Loaders, Extlinux)
 		h.UBootMenu = there("etc/default/u-boot")
 	}
-	h.Loader = h.inUse(firmwareLoader(fsys))
+	h.Loader = h.inUse(ran)
+	h.OSTree, h.Proxmox = there("run/ostree-booted"), there("etc/kernel/proxmox-boot-uuids")
 	for _, i := range []struct {
 		name    Initramfs
 		evident string
@@ -137,6 +144,21 @@ func ReadHost(fsys, files fs.FS) Host {
 		}
 	}
 	return h
+}
+
+// overrides reports whether a line of shell sets parameters that a fix would add to, and
+// does not keep what they were, as GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX quiet" does.
+func overrides(line string) bool {
+	name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+	if !ok || name != "GRUB_CMDLINE_LINUX" && name != "GRUB_CMDLINE_LINUX_DEFAULT" {
+		return false // += adds
+	}
+	for _, same := range []string{"$" + name + " ", "$" + name + `"`, "${" + name + "}"} {
+		if strings.Contains(value, same) {
+			return false
+		}
+	}
+	return true
 }
 
 // release reads os-release(5): ID, ID_LIKE and PRETTY_NAME, quotes or not.
@@ -162,7 +184,7 @@ func (h Host) like(ids ...string) bool {
 
 // inUse chooses among the loaders by what the firmware was told of the one that ran.
 func (h Host) inUse(ran string) Loader {
-	if len(h.Loaders) == 1 {
+	if len(h.Loaders) == 1 && ran == "" {
 		return h.Loaders[0]
 	}
 	for _, l := range h.Loaders {

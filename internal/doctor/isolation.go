@@ -21,6 +21,12 @@ const (
 // needs none: amd_iommu=on is not even known to the kernel.
 const intelParameter = "intel_iommu=on"
 
+// What the kernel's drivers of IOMMUs are called in its configuration.
+const (
+	intelConfig = "CONFIG_INTEL_IOMMU"
+	amdConfig   = "CONFIG_AMD_IOMMU"
+)
+
 // readTables lists the ACPI tables that describe an IOMMU; nil if the machine does not
 // say which tables there are.
 func readTables(fsys fs.FS) map[string]bool {
@@ -79,7 +85,9 @@ func (x *examination) iommu() Check {
 			return problem(groupsDir, "take "+off+" from the kernel's parameters, and start anew", none+": it was told so by %s", off)
 		case x.argument(intelParameter) != "":
 			return problem(groupsDir, "look why in the kernel's log: dmesg | grep -e DMAR -e IOMMU", none+", though it was asked to and the firmware describes an IOMMU")
-		case x.defaultOn():
+		case x.config(intelConfig) == iommu.No:
+			return problem(groupsDir, "install a kernel with "+intelConfig, none+", which it is built without")
+		case x.config(intelConfig+"_DEFAULT_ON") == iommu.Yes:
 			return problem(groupsDir, "look why in the kernel's log: dmesg | grep -e DMAR -e IOMMU", none+", though it is built to and the firmware describes an IOMMU")
 		}
 		x.needs = append(x.needs, Need{Check: "iommu", Parameter: intelParameter})
@@ -90,6 +98,9 @@ func (x *examination) iommu() Check {
 		}
 		if off != "" {
 			return problem(groupsDir, "take "+off+" from the kernel's parameters, and start anew", none+": it was told so by %s", off)
+		}
+		if x.config(amdConfig) == iommu.No {
+			return problem(groupsDir, "install a kernel with "+amdConfig, none+", which it is built without")
 		}
 		return problem(groupsDir, "look why in the kernel's log: dmesg | grep -e AMD-Vi; no kernel parameter is needed", none+", though the firmware describes an IOMMU")
 	case x.tables != nil:
@@ -105,17 +116,26 @@ func (x *examination) iommu() Check {
 	return problem(groupsDir, remedy, none)
 }
 
-// defaultOn reports whether the kernel is known to turn Intel's IOMMU on by itself.
-func (x *examination) defaultOn() bool {
+// config says whether the running kernel was built with an option; it is unknown where
+// no configuration of that kernel is found.
+func (x *examination) config(option string) iommu.Answer {
 	if x.release == "" {
-		return false
+		return iommu.Unknown
 	}
 	for _, name := range []string{"boot/config-" + x.release, "lib/modules/" + x.release + "/config", "usr/lib/modules/" + x.release + "/config"} {
-		if text, err := fs.ReadFile(x.files, name); err == nil {
-			return strings.Contains("\n"+string(text), "\nCONFIG_INTEL_IOMMU_DEFAULT_ON=y\n")
+		text, err := fs.ReadFile(x.files, name)
+		switch {
+		case err != nil || !strings.Contains(string(text), "CONFIG_"):
+		case strings.Contains("\n"+string(text), "\n"+option+"=y\n"):
+			return iommu.Yes
+		// A configuration in part, as of a saved machine, says nothing by leaving it out.
+		case strings.Contains("\n"+string(text), "\n# "+option+" is not set\n"):
+			return iommu.No
+		default:
+			return iommu.Unknown
 		}
 	}
-	return false
+	return iommu.Unknown
 }
 
 // firmwareSwitch says what to look for in the firmware's setup.
@@ -135,7 +155,14 @@ func (x *examination) firmware() Check {
 	const file = "/" + tablesDir
 	switch {
 	case x.tables["DMAR"]:
-		return ok(file+"/DMAR", "the firmware describes an IOMMU (DMAR, Intel)")
+		if x.dmarErr != nil && len(x.dmar.Units) == 0 && x.dmar.Header.Length > 0 {
+			return warning(file+"/DMAR", "look for an update of the firmware", "the firmware's table of the IOMMU is damaged: %v", x.dmarErr)
+		}
+		asks := ""
+		if x.dmar.Flags&iommu.DMARPlatformOptIn != 0 {
+			asks += "; it guards against DMA before the system starts, and asks the kernel to go on"
+		}
+		return ok(file+"/DMAR", "the firmware describes an IOMMU (DMAR, Intel)%s", asks)
 	case x.tables["IVRS"]:
 		return ok(file+"/IVRS", "the firmware describes an IOMMU (IVRS, AMD)")
 	case x.tables["VIOT"]:
@@ -160,6 +187,12 @@ func (x *examination) remapping() Check {
 		return warning(file, "get the IOMMU to work first", "interrupts are not remapped, as there is no IOMMU at work")
 	}
 	remedy := "turn on x2APIC, or interrupt remapping, in the firmware's setup"
+	switch {
+	case x.dmar.Flags&iommu.DMARX2APICOptOut != 0:
+		remedy = "turn on x2APIC in the firmware's setup: the firmware asks the kernel not to use it (DMAR), and remapping may be left off with it"
+	case x.dmarErr == nil && x.dmar.Flags&iommu.DMARInterruptRemapping == 0:
+		remedy = "turn on interrupt remapping in the firmware's setup, or look for an update of it: its DMAR table says that the platform has none"
+	}
 	if off := x.argument("intremap=off", "nointremap"); off != "" {
 		remedy = "take " + off + " from the kernel's parameters, and start anew"
 	}

@@ -147,25 +147,28 @@ func (x *examination) hugepages() Check {
 	each, err2 := meminfo(x.machine, "Hugepagesize")
 	switch {
 	case total == 0:
-		return ok(file, "no huge pages are set aside; guests use transparent ones")
+		// QEMU asks for transparent ones, and gets them unless it is never.
+		switch x.platform.TransparentHugePages {
+		case "always", "madvise":
+			return ok(file, "no huge pages are set aside; guests use transparent ones")
+		case "never":
+			return ok(file, "no huge pages are set aside, and transparent ones are switched off: guests work, with a little less speed")
+		}
+		return ok(file, "no huge pages are set aside; none are needed")
 	case err1 != nil || err2 != nil:
 		return ok(file, "%s set aside", plural(int(total), "huge page"))
 	}
 	return ok(file, "%s of %s set aside, %d free", plural(int(total), "huge page"), size(each*1024), free)
 }
 
-// secureBoot is the firmware's variable: four bytes of attributes, and one that is 1
-// when it is on.
-const secureBoot = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-
 func (x *examination) lockdown() Check {
 	const file = "/sys/kernel/security/lockdown"
 	boot := ""
-	if data, err := fs.ReadFile(x.machine, secureBoot); err == nil && len(data) == 5 {
+	switch x.platform.SecureBoot.Answer {
+	case iommu.Yes:
+		boot = " (Secure Boot is on)"
+	case iommu.No:
 		boot = " (Secure Boot is off)"
-		if data[4] == 1 {
-			boot = " (Secure Boot is on)"
-		}
 	}
 	switch l := x.settings.Lockdown; l {
 	case iommu.LockdownNone:
@@ -183,6 +186,9 @@ func (x *examination) lockdown() Check {
 func (x *examination) addressWidth() Check {
 	units, err := iommu.ReadUnits(x.machine)
 	if len(units) == 0 {
+		if err == nil && !x.l.IOMMU.Enabled && !x.l.IOMMU.Unstated && len(x.l.Devices) > 0 {
+			return ok("/sys/class/iommu", "no IOMMU is at work that would limit addresses")
+		}
 		return unstated("/sys/class/iommu", err)
 	}
 	least, file := 0, ""

@@ -55,8 +55,12 @@ func (h Host) boot(parameter string) string {
 	switch {
 	case h.ID == "nixos":
 		return "add " + parameter + " to boot.kernelParams in configuration.nix, and rebuild"
-	case h.Loader != "":
+	case h.OSTree:
+		return "run: rpm-ostree kargs --append-if-missing=" + parameter + "; then start anew"
+	case h.Loader != "" && len(h.Overrides) == 0:
 		return "indy doctor --fix adds " + parameter + " to the kernel's parameters (" + string(h.Loader) + "); then start anew"
+	case h.Loader == GRUB:
+		return "add " + parameter + " to the kernel's parameters in /" + h.Overrides[0] + ", run " + h.updateGRUB(parameter, false) + ", and start anew"
 	case len(h.Loaders) > 1:
 		return "add " + parameter + " to the kernel's parameters; of " + list(h.loaderNames()) + " it cannot be told which starts this machine"
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/ids"
 	"github.com/project-independence/indy/iommu"
@@ -117,7 +118,10 @@ func (x *examination) kvm() Check {
 		return unknown(file, "/dev/kvm is there, but could not be tried: %v", err)
 	case !works:
 		remedy = "look in the kernel's log: dmesg | grep -i kvm; and let who runs QEMU open /dev/kvm (group kvm)"
-		if x.cpu.flags["hypervisor"] {
+		switch {
+		case !x.o.Root && strings.Contains(why, "may not be opened"):
+			remedy = "run: usermod -a -G kvm USER, with the name of who runs guests, and log in anew; or run guests as root"
+		case x.cpu.flags["hypervisor"]:
 			remedy = "this is a virtual machine: let it run guests of its own (nested virtualisation) on its host; until then guests are emulated, and slow"
 		}
 		return problem(file, remedy, "%s", why)
@@ -152,6 +156,13 @@ func (x *examination) vfio() Check {
 	switch {
 	case available == nil && has(x.machine, "sys/module/vfio", "sys/module") == iommu.Unknown:
 		return unstated(file, nil)
+	case available == nil && x.release != "" && has(x.files, "lib/modules/"+x.release, "usr/bin") == iommu.No:
+		// modprobe would not find them, whatever is loaded at each start.
+		dir := "/lib/modules/" + x.release
+		if others, _ := fs.ReadDir(x.files, "lib/modules"); len(others) > 0 {
+			return problem(dir, "start the machine anew, with the kernel whose modules are installed", "not loaded: %s; the modules of the running kernel are not installed any more", list(missing))
+		}
+		return problem(dir, "start a kernel with its modules, or one with CONFIG_VFIO_PCI and CONFIG_VFIO_IOMMU_TYPE1 built in", "not loaded: %s; there are no modules of the running kernel", list(missing))
 	case available != nil && builtin == len(missing):
 		return ok(evidence, "built into the kernel: %s", list(missing))
 	case available != nil && len(not) > 0:
@@ -220,8 +231,11 @@ func (x *examination) qemu() Check {
 
 // uefi looks where guest/qemu looks for the firmware's code.
 func (x *examination) uefi() Check {
-	return x.find(x.files, "usr/share", []string{"usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_CODE.fd", "usr/share/edk2/ovmf/OVMF_CODE.fd",
-		"usr/share/edk2/x64/OVMF_CODE.4m.fd", "usr/share/qemu/ovmf-x86_64-code.bin", "usr/share/qemu/edk2-x86_64-code.fd"}, Warning, "UEFI firmware for guests", uefiPackage)
+	var where []string
+	for _, pair := range qemu.Firmware() {
+		where = append(where, strings.TrimPrefix(pair[0], "/"))
+	}
+	return x.find(x.files, "usr/share", where, Warning, "UEFI firmware for guests", uefiPackage)
 }
 
 func (x *examination) pciIDs() Check { return x.ids(ids.PCI(x.names), "pci.ids", pciPackage) }
