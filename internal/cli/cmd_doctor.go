@@ -35,17 +35,18 @@ func newDoctorCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "is this host ready, and what would make it so",
-		Long: `Look whether this host can run guests and hand devices to them, and say for each
-shortcoming what to do: in the firmware's setup, on the kernel's command line, with
-packages. A check is ok, a warning, a problem, or unknown where a saved machine does not
-state it.
+		Long: `Look whether this host can run guests and hand devices to them, and say for
+each shortcoming what to do: in the firmware's setup, on the kernel's command
+line, with packages. A check is ok, a warning, a problem, or unknown where a
+saved machine does not state it.
 
---fix shows what to change in this host's configuration files, and changes it when you
-say yes: a kernel parameter that the IOMMU needs, where the boot loader takes it from,
-and modules to load at each start. It runs nothing, but says what to run afterwards. What
-it has changed is recorded below /var/lib/indy/edits, and --undo takes exactly that back,
-also when the file has been changed by others since. A file that is not understood is left
-alone, and the line named. No device is bound at the next start.
+--fix shows what to change in this host's configuration files, and changes it
+when you say yes: a kernel parameter that the IOMMU needs, where the boot
+loader takes it from, and modules to load at each start. It runs nothing, but
+says what to run afterwards. What it has changed is recorded below
+/var/lib/indy/edits, and --undo takes exactly that back, also when the file has
+been changed by others since. A file that is not understood is left alone, and
+the line named. No device is bound at the next start.
 
 The exit status is 1 if there is a problem.
 

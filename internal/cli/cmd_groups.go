@@ -20,13 +20,14 @@ func newGroupsCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "groups",
 		Short: "IOMMU groups: which devices change hands together",
-		Long: `List the IOMMU groups. The functions of a group cannot be kept apart by the IOMMU,
-so they change hands as one; bridges stay with the host.
+		Long: `List the IOMMU groups. The functions of a group cannot be kept apart by the
+IOMMU, so they change hands as one; bridges stay with the host.
 
-Below a group of several it says why they share it: the port on whose link isolation
-is missing, and what is missing. That is in what only root may read. The reasons are
-derived by the kernel's rules from what the functions say of themselves; where the
-kernel has other groups than that, it says so, and the kernel's are what holds.
+Below a group of several it says why they share it: the port on whose link
+isolation is missing, and what is missing. That is in what only root may read.
+The reasons are derived by the kernel's rules from what the functions say of
+themselves; where the kernel has other groups than that, it says so, and the
+kernel's are what holds.
 
 Nothing is woken for it; --wake also asks functions that sleep.
 
