@@ -168,20 +168,29 @@ func (e *Editor) Apply(c *Change) error {
 	return nil
 }
 
-// A PartialError says that a change failed and could not be taken back in full. The
-// records of what is left are kept, and Undo takes it back.
+// A PartialError says that a change was made in part: one that failed could not be taken
+// back in full, or of several only some could. The records of what is left are kept, and
+// Undo takes it back.
 type PartialError struct {
-	Err  error   // why it failed
+	Err  error   // why the change failed; nil of an Undo
 	Left []error // what could not be taken back
 }
 
 // Error joins both.
 func (p *PartialError) Error() string {
+	if p.Err == nil {
+		return fmt.Sprintf("not all could be taken back: %v", errors.Join(p.Left...))
+	}
 	return fmt.Sprintf("%v; and not all could be taken back: %v", p.Err, errors.Join(p.Left...))
 }
 
-// Unwrap returns why it failed.
-func (p *PartialError) Unwrap() error { return p.Err }
+// Unwrap returns why it failed, and why the rest was left.
+func (p *PartialError) Unwrap() []error {
+	if p.Err == nil {
+		return p.Left
+	}
+	return append([]error{p.Err}, p.Left...)
+}
 
 // make does one edit.
 func (e *Editor) make(fc *FileChange) error {

@@ -111,3 +111,33 @@ func TestSavedMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// When one of several files cannot be taken back, the others are, and it is said.
+func TestUndoInPart(t *testing.T) {
+	e := scratch(t, map[string]string{"etc/default/grub": debianGrub, "etc/modules-load.d/x.conf": "loop\n"})
+	before := state(t, e.Root)
+	apply(t, e, crashEdits()...)
+	u, err := e.PrepareUndo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(e.Root, "etc/default/grub")
+	made, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, append(made, '#', '\n'), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	err = e.Undo(u)
+	if !errors.As(err, new(*PartialError)) || !errors.Is(err, ErrChanged) || records(t, e) != 1 {
+		t.Errorf("%v; %d records", err, records(t, e))
+	}
+	if err := os.WriteFile(name, made, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	undoAll(t, e)
+	if d := cmp.Diff(before, state(t, e.Root)); d != "" {
+		t.Error(d)
+	}
+}

@@ -90,8 +90,9 @@ func undo(f *file, r *Record) (FileChange, error) {
 }
 
 // Undo carries out what PrepareUndo has returned. Each file is replaced, and then its
-// record dropped. What failed keeps its record, and may be tried again. A file that is
-// not as it was is [ErrChanged]. Undo waits for other processes.
+// record dropped. What failed keeps its record, and may be tried again: if others were
+// taken back, the error is a *[PartialError]. A file that is not as it was is [ErrChanged].
+// Undo waits for other processes.
 func (e *Editor) Undo(c *Change) error {
 	unlock, err := e.lock()
 	if err != nil {
@@ -102,6 +103,7 @@ func (e *Editor) Undo(c *Change) error {
 		return err
 	}
 	var errs []error
+	done := 0
 	failed := map[string]bool{}
 	for _, fc := range c.Files {
 		if failed[fc.File] {
@@ -110,7 +112,12 @@ func (e *Editor) Undo(c *Change) error {
 		if err := e.undo(fc); err != nil {
 			failed[fc.File] = true
 			errs = append(errs, err)
+		} else if fc.Outcome != Gone {
+			done++
 		}
+	}
+	if done > 0 && len(errs) > 0 {
+		return &PartialError{Left: errs}
 	}
 	return errors.Join(errs...)
 }
