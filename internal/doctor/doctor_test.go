@@ -229,6 +229,8 @@ func TestRemapping(t *testing.T) {
 	r = examine(t, Options{}, notebook(), groups(), not, map[string]string{parameter: "Y\n", "proc/cmdline": "intremap=off"})
 	check(t, r, "interrupt-remapping", Problem, "take intremap=off")
 	check(t, r, "unsafe-interrupts", Problem, "nothing checks")
+	r = examine(t, Options{}, notebook(), groups(), not, map[string]string{"proc/cpuinfo": "flags : vmx hypervisor\n"})
+	check(t, r, "interrupt-remapping", Problem, "this is a virtual machine: have its IOMMU remap")
 	r = examine(t, Options{}, notebook(), groups(), map[string]string{parameter: "Y\n"})
 	check(t, r, "interrupt-remapping", OK, "are remapped")
 	check(t, r, "unsafe-interrupts", Warning, "no effect")

@@ -188,6 +188,8 @@ func (x *examination) remapping() Check {
 	}
 	remedy := "turn on x2APIC, or interrupt remapping, in the firmware's setup"
 	switch {
+	case x.cpu.flags["hypervisor"]:
+		remedy = "this is a virtual machine: have its IOMMU remap interrupts (QEMU: -device intel-iommu,intremap=on and -machine kernel-irqchip=split)"
 	case x.dmar.Flags&iommu.DMARX2APICOptOut != 0:
 		remedy = "turn on x2APIC in the firmware's setup: the firmware asks the kernel not to use it (DMAR), and remapping may be left off with it"
 	case x.dmarErr == nil && x.dmar.Flags&iommu.DMARInterruptRemapping == 0:
