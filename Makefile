@@ -12,6 +12,7 @@ STATICCHECK := v0.8.2
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
 
 FUZZTIME ?= 10s
+FUZZJOBS ?= $(shell nproc)
 
 .PHONY: run test fuzz build lab clean
 
@@ -44,14 +45,24 @@ test: lab .tools/staticcheck-$(STATICCHECK)
 # Minimising would take most of the time that a target has. A target that is stopped in
 # the middle of a run sometimes fails with "context deadline exceeded" and no failing
 # input, which is go test's fault and not the target's; it is then run once more.
+# What it prints is how many inputs it tried; "coverage: 3/9" means that the time was up
+# when 3 of the 9 kept from earlier runs were tried (go clean -fuzzcache forgets them).
+# Exit status 255 has xargs begin no other target.
+define FUZZ_ONE
+dir=$$1 target=$$2
+run() { out=$$(go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime=10x -parallel 1 "$$dir" 2>&1); }
+run || { case "$$out" in *'Failing input'*) false;; *'context deadline exceeded'*) run;; *) false;; esac; } || { echo "$$out"; exit 255; }
+execs=$$(echo "$$out" | grep -o 'execs: [0-9]*\|coverage: [0-9]*/[0-9]*' | tail -1)
+[ -n "$$execs" ] || { echo "fuzz $$dir $$target ran nothing: $$out"; exit 255; }
+echo "fuzz $$dir $$target: $$execs"
+endef
+export FUZZ_ONE
+
+# One target a processor: each has one worker, and what a target takes to be linked and
+# to read its seeds goes on beside another.
 fuzz:
 	@find . -name '*_test.go' -not -path './.*' -exec grep -Ho '^func Fuzz[A-Za-z0-9_]*' {} + | \
-		sed 's|/[^/]*_test.go:func | |' | sort | while read -r dir target; do \
-			run() { out=$$(go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime=10x $$dir 2>&1); }; \
-			run || { case "$$out" in *'Failing input'*) false;; *'context deadline exceeded'*) run;; *) false;; esac; } || \
-				{ echo "$$out"; exit 1; }; \
-			echo "fuzz $$dir $$target: $$(echo "$$out" | grep -o 'execs: [0-9]*' | tail -1)"; \
-		done
+		sed 's|/[^/]*_test.go:func | |' | sort | xargs -P $(FUZZJOBS) -n 2 sh -c "$$FUZZ_ONE" fuzz
 
 # Built by the Go release that go.mod selects, or it could not read this code.
 .tools/staticcheck-$(STATICCHECK): | lab
