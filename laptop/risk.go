@@ -20,6 +20,7 @@ const (
 	ResetSet         Code = "reset-set"         // a reset of its bus affects other functions
 	VendorReset      Code = "vendor-reset"      // a GPU that comes back from no reset of Linux's
 	Asleep           Code = "d3cold"            // it is without power now
+	AddressWidth     Code = "address-width"     // the IOMMU translates fewer bits of address than the processor has
 	BARWidth         Code = "bar-width"         // its BARs are large for a guest's addresses
 	BootFramebuffer  Code = "boot-framebuffer"  // the firmware's framebuffer, which the host holds, is in its memory
 	IGDNeeds         Code = "igd"               // Intel's integrated graphics need more than their BARs

@@ -16,6 +16,17 @@ import (
 	"github.com/project-independence/indy/pci"
 )
 
+// unit says how wide the addresses are that the IOMMU translates, and for which devices:
+// in the capability register of an Intel unit, MGAW and tables of every depth.
+func (h *host) unit(bits int, devices ...string) {
+	h.t.Helper()
+	const dir = "sys/devices/virtual/iommu/dmar0/"
+	h.put(dir+"intel-iommu/cap", fmt.Sprintf("%x\n", (bits-1)<<16|0xe<<8))
+	for _, d := range devices {
+		h.put(dir+"devices/"+d, "")
+	}
+}
+
 // risks are the findings of the named functions together, one a line:
 // "warning external 0000:04:00.0".
 func risks(t testing.TB, fsys fs.FS, l *laptop.Laptop, where ...string) (string, []laptop.Finding) {
@@ -116,6 +127,27 @@ func TestRisks(t *testing.T) {
 		}, want: "warning bar-width 0000:04:00.0", says: "need 16 GiB above 4 GiB in the guest, and its firmware offers 8 GiB"},
 		{name: "BARs that fit", build: func(h *host) {
 			h.put(dir+"resource", "0x0000002000000000 0x00000023ffffffff 0x000000000014220c\n")
+			h.put("proc/cpuinfo", "address sizes\t: 39 bits physical, 48 bits virtual\n")
+		}},
+		{name: "an IOMMU of fewer bits than the processor", build: func(h *host) {
+			h.unit(39, "0000:04:00.0")
+			h.put("proc/cpuinfo", "address sizes\t: 46 bits physical, 48 bits virtual\n")
+		}, want: "info address-width 0000:04:00.0", says: "translates addresses of 39 bits, the processor has 46"},
+		{name: "BARs larger than what the IOMMU leaves", build: func(h *host) {
+			h.put(dir+"resource", "0x0000002000000000 0x0000002fffffffff 0x000000000014220c\n")
+			h.unit(36, "0000:04:00.0")
+			h.put("proc/cpuinfo", "address sizes\t: 46 bits physical, 48 bits virtual\n")
+		}, want: "info address-width 0000:04:00.0\nwarning bar-width 0000:04:00.0"},
+		{name: "BARs larger than what the IOMMU leaves, and no word of the processor", build: func(h *host) {
+			h.put(dir+"resource", "0x0000002000000000 0x0000002fffffffff 0x000000000014220c\n")
+			h.unit(36, "0000:04:00.0")
+		}, want: "warning bar-width 0000:04:00.0", says: "36 bits of address leave no room"},
+		{name: "an IOMMU of fewer bits for another device", build: func(h *host) {
+			h.unit(39, "0000:00:14.0")
+			h.put("proc/cpuinfo", "address sizes\t: 46 bits physical, 48 bits virtual\n")
+		}},
+		{name: "an IOMMU of more bits than the processor", build: func(h *host) {
+			h.unit(48, "0000:04:00.0")
 			h.put("proc/cpuinfo", "address sizes\t: 39 bits physical, 48 bits virtual\n")
 		}},
 	} {

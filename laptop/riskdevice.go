@@ -2,13 +2,10 @@ package laptop
 
 import (
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/project-independence/indy/gpu"
-	"github.com/project-independence/indy/hostfs"
-	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -134,75 +131,4 @@ func igdNeeds(a pci.Address, igd gpu.IGD) Finding {
 		f.Remedy = "share it instead: a mediated device (i915-GVTg) has none of these needs"
 	}
 	return f
-}
-
-// ranges keeps the BARs of a function for what is said of all of them.
-func (r *risks) ranges(f pci.Function) {
-	// What cannot be understood of them is for [Facts] to say: no plan depends on it.
-	r.bars[f.Address], _ = pci.Resources(r.fsys, f.Address)
-}
-
-// window says whether all BARs together find room in a guest.
-func (r *risks) window() {
-	width, err := ReadAddressWidth(r.fsys)
-	if err != nil {
-		return // not stated: there is nothing to compare with
-	}
-	var all []pci.BAR
-	var largest pci.Address
-	var most uint64
-	for _, a := range r.handed {
-		all = append(all, r.bars[a]...)
-		if need := pci.Above4G(r.bars[a]); need > most {
-			largest, most = a, need
-		}
-	}
-	need, offered := BARWindow(all, width)
-	if need <= offered {
-		return
-	}
-	f := Finding{
-		Code: BARWidth, Severity: Warning, Device: "pci:" + largest.String(), Evidence: "/proc/cpuinfo, " + evidence(largest, "resource"),
-		Detail: fmt.Sprintf("the BARs need %s above 4 GiB in the guest, and its firmware offers %s, an eighth of what %d bits address", sizeText(need), sizeText(offered), width),
-		Remedy: fmt.Sprintf("give the guest's firmware the option X-PciMmio64Mb=%d, or make the BAR smaller if its size can be set", need>>20),
-	}
-	if need >= 1<<(width-1) {
-		f.Detail = fmt.Sprintf("the BARs need %s above 4 GiB in the guest, for which %d bits of address leave no room beside its memory", sizeText(need), width)
-		f.Remedy = "make the BAR smaller if its size can be set"
-	}
-	r.found = append(r.found, f)
-}
-
-// BARWindow returns how large a guest's window above 4 GiB has to be for the BARs of all
-// functions it gets ([pci.Above4G]), and how large a UEFI firmware (OVMF since 2022)
-// makes it of itself: an eighth of what so many bits of a physical address reach, which
-// is the smaller of what the processor and the IOMMU know.
-func BARWindow(bars []pci.BAR, width int) (need, offered uint64) {
-	return pci.Above4G(bars), 1 << min(max(width-3, 0), 63)
-}
-
-// ReadAddressWidth returns how many bits a physical address of the processor has, from
-// the line "address sizes" of /proc/cpuinfo, which is x86's. The error is
-// [fs.ErrNotExist] where there is none.
-func ReadAddressWidth(fsys fs.FS) (int, error) {
-	text, err := hostfs.ReadString(fsys, "proc/cpuinfo")
-	if err != nil {
-		return 0, err
-	}
-	return addressWidth(text)
-}
-
-func addressWidth(cpuinfo string) (int, error) {
-	for line := range strings.Lines(cpuinfo) {
-		name, value, _ := strings.Cut(line, ":")
-		if strings.TrimSpace(name) != "address sizes" {
-			continue
-		}
-		var width int
-		if n, err := fmt.Sscanf(value, "%d bits physical", &width); n != 1 || err != nil || width < 32 || width > 64 {
-			return 0, fmt.Errorf("cpuinfo: %q is no width of addresses", plain.Short(strings.TrimSpace(value)))
-		}
-		return width, nil
-	}
-	return 0, fmt.Errorf("cpuinfo: no line %q: %w", "address sizes", fs.ErrNotExist)
 }
