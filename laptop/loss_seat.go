@@ -84,7 +84,8 @@ func rank(in inputDevice) int {
 }
 
 // inputsOf returns the input devices that hang on a device, without those that cannot be
-// a keyboard or a pointer: what programs make (uinput), sockets, buttons, lid, beeper.
+// a keyboard or a pointer: what programs make (uinput, uhid, USB over a network), sockets,
+// buttons, lid, beeper.
 func inputsOf(d *Device) []inputDevice {
 	var found []inputDevice
 	for _, c := range d.Classes {
@@ -93,14 +94,18 @@ func inputsOf(d *Device) []inputDevice {
 		}
 	}
 	// A keyboard whose input device is not stated, as in some saved machines.
-	if len(found) == 0 && d.USB != nil && announcesKeyboard(d) {
+	if !has(d.Classes, "input") && d.USB != nil && announcesKeyboard(d) {
 		found = append(found, inputDevice{device: d, interior: true})
 	}
 	return found
 }
 
 func mayType(path string) bool {
-	if strings.HasPrefix(path, "virtual/input/") {
+	// Bluetooth's daemon is the one program that has hardware behind what it makes.
+	if rest, ok := strings.CutPrefix(path, "virtual/misc/uhid/"); ok && !strings.HasPrefix(rest, "0005:") {
+		return false
+	}
+	if strings.HasPrefix(path, "virtual/input/") || strings.HasPrefix(path, "platform/vhci_hcd.") {
 		return false
 	}
 	for _, part := range []string{"/sound/card", "/LNXPWRBN:", "/LNXSLPBN:", "/LNXVIDEO:", "/PNP0C0C:", "/PNP0C0D:", "/PNP0C0E:", "/pcspkr/", "/rc/rc"} {

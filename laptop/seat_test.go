@@ -74,6 +74,15 @@ func TestKeyboard(t *testing.T) {
 			h.class("input", i8042+"/input/input3")
 			h.keyboardOn(xhci, "1-3", "input7")
 		}, unknown + carries, free},
+		{"another of a program's", func(h *host) {
+			h.input("virtual/misc/uhid/0003:046D:C52B.0009/input/input9", "Keys", keyboardBits)
+			h.input("virtual/input/input10", "Keys", keyboardBits)
+			h.keyboardOn(xhci, "1-3", "input7")
+		}, only + carries, free},
+		{"another of another computer", func(h *host) {
+			h.keyboardOn("platform/vhci_hcd.0", "9-1", "input9")
+			h.keyboardOn(xhci, "1-3", "input7")
+		}, only + carries, free},
 		{"two on one controller", func(h *host) {
 			h.keyboardOn(xhci, "1-3", "input7")
 			h.keyboardOn(xhci, "1-4", "input8")
