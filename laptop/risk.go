@@ -32,13 +32,14 @@ const (
 // Risks says what else matters when the given devices change hands together: what takes
 // more reading than a listing does, of each of the devices and of their groups. They are
 // the endpoints of whole groups, or what is to be found out is whether they could go
-// alone. What a listing says is in [Device.Findings] and not repeated, but for
-// [NoReset]: whether a function can be reset depends on what is handed over with it,
-// so that Risks says it again, and what it says replaces what the listing said.
+// alone. What a listing says is in [Device.Findings] and not repeated, but for what it
+// does not look for where a device is refused anyhow, which Risks says in the same words
+// ([Bridge] by the header, [VirtualInUse]), and for [NoReset]: whether a function can be
+// reset depends on what is handed over with it, so that what Risks says replaces what the
+// listing said.
 //
-// Reading wakes nothing; that of sriov_numvfs waits while the kernel binds, unbinds or
-// resets the function. The error joins what could not be read, an attribute that this kernel
-// or saved machine does not have aside.
+// Reading wakes nothing. The error joins what could not be read, an attribute that this
+// kernel or saved machine does not have aside.
 func Risks(fsys fs.FS, l *Laptop, devices []*Device) ([]Finding, error) {
 	r := &risks{fsys: fsys, l: l, resets: newResets(fsys, l), bars: map[pci.Address][]pci.BAR{}}
 	for _, d := range devices {
@@ -86,7 +87,11 @@ func Judge(fsys fs.FS, l *Laptop, d *Device) (Verdict, []Finding, error) {
 	}
 	more, err := Risks(fsys, l, group)
 	findings := slices.DeleteFunc(slices.Clone(d.Findings), func(f Finding) bool { return f.Code == NoReset })
-	findings = append(findings, more...)
+	for _, f := range more {
+		if !slices.Contains(findings, f) {
+			findings = append(findings, f)
+		}
+	}
 	return verdict(findings), findings, err
 }
 
@@ -115,11 +120,9 @@ func (r *risks) note(err error) {
 // function adds what speaks against function d, whose id is put in later.
 func (r *risks) function(d *Device) {
 	f := *d.PCI
-	if !f.IsBridge() && pci.Forwards(r.fsys, f) {
-		r.add(Finding{
-			Code: Bridge, Severity: Block, Evidence: evidence(f.Address, "secondary_bus_number"),
-			Detail: f.Address.String() + " is a bridge, whatever its class says: it stays with the host; the devices behind it go without it",
-		})
+	if finding, ok := isBridge(r.fsys, f); ok {
+		r.add(finding)
+		return
 	}
 	if !StaysWithHost(f) && !isPlatform(f) {
 		finding, ok, err := r.resets.finding(f, r.handed, true)

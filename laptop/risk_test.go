@@ -189,11 +189,26 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: %s, %v, want %s", tt.where, got, err, tt.want)
 		}
 	}
-	h.put("sys/devices/"+nvme+"/sriov_numvfs", "1\n")
 	h.link("../0000:04:10.0", "sys/devices/"+nvme+"/virtfn0")
 	d := find(t, l, "0000:04:00.0")
 	if v, findings, _ := laptop.Judge(h, l, d); v != laptop.Refused || d.Verdict != laptop.Assignable || findings[0].Code != laptop.VirtualInUse {
 		t.Errorf("with virtual functions: %s, %v", v, findings)
+	}
+	// A listing says the same, and what both say is said once.
+	for name, want := range map[string]string{"virtfn0": "refused virtual-in-use", "secondary_bus_number": "refused bridge"} {
+		h := laptopHost(t)
+		h.put("sys/devices/"+nvme+"/reset_method", "flr\n")
+		if name == "virtfn0" {
+			h.link("../0000:04:10.0", "sys/devices/"+nvme+"/virtfn0")
+		} else {
+			h.put("sys/devices/"+nvme+"/"+name, "5\n")
+		}
+		l := h.read()
+		d := find(t, l, "0000:04:00.0")
+		v, findings, err := laptop.Judge(h, l, d)
+		if got := codes(&laptop.Device{Verdict: v, Findings: findings}); err != nil || got != want || codes(d) != want {
+			t.Errorf("%s: %s in a listing, %s by itself, %v, want %s", name, codes(d), got, err, want)
+		}
 	}
 }
 
@@ -233,7 +248,7 @@ func TestGraphicsRisks(t *testing.T) {
 func TestRisksUnread(t *testing.T) {
 	h := laptopHost(t)
 	h.put("sys/devices/"+nvme+"/removable", "removable\n")
-	for _, name := range []string{"reset_method", "sriov_numvfs", "power_state"} {
+	for _, name := range []string{"reset_method", "virtfn0", "power_state"} {
 		l := h.read()
 		broken := hosttest.Failing{Tree: h.Tree, Fail: func(n string) error {
 			if strings.HasSuffix(n, "0000:04:00.0/"+name) {

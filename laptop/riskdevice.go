@@ -2,6 +2,7 @@ package laptop
 
 import (
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -9,25 +10,45 @@ import (
 	"github.com/project-independence/indy/pci"
 )
 
+// isBridge says that a function is a bridge by its header, which its class does not say.
+func isBridge(fsys fs.FS, f pci.Function) (Finding, bool) {
+	if f.IsBridge() || !pci.Forwards(fsys, f) {
+		return Finding{}, false
+	}
+	return Finding{
+		Code: Bridge, Severity: Block, Device: "pci:" + f.Address.String(), Evidence: evidence(f.Address, "secondary_bus_number"),
+		Detail: f.Address.String() + " is a bridge, whatever its class says: it stays with the host; the devices behind it go without it",
+	}, true
+}
+
+// virtualInUse says that a function has virtual functions.
+func (l *Laptop) virtualInUse(fsys fs.FS, f pci.Function) (Finding, bool, error) {
+	vfs, err := pci.VirtualFunctions(fsys, f.Address)
+	if len(vfs) == 0 {
+		return Finding{}, false, err
+	}
+	finding := Finding{
+		Code: VirtualInUse, Severity: Block, Device: "pci:" + f.Address.String(), Evidence: evidence(f.Address, "sriov_numvfs"),
+		Detail: fmt.Sprintf("%s has %d virtual functions enabled, which would vanish", f.Address, len(vfs)),
+		Remedy: "release them and write 0 to sriov_numvfs first",
+	}
+	var held []pci.Address
+	for _, vf := range vfs {
+		if d := l.Function(vf); d != nil && d.PCI.Driver != "" && managesDMA(d.PCI.Driver) {
+			held = append(held, vf)
+		}
+	}
+	if len(held) > 0 {
+		finding.Detail += "; " + named(held) + " of them may be in a guest's hands, and its driver would wait for that guest to end"
+	}
+	return finding, true, err
+}
+
 // virtual says what a function's virtual functions, or its physical one, mean for it.
 func (r *risks) virtual(f pci.Function) {
-	vfs, err := pci.VirtualFunctions(r.fsys, f.Address)
+	finding, ok, err := r.l.virtualInUse(r.fsys, f)
 	r.note(err)
-	if len(vfs) > 0 {
-		finding := Finding{
-			Code: VirtualInUse, Severity: Block, Evidence: evidence(f.Address, "sriov_numvfs"),
-			Detail: fmt.Sprintf("%s has %d virtual functions enabled, which would vanish", f.Address, len(vfs)),
-			Remedy: "release them and write 0 to sriov_numvfs first",
-		}
-		var held []pci.Address
-		for _, vf := range vfs {
-			if d := r.l.Function(vf); d != nil && d.PCI.Driver != "" && managesDMA(d.PCI.Driver) {
-				held = append(held, vf)
-			}
-		}
-		if len(held) > 0 {
-			finding.Detail += "; " + named(held) + " of them may be in a guest's hands, and its driver would wait for that guest to end"
-		}
+	if ok {
 		r.add(finding)
 	}
 	pf, err := pci.PhysicalFunction(r.fsys, f.Address)

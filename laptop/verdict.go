@@ -191,14 +191,28 @@ func (l *Laptop) judgeGroup(by *grouping, g *iommu.Group) (*judged, error) {
 		if d == nil || isPlatform(*d.PCI) {
 			continue
 		}
+		if f, ok := isBridge(by.fsys, *d.PCI); ok {
+			by.own[a] = append(by.own[a], f) // and no matter to the others: it stays
+			continue
+		}
+		found := func(f Finding) {
+			f.Device = d.ID()
+			by.own[a] = append(by.own[a], f)
+			member(f)
+		}
+		virtual, ok, err := l.virtualInUse(by.fsys, *d.PCI)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if ok {
+			found(virtual)
+		}
 		f, ok, err := by.resets.finding(*d.PCI, j.endpoints, false)
 		if err != nil {
 			errs = append(errs, err)
 		}
 		if ok {
-			f.Device = d.ID()
-			by.own[a] = append(by.own[a], f)
-			member(f)
+			found(f)
 		}
 	}
 	return j, errors.Join(errs...)

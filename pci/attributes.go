@@ -162,28 +162,15 @@ func PhysicalFunction(fsys fs.FS, a Address) (Address, error) {
 }
 
 // VirtualFunctions returns the virtual functions that a physical one has enabled,
-// from the links virtfn0, virtfn1 and so on, as many as sriov_numvfs says. Reading
-// that waits while the kernel binds, unbinds or resets the function; [ReadRelations]
-// does not read it.
+// from the links virtfn0, virtfn1 and so on. It does not read sriov_numvfs, because that
+// waits while the kernel binds, unbinds or resets the function.
 func VirtualFunctions(fsys fs.FS, a Address) ([]Address, error) {
-	dir := devices + "/" + a.String()
-	s, err := hostfs.ReadString(fsys, dir+"/sriov_numvfs")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	n := 0
-	if err == nil {
-		n, err = strconv.Atoi(s)
-	}
-	if err == nil && (n < 0 || n > 0xffff) {
-		err = fmt.Errorf("sriov_numvfs is %d", n)
-	}
-	if err != nil {
-		return nil, opError("read virtual functions of", a, err)
-	}
 	var vfs []Address
-	for i := range n {
-		vf, err := virtualFunction(fsys, a, "virtfn"+strconv.Itoa(i))
+	for n := range maxVF + 1 {
+		vf, err := virtualFunction(fsys, a, "virtfn"+strconv.Itoa(n))
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 		if err != nil {
 			return vfs, err
 		}
