@@ -66,6 +66,8 @@ func (c Code) Overridable() bool {
 		return true
 	case Hibernation, OnlyKeyboard: // what the host loses
 		return true
+	case GroupOthers: // VFIO looks for itself
+		return true
 	case ACSOverride, UnsafeInterrupts, NoReset:
 		return true
 	}

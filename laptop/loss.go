@@ -2,7 +2,6 @@ package laptop
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -199,24 +198,14 @@ func (x *losing) storage() {
 			})
 		}
 	}
-	elsewhere := hostUses{}
-	seen := map[string]bool{}
-	for _, m := range x.open.mounts {
-		name, known := x.blocks.below(m.mount)
-		where := fmt.Sprintf("%s in the mount namespace of process %d", m.what, m.pid)
-		switch {
-		case name != "" && !x.needs.mounted[name] && !seen[name]:
-			known = elsewhere.follow(x.blocks, name, Use{Code: HostDisk, Via: []string{where}, Evidence: m.table}, map[string]bool{})
-		case name != "":
-			continue
+	found := x.blocks.elsewhere(x.needs.mounted, x.open.mounts)
+	for _, u := range found.unknown {
+		if d := x.playing(Storage); d != nil {
+			x.add(d, Loss{Kind: HostDiskUnknown, Severity: Gap, What: u.what, Evidence: u.table, Remedy: lookAgain})
 		}
-		if d := x.playing(Storage); !known && d != nil && !seen[m.source] {
-			x.add(d, Loss{Kind: HostDiskUnknown, Severity: Gap, What: where + ": " + x.blocks.why(m.mount), Evidence: m.table, Remedy: lookAgain})
-		}
-		seen[name], seen[m.source] = true, true
 	}
-	x.uses(elsewhere.uses, HostDisk)
-	x.note(errors.Join(elsewhere.errs...))
+	x.uses(found.uses, HostDisk)
+	x.note(errors.Join(found.errs...))
 }
 
 // playing returns the first of the devices asked for that plays one of the roles, or on

@@ -32,6 +32,9 @@ type seat struct {
 	safe   bool // there is a keyboard that hangs on no PCI function and no USB device
 }
 
+// anotherKeyboard is what to do before the only one goes.
+const anotherKeyboard = "plug another keyboard in where it stays with the host, or make sure that the host is reached another way"
+
 // maxInputs is how many input devices are looked at. A notebook has two dozen.
 const maxInputs = 1024
 
@@ -322,7 +325,7 @@ func (n *needs) keyboard(d *Device) (Finding, bool) {
 	isKeyboard := func(kind string) bool { return kind == "keyboard" }
 	f := Finding{
 		Code: OnlyKeyboard, Severity: Block, Evidence: "/sys/class/input",
-		Remedy: "plug another keyboard in where it stays with the host, or make sure that the host is reached another way",
+		Remedy: anotherKeyboard,
 	}
 	_, going, staying := n.seat.lost(isKeyboard, n.goesWith(n.together(d)))
 	gone, mine, _ := n.seat.lost(isKeyboard, own)

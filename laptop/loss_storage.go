@@ -173,3 +173,42 @@ func (b *blocks) named(place string) (name string, ok bool) {
 	}
 	return "", false
 }
+
+// usesElsewhere is what is mounted where the reader of a mount table does not see it.
+type usesElsewhere struct {
+	uses    []Use
+	unknown []unknownMount
+	errs    []error
+}
+
+// An unknownMount is one of which the disks are not known, and the file that says so.
+type unknownMount struct{ what, table string }
+
+// elsewhere follows mounts in the namespaces of others to the disks, but for those that
+// are mounted for the reader, too.
+func (b *blocks) elsewhere(mounted map[string]bool, mounts []mountElsewhere) usesElsewhere {
+	var found usesElsewhere
+	h := hostUses{}
+	seen := map[string]bool{}
+	before := len(b.errs)
+	for _, m := range mounts {
+		name, known := b.below(m.mount)
+		where := fmt.Sprintf("%s in the mount namespace of process %d", m.what, m.pid)
+		switch {
+		case name != "" && !mounted[name] && !seen[name]:
+			known = h.follow(b, name, Use{Code: HostDisk, Via: []string{where}, Evidence: m.table}, map[string]bool{})
+		case name != "":
+			continue
+		}
+		if !known && !seen[m.source] {
+			found.unknown = append(found.unknown, unknownMount{oneLine(where + ": " + b.why(m.mount)), m.table})
+		}
+		seen[name], seen[m.source] = true, true
+	}
+	found.uses, found.errs = h.uses, slices.Concat(h.errs, b.errs[before:])
+	for i := range found.uses {
+		u := &found.uses[i]
+		u.What, u.Node = oneLine(u.What), oneLine(u.Node)
+	}
+	return found
+}

@@ -23,7 +23,7 @@ func (x *losing) sitting() {
 		is       func(string) bool
 		remedy   string
 	}{
-		{OnlyKeyboard, "keyboard", Block, func(kind string) bool { return kind == "keyboard" }, "plug another keyboard in where it stays with the host, or make sure that the host is reached another way"},
+		{OnlyKeyboard, "keyboard", Block, func(kind string) bool { return kind == "keyboard" }, anotherKeyboard},
 		{OnlyPointer, "mouse, touchpad or touchscreen", Warning, isPointer, "plug a mouse in where it stays with the host"},
 	} {
 		gone, going, staying := x.needs.seat.lost(kind.is, goes)

@@ -89,17 +89,11 @@ func ReadOpen(fsys fs.FS) (Open, error) {
 		}
 		return o, fmt.Errorf("processes: %w", err)
 	}
-	w := openWalk{fsys: fsys, open: &o, namespaces: map[string]bool{}, tables: map[string]bool{}}
-	if own, err := fs.ReadLink(fsys, "proc/self/ns/mnt"); err == nil {
-		w.namespaces[own] = true
-	}
-	if text, err := fs.ReadFile(fsys, "proc/self/mountinfo"); err == nil {
-		w.tables[string(text)] = true
-	}
+	w := newOpenWalk(fsys, &o)
 	first := false
 	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid <= 0 || e.Name()[0] == '+' {
+		pid, ok := processNumber(e.Name())
+		if !ok {
 			continue
 		}
 		if o.Looked+o.Unseen == maxProcesses || w.holders >= maxHolders {
@@ -112,6 +106,40 @@ func ReadOpen(fsys fs.FS) (Open, error) {
 	// Whoever is kept from seeing the processes of others does not see the first one.
 	o.Hidden = o.Hidden || o.Looked > 0 && !first
 	return o, errors.Join(w.errs...)
+}
+
+// readElsewhere looks for mounts alone, as ReadOpen does.
+func readElsewhere(fsys fs.FS) ([]mountElsewhere, error) {
+	entries, err := fs.ReadDir(fsys, "proc")
+	if err != nil {
+		return nil, unlessMissing(fmt.Errorf("processes: %w", err), 0)
+	}
+	var o Open
+	w := newOpenWalk(fsys, &o)
+	for _, e := range entries[:min(len(entries), maxProcesses)] {
+		if pid, ok := processNumber(e.Name()); ok {
+			w.mounts("proc/"+e.Name(), pid)
+		}
+	}
+	return o.mounts, errors.Join(w.errs...)
+}
+
+// processNumber tells the directory of a process from the others in /proc.
+func processNumber(name string) (pid int, ok bool) {
+	pid, err := strconv.Atoi(name)
+	return pid, err == nil && pid > 0 && strconv.Itoa(pid) == name
+}
+
+// newOpenWalk begins a pass that leaves out the mounts of the reader's own namespace.
+func newOpenWalk(fsys fs.FS, o *Open) openWalk {
+	w := openWalk{fsys: fsys, open: o, namespaces: map[string]bool{}, tables: map[string]bool{}}
+	if own, err := fs.ReadLink(fsys, "proc/self/ns/mnt"); err == nil {
+		w.namespaces[own] = true
+	}
+	if text, err := fs.ReadFile(fsys, "proc/self/mountinfo"); err == nil {
+		w.tables[string(text)] = true
+	}
+	return w
 }
 
 // An openWalk is one pass over /proc.

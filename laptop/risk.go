@@ -64,6 +64,7 @@ func Risks(fsys fs.FS, l *Laptop, devices []*Device) ([]Finding, error) {
 		r.pending = nil
 	}
 	r.window()
+	r.host(devices)
 	for i := range r.found {
 		f := &r.found[i]
 		f.Detail, f.Evidence = oneLine(f.Detail), oneLine(f.Evidence)

@@ -27,6 +27,15 @@ func (h *host) unit(bits int, devices ...string) {
 	}
 }
 
+// twoKeyboards plugs one into each of two USB controllers.
+func twoKeyboards(h *host) {
+	const other = "pci0000:00/0000:00:15.0"
+	h.function(other, "0c0330", "xhci_hcd", 9)
+	h.put("sys/devices/"+other+"/reset_method", "flr\n")
+	h.keyboardOn(xhci, "1-3", "input7")
+	h.keyboardOn(other, "3-1", "input8")
+}
+
 // risks are the findings of the named functions together, one a line:
 // "warning external 0000:04:00.0".
 func risks(t testing.TB, fsys fs.FS, l *laptop.Laptop, where ...string) (string, []laptop.Finding) {
@@ -58,7 +67,9 @@ func TestRisks(t *testing.T) {
 		says  string // in the detail of the first
 	}{
 		{name: "as usual", build: func(*host) {}},
-		{name: "no word of resets", build: func(h *host) { must(h.t, h.Remove(dir+"reset_method")) },
+		{name: "no word of resets", build: func(h *host) {
+			must(h.t, errors.Join(h.Remove(dir+"reset_method"), h.Remove("sys/devices/"+xhci+"/reset_method")))
+		},
 			want: "warning no-reset 0000:04:00.0", says: "is not stated"},
 		{name: "no reset", build: func(h *host) {
 			must(h.t, h.Remove(dir+"reset_method"))
@@ -129,6 +140,27 @@ func TestRisks(t *testing.T) {
 			h.put(dir+"resource", "0x0000002000000000 0x00000023ffffffff 0x000000000014220c\n")
 			h.put("proc/cpuinfo", "address sizes\t: 39 bits physical, 48 bits virtual\n")
 		}},
+		{name: "the only keyboards, two", where: "0000:00:14.0 0000:00:15.0", build: twoKeyboards,
+			want: "block only-keyboard 0000:00:14.0", says: "together they take the host's only keyboards along: Keys (usb:1-3), Keys (usb:3-1)"},
+		{name: "one of two keyboards", where: "0000:00:14.0 0000:04:00.0", build: twoKeyboards},
+		{name: "two keyboards and one that stays", where: "0000:00:14.0 0000:00:15.0", build: func(h *host) {
+			twoKeyboards(h)
+			h.ps2()
+		}},
+		{name: "two keyboards and what may be one", where: "0000:00:14.0 0000:00:15.0", build: func(h *host) {
+			twoKeyboards(h)
+			h.input(i8042+"/input/input3", "AT keyboard", "")
+		}, want: "unknown only-keyboard 0000:00:14.0"},
+		{name: "mounted in another namespace", build: func(h *host) {
+			h.block(nvme+"/nvme/nvme0", "nvme0n1", "259:0")
+			h.put("proc/77/mountinfo", "30 1 259:0 / /data rw - ext4 /dev/nvme0n1 rw\n")
+		}, want: "block host-disk 0000:04:00.0", says: "0000:04:00.0 carries a disk the host is using: /data in the mount namespace of process 77 on nvme0n1"},
+		{name: "mounted in another namespace, of what is not known", build: func(h *host) {
+			h.put("proc/77/mountinfo", "30 1 8:1 / /data rw - ext4 /dev/sda1 rw\n")
+		}, want: "unknown host-disk-unknown 0000:04:00.0", says: "/data in the mount namespace of process 77"},
+		{name: "of no matter to what carries no disk", where: "0000:00:14.0", build: func(h *host) {
+			h.put("proc/77/mountinfo", "30 1 8:1 / /data rw - ext4 /dev/sda1 rw\n")
+		}},
 		{name: "an IOMMU of fewer bits than the processor", build: func(h *host) {
 			h.unit(39, "0000:04:00.0")
 			h.put("proc/cpuinfo", "address sizes\t: 46 bits physical, 48 bits virtual\n")
@@ -154,6 +186,7 @@ func TestRisks(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h := laptopHost(t)
 			h.put(dir+"reset_method", "flr bus\n")
+			h.put("sys/devices/"+xhci+"/reset_method", "flr\n")
 			tt.build(h)
 			l, err := laptop.Read(h)
 			must(t, err)

@@ -293,7 +293,7 @@ func TestOverridable(t *testing.T) {
 	for code, want := range map[laptop.Code]bool{
 		laptop.NoReset: true, laptop.ACSOverride: true, laptop.UnsafeInterrupts: true, laptop.NoRemapping: false, laptop.ReservedDirect: false,
 		laptop.VFIODenied: false, laptop.NotViable: false, laptop.VirtualInUse: false,
-		laptop.HostDisk: true, laptop.BootDisplay: true, laptop.NoIOMMU: false, laptop.Bridge: false, laptop.NoIOMMUMode: false, laptop.Partial: false} {
+		laptop.HostDisk: true, laptop.BootDisplay: true, laptop.NoIOMMU: false, laptop.Bridge: false, laptop.NoIOMMUMode: false, laptop.Partial: false, laptop.GroupOthers: true} {
 		if code.Overridable() != want {
 			t.Errorf("%s: %v", code, !want)
 		}
