@@ -164,6 +164,9 @@ func (x *losing) uses(uses []Use, codes ...Code) {
 // gaps adds what a listing cannot say of the devices either, of these codes.
 func (x *losing) gaps(codes ...Code) {
 	for _, d := range x.given {
+		if x.function(d.Controller()) != nil {
+			continue // what is not known of it is not known of that
+		}
 		for _, f := range x.needs.of(d) {
 			if f.Severity == Gap && slices.Contains(codes, f.Code) {
 				x.add(d, Loss{Kind: f.Code, What: f.Detail, Severity: Gap, Evidence: strings.TrimPrefix(f.Evidence, "/"), Remedy: f.Remedy})

@@ -65,10 +65,7 @@ func Risks(fsys fs.FS, l *Laptop, devices []*Device) ([]Finding, error) {
 	}
 	r.window()
 	r.host(devices)
-	for i := range r.found {
-		f := &r.found[i]
-		f.Detail, f.Evidence = oneLine(f.Detail), oneLine(f.Evidence)
-	}
+	clean(r.found)
 	return r.found, errors.Join(r.errs...)
 }
 

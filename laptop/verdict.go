@@ -29,6 +29,7 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) error {
 			}
 			byAddress[d.PCI.Address] = own[i]
 		}
+		clean(own[i])
 	}
 	k, err := readKernel(fsys, l.IOMMU.InterruptRemapping, false)
 	if err != nil {
@@ -54,6 +55,7 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) error {
 			d.Findings = append(own[i], l.usbAlone(d))
 		case d.Other != nil:
 			d.Findings = []Finding{hostOnly(d)}
+			clean(d.Findings)
 		case d.PCI.IsBridge() || isPlatform(*d.PCI):
 			detail := "a bridge stays with the host; the devices behind it go without it"
 			if !StaysWithHost(*d.PCI) {
@@ -68,13 +70,18 @@ func (l *Laptop) judge(fsys fs.FS, host hostUses) error {
 		default:
 			d.Findings = append([]Finding{l.noGroup(d, listing[d.PCI.Address])}, own[i]...)
 		}
-		for j := range d.Findings {
-			f := &d.Findings[j]
-			f.Detail, f.Evidence = oneLine(f.Detail), oneLine(f.Evidence)
-		}
 		d.Verdict = verdict(d.Findings)
 	}
 	return errors.Join(errs...)
+}
+
+// clean makes one line of each text: a finding about a group is in that of each member,
+// and is cleaned once. What is made of nothing but addresses and numbers needs none.
+func clean(findings []Finding) {
+	for i := range findings {
+		f := &findings[i]
+		f.Detail, f.Evidence = oneLine(f.Detail), oneLine(f.Evidence)
+	}
 }
 
 // verdict is the gravest thing the findings say.
@@ -178,6 +185,7 @@ func (l *Laptop) judgeGroup(by *grouping, g *iommu.Group) (*judged, error) {
 			member(f)
 		}
 	}
+	clean(j.group)
 	for _, a := range j.endpoints {
 		for _, f := range by.own[a] {
 			member(f)

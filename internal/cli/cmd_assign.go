@@ -152,7 +152,7 @@ func (m *machine) current(l *assign.Lease) bool {
 }
 
 func writeFindings(env *Env, findings []laptop.Finding) {
-	for _, f := range findings {
+	for _, f := range alike(findings) {
 		fmt.Fprintf(env.Stderr, "%s: %s: %s\n", f.Severity, f.Code, printable(f.Detail))
 	}
 }

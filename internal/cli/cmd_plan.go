@@ -88,7 +88,7 @@ it is taken back. Nothing is touched.
 					}{p, append([]laptop.Loss{}, losses...)})
 				}
 				writePlan(env.Stdout, p)
-				m.writeLosses(env, losses, p.Findings)
+				writeLosses(env, m.unsaid(losses, p.Findings))
 				return nil
 			})
 		},
@@ -127,7 +127,7 @@ func writePlan(w io.Writer, p *assign.Plan) {
 	if len(p.Steps) == 0 {
 		fmt.Fprintln(w, "  nothing to write: vfio-pci has all of it already")
 	}
-	for _, f := range p.Findings {
+	for _, f := range alike(p.Findings) {
 		fmt.Fprintf(w, "%s: %s: %s\n", f.Severity, f.Code, printable(f.Detail))
 	}
 }

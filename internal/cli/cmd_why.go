@@ -65,7 +65,9 @@ func (m *machine) reasons(d *laptop.Device, opts laptop.FactOptions) *reasons {
 	d.Verdict, d.Findings, err = laptop.Judge(m.fsys, m.Laptop, d)
 	note(err)
 	if d.Other == nil && (d.PCI == nil || !laptop.StaysWithHost(*d.PCI)) {
-		r.losses, err = laptop.Losses(m.fsys, m.Laptop, append([]*laptop.Device{d}, r.along...))
+		// What hangs on functions is known to go with them.
+		set := slices.DeleteFunc(slices.Clone(r.along), func(d *laptop.Device) bool { return d.PCI == nil })
+		r.losses, err = laptop.Losses(m.fsys, m.Laptop, append([]*laptop.Device{d}, set...))
 		note(err)
 	}
 	r.options, err = laptop.Options(m.fsys, m.Laptop, d)
@@ -100,21 +102,26 @@ func (r *reasons) write(env *Env, m *machine) {
 	w, d := env.Stdout, r.device
 	fmt.Fprintf(w, "%s  %s\n", env.paint(bold, d.Where()), printable(m.names.Name(d)))
 	fmt.Fprintf(w, "verdict: %s\n", env.paint(verdictColour(d.Verdict), string(d.Verdict)))
-	env.indented("  ", answer(m.Laptop, d))
-	writeReasons(env, d.Findings)
+	losses := slices.DeleteFunc(m.unsaid(r.losses, d.Findings), func(loss laptop.Loss) bool { return loss.Kind == laptop.Carries }) // which goes along
+	env.indented("  ", answer(m.Laptop, d, losses))
+	writeReasons(env, slices.DeleteFunc(slices.Clone(d.Findings), func(f laptop.Finding) bool {
+		return f.Code == laptop.USBAlone && d.Verdict == laptop.Undecided && m.Function(d.Controller()) != nil // the answer says it
+	}))
 	r.writeAlong(env, m)
-	m.writeLosses(env, r.losses, d.Findings)
+	writeLosses(env, losses)
 	r.writeOptions(env, m)
 	r.writeFacts(env)
 }
 
 // answer says in one sentence whether a device can go to a guest.
-func answer(l *laptop.Laptop, d *laptop.Device) string {
-	warned := slices.ContainsFunc(d.Findings, func(f laptop.Finding) bool { return f.Severity == laptop.Warning })
+func answer(l *laptop.Laptop, d *laptop.Device, losses []laptop.Loss) string {
 	switch d.Verdict {
 	case laptop.Assignable:
-		if warned {
+		switch {
+		case slices.ContainsFunc(d.Findings, func(f laptop.Finding) bool { return f.Severity == laptop.Warning }):
 			return "It can go to a guest, at a price:"
+		case slices.ContainsFunc(losses, func(loss laptop.Loss) bool { return loss.Severity != laptop.Info }):
+			return "It can go to a guest, alone, and the host can do without; what it loses stands below."
 		}
 		return "It can go to a guest: no disk, route or screen of the host depends on it, and it is alone in its IOMMU group."
 	case laptop.WithCompanions:
@@ -126,7 +133,8 @@ func answer(l *laptop.Laptop, d *laptop.Device) string {
 		return "It cannot go to a guest as things are:"
 	}
 	if f := l.Function(d.Controller()); f != nil {
-		return "It cannot go to a guest by itself yet, only with its controller " + f.Where() + ", of which the verdict is " + string(f.Verdict) + ":"
+		return "It cannot go to a guest by itself yet, only with its controller " + f.Where() + ", of which the verdict is " + shortVerdict(f) +
+			"; see indy why " + f.Where() + "."
 	}
 	return "Whether it can go to a guest is not known:"
 }
@@ -134,7 +142,7 @@ func answer(l *laptop.Laptop, d *laptop.Device) string {
 // writeReasons writes what led to a verdict, the gravest first.
 func writeReasons(env *Env, findings []laptop.Finding) {
 	grave := []laptop.Severity{laptop.Block, laptop.Gap, laptop.Warning, laptop.Info}
-	findings = slices.SortedStableFunc(slices.Values(findings), func(a, b laptop.Finding) int {
+	findings = slices.SortedStableFunc(slices.Values(alike(findings)), func(a, b laptop.Finding) int {
 		return slices.Index(grave, a.Severity) - slices.Index(grave, b.Severity)
 	})
 	for _, f := range findings {

@@ -11,12 +11,21 @@ import (
 // maxLosses is how many losses are written for a person; JSON has them all.
 const maxLosses = 24
 
-// writeLosses writes what the host no longer does without some devices, but for what
-// the findings that stand above it say already, and for what no saved machine says.
-func (m *machine) writeLosses(env *Env, losses []laptop.Loss, said []laptop.Finding) {
-	losses = slices.DeleteFunc(slices.Clone(losses), func(loss laptop.Loss) bool {
-		return m.saved && loss.Kind == laptop.NodeOpen && loss.Severity == laptop.Gap || slices.ContainsFunc(said, func(f laptop.Finding) bool { return f.Code == loss.Kind })
+// unsaid leaves out the losses that the findings which stand above them say already, what
+// is named as going along, and what no saved machine says.
+func (m *machine) unsaid(losses []laptop.Loss, said []laptop.Finding) []laptop.Loss {
+	return slices.DeleteFunc(slices.Clone(losses), func(loss laptop.Loss) bool {
+		if loss.Kind == laptop.NodeOpen && loss.Severity == laptop.Gap {
+			return m.saved
+		}
+		return slices.ContainsFunc(said, func(f laptop.Finding) bool {
+			return f.Code == loss.Kind && (loss.Kind == laptop.OnlyKeyboard || loss.Kind == laptop.Carries || strings.Contains(f.Detail, loss.What))
+		})
 	})
+}
+
+// writeLosses writes what the host no longer does without some devices.
+func writeLosses(env *Env, losses []laptop.Loss) {
 	if len(losses) == 0 {
 		return
 	}

@@ -183,7 +183,7 @@ func (e *Env) report(cmd *cobra.Command, err error, code int, asJSON bool) {
 	}
 	if refused != nil {
 		e.errorf("refused to hand over %s", joinAddresses(refused.Devices))
-		for _, f := range findings {
+		for _, f := range alike(findings) {
 			fmt.Fprintf(e.Stderr, "  %s: %s\n", f.Code, printable(f.Detail))
 			if f.Remedy != "" {
 				fmt.Fprintf(e.Stderr, "    remedy: %s\n", f.Remedy)
