@@ -173,8 +173,8 @@ func (p *Plan) weigh(r Request, finding laptop.Finding) (refused []laptop.Findin
 // concerns reports whether a finding is about a function that changes hands, or was
 // wished for and does not.
 func (p *Plan) concerns(r Request, finding laptop.Finding) bool {
-	is := func(a pci.Address) bool { return finding.Device == "pci:"+a.String() }
-	return slices.ContainsFunc(p.Devices, is) || slices.ContainsFunc(r.Devices, is)
+	a, err := pci.ParseAddress(strings.TrimPrefix(finding.Device, "pci:"))
+	return err == nil && (slices.Contains(p.Devices, a) || slices.Contains(r.Devices, a))
 }
 
 // steps moves one function to vfio-pci. The override comes first, so that no other

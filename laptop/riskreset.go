@@ -18,6 +18,10 @@ type resets struct {
 	buses     map[pci.Address]pci.BusReset // by the first address on each
 	methods   map[pci.Address]resetMethods
 	stated    iommu.Answer
+
+	// What of each bus stays behind, by the same key, of those that are handed over.
+	left   map[pci.Address][]pci.Address
+	handed []pci.Address
 }
 
 type resetMethods struct {
@@ -93,7 +97,7 @@ func (r *resets) finding(f pci.Function, handed []pci.Address, full bool) (Findi
 	if err != nil {
 		return finding, false, err
 	}
-	outside := bus.Outside(handed)
+	outside := r.outside(a, bus, handed)
 	withBus := bus.Possible() && len(outside) == 0 && (!bus.Alone() || slices.Contains(m.names, "bus"))
 	left := ": what one guest leaves in it the next one finds"
 	switch {
@@ -127,9 +131,29 @@ func (r *resets) finding(f pci.Function, handed []pci.Address, full bool) (Findi
 
 const switchOff = "switch the machine off before another guest, or the host, uses it"
 
+// busKey is the same for all functions on a bus.
+func busKey(a pci.Address) pci.Address { return pci.NewAddress(a.Domain(), a.Bus(), 0, 0) }
+
+// outside returns what a reset of the bus of a takes along and is not handed over. It is
+// found once a bus and set, because of a large group each member asks.
+func (r *resets) outside(a pci.Address, bus pci.BusReset, handed []pci.Address) []pci.Address {
+	if len(handed) == 0 {
+		return bus.Outside(nil)
+	}
+	if len(r.handed) != len(handed) || &r.handed[0] != &handed[0] {
+		r.left, r.handed = map[pci.Address][]pci.Address{}, handed
+	}
+	left, ok := r.left[busKey(a)]
+	if !ok {
+		left = bus.Outside(handed)
+		r.left[busKey(a)] = left
+	}
+	return left
+}
+
 // bus returns what a reset of the bus of a takes along, which is the same for all on it.
 func (r *resets) bus(a pci.Address) (pci.BusReset, error) {
-	key := pci.NewAddress(a.Domain(), a.Bus(), 0, 0)
+	key := busKey(a)
 	b, ok := r.buses[key]
 	if ok {
 		return b, nil
