@@ -85,6 +85,8 @@ func Judge(fsys fs.FS, l *Laptop, d *Device) (Verdict, []Finding, error) {
 	}
 	more, err := Risks(fsys, l, group)
 	findings := slices.DeleteFunc(slices.Clone(d.Findings), func(f Finding) bool { return f.Code == NoReset })
+	// What is about the device itself comes before what is about the others, as in a listing.
+	slices.SortStableFunc(more, func(a, b Finding) int { return order(a.Device != d.ID()) - order(b.Device != d.ID()) })
 	for _, f := range more {
 		if !slices.Contains(findings, f) {
 			findings = append(findings, f)
