@@ -223,7 +223,7 @@ func (t *Topology) applies(when condition, n *node) known {
 }
 
 // readChipset reads what quirks of chipsets ask, if one of theirs is there.
-func (t *Topology) readChipset(fsys fs.FS) {
+func (t *Topology) readChipset(fsys fs.FS, wake bool) {
 	for _, n := range t.order {
 		for _, q := range acsQuirks {
 			if n.Vendor != pci.NewID(q.vendor) || !n.Device.Known() || !in(q.devices, n.Device.Uint16()) {
@@ -231,7 +231,7 @@ func (t *Topology) readChipset(fsys fs.FS) {
 			}
 			lpc := pci.NewAddress(n.Address.Domain(), n.Address.Bus(), 0x1f, 0)
 			if _, done := t.rcba[lpc]; q.when == ofPCH && n.caps.pcie == Yes && !done {
-				t.rcba[lpc] = readRCBA(fsys, lpc)
+				t.rcba[lpc] = readRCBA(fsys, lpc, wake)
 			}
 			if q.when == ofSouth && t.ivrs == Unknown {
 				t.ivrs = hasIVRS(fsys)
@@ -242,8 +242,11 @@ func (t *Topology) readChipset(fsys fs.FS) {
 
 // readRCBA says whether the registers of an Intel chipset are open: bit 0 at 0xf0 of its
 // LPC bridge. Linux then isolates the root ports by them (pci_quirk_enable_intel_lpc_acs).
-func readRCBA(fsys fs.FS, lpc pci.Address) known {
+func readRCBA(fsys fs.FS, lpc pci.Address, wake bool) known {
 	const at = 0xf0
+	if !wake && asleep(fsys, lpc) {
+		return known{why: ErrAsleep}
+	}
 	config, err := pci.ReadConfig(fsys, lpc)
 	if err != nil {
 		return known{why: err}

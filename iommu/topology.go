@@ -67,7 +67,7 @@ const maxAbove = 512
 // ReadTopology reads what decides the groups of functions, which are all those of the
 // machine: the links of their directories in /sys/bus/pci/devices, physfn, and the
 // configuration space of bridges with something behind them and of functions that share a
-// slot with others. No other configuration space is read, and none of a function that
+// slot with others. Where that does not tell, it is looked for max_link_speed. No other configuration space is read, and none of a function that
 // sleeps (power/runtime_status, power_state) unless options say so.
 //
 // What could not be read is unknown in the Topology, which is always returned; the groups
@@ -110,7 +110,8 @@ func ReadTopology(fsys fs.FS, functions []pci.Function, o TopologyOptions) (*Top
 			n.read(fsys, o.Wake)
 		}
 	}
-	t.readChipset(fsys)
+	t.withoutLink(fsys, asked)
+	t.readChipset(fsys, o.Wake)
 	for _, n := range t.order {
 		n.multi = t.multifunction(n)
 	}
@@ -198,6 +199,35 @@ func (n *node) read(fsys fs.FS, wake bool) {
 	n.header = known{is: No}
 	if h.MultiFunction {
 		n.header.is = Yes
+	}
+}
+
+// withoutLink takes for conventional PCI, of the functions whose configuration space does
+// not tell, those that have no max_link_speed. Linux has that file for each function of PCI
+// Express and for no other (pcie_dev_attrs_are_visible, since 4.13); that it is there is
+// told to everybody, and wakes nothing. A machine on which no function has it is of an older
+// kernel or was saved with less, and so was a function without config.
+func (t *Topology) withoutLink(fsys fs.FS, asked []*node) {
+	has := func(n *node, name string) Answer {
+		switch _, err := fs.Lstat(fsys, "sys/bus/pci/devices/"+n.Address.String()+"/"+name); {
+		case err == nil:
+			return Yes
+		case errors.Is(err, fs.ErrNotExist):
+			return No
+		}
+		return Unknown
+	}
+	stated := Unknown
+	for _, n := range asked {
+		if n.caps.pcie != Unknown || n.virtual || errors.Is(n.caps.err, errNotAsked) || has(n, "config") != Yes || has(n, "max_link_speed") != No {
+			continue
+		}
+		if stated == Unknown {
+			stated = answer(slices.ContainsFunc(t.order, func(n *node) bool { return has(n, "max_link_speed") == Yes }))
+		}
+		if stated == Yes {
+			n.caps = caps{pcie: No, acs: No}
+		}
 	}
 }
 

@@ -258,6 +258,43 @@ func TestReadTopology(t *testing.T) {
 	}
 }
 
+// A function of conventional PCI is known by the file that the kernel has for those of PCI
+// Express alone, where its configuration space may not be read, or not without waking it.
+func TestReadTopologyWithoutLink(t *testing.T) {
+	const lines = `00:02.0 root
+		00:1f.0 pci mf len=64
+		00:1f.2 pci asleep
+		00:1f.3 asleep
+		00:1f.4 pci asleep`
+	build := func(link ...string) string {
+		tr := made(t, lines)
+		for _, f := range link {
+			put(t, tr, "sys/devices/pci0000:00/0000:"+f+"/max_link_speed", "8.0 GT/s PCIe\n")
+		}
+		must(t, tr.Remove("sys/devices/pci0000:00/0000:00:1f.4/config")) // as of a saved machine
+		fns, err := pci.Functions(tr)
+		must(t, err)
+		counted := reads{tr, map[string]int{}}
+		topology, err := iommu.ReadTopology(counted, fns, iommu.TopologyOptions{})
+		must(t, err)
+		if counted.config["0000:00:1f.2"]+counted.config["0000:00:1f.3"] > 0 {
+			t.Error("what sleeps was woken")
+		}
+		return derived(topology.Derive())
+	}
+	if got := build(); strings.Contains(got, "00:1f.0 00:1f.2") || !strings.Contains(got, "?00:1f.2+00:1f.0") {
+		t.Errorf("no function has a link, which tells nothing: got\n%s", got)
+	}
+	want := `00:02.0
+00:1f.0 00:1f.2 ?00:1f.3+00:1f.0 ?00:1f.3+00:1f.2 ?00:1f.4+00:1f.0 ?00:1f.4+00:1f.2
+00:1f.3 ?00:1f.3+00:1f.0 ?00:1f.3+00:1f.2 ?00:1f.4+00:1f.3
+00:1f.4 ?00:1f.4+00:1f.0 ?00:1f.4+00:1f.2 ?00:1f.4+00:1f.3
+`
+	if got := build("00:02.0", "00:1f.3"); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
 // Of what is carried by another function, that one is asked, and those beside it.
 func TestReadTopologyCarried(t *testing.T) {
 	tr := made(t, `00:0e.0 pci mf
