@@ -48,9 +48,9 @@ func (p Parameter) String() string { return p.Module + "." + p.Name + "=" + p.Va
 // Settings is what the kernel was told that matters for handing devices to guests.
 type Settings struct {
 	// UnsafeInterrupts says whether VFIO hands out devices though interrupts are not
-	// remapped (/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts). It is
-	// unknown while that module is not loaded.
-	UnsafeInterrupts Answer
+	// remapped, and UnsafeInterruptsAt by which file; see [ReadUnsafeInterrupts].
+	UnsafeInterrupts   Answer
+	UnsafeInterruptsAt string
 	// NoIOMMUMode says whether VFIO makes up groups for devices that nothing isolates
 	// (/sys/module/vfio/parameters/enable_unsafe_noiommu_mode).
 	NoIOMMUMode Answer
@@ -58,19 +58,7 @@ type Settings struct {
 	Domains     []GroupDomain // in the order of the groups' numbers
 	Parameters  []Parameter   // of the modules of VFIO and of the IOMMU, by name
 
-	// Arguments are those of the kernel's command line that speak of isolation, in their
-	// order. They are what somebody wanted, and no evidence of anything: see [Status] and
-	// [Groups] for what is so.
-	Arguments []Argument
-	// ArgumentsKnown is set when the command line was read.
-	ArgumentsKnown bool
-	// ACSOverride lists the kinds of pcie_acs_override= (downstream, multifunction,
-	// id:VVVV:DDDD). A kernel with that patch, which is not Linux', splits groups whose
-	// members can reach each other all the same. Any other kernel ignores it.
-	ACSOverride []string
-	// ConfigACS lists config_acs= and disable_acs_redir= of pci=, which change what
-	// the ports let pass between devices.
-	ConfigACS []string
+	CommandLine
 }
 
 // ReadSettings reads what the kernel was told. What a machine does not state, or does
@@ -86,7 +74,7 @@ func ReadSettings(fsys fs.FS) (Settings, error) {
 	}
 	const modules = "sys/module/"
 	var err error
-	s.UnsafeInterrupts, err = boolAt(fsys, modules+"vfio_iommu_type1/parameters/allow_unsafe_interrupts")
+	s.UnsafeInterrupts, s.UnsafeInterruptsAt, err = ReadUnsafeInterrupts(fsys)
 	note("read whether interrupts may be unsafe", err)
 	s.NoIOMMUMode, err = boolAt(fsys, modules+"vfio/parameters/enable_unsafe_noiommu_mode")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -97,10 +85,7 @@ func ReadSettings(fsys fs.FS) (Settings, error) {
 	}
 	note("read whether there is a no-IOMMU mode", err)
 
-	text, err := hostfs.ReadString(fsys, "sys/kernel/security/lockdown")
-	if err == nil {
-		s.Lockdown, err = parseLockdown(text)
-	}
+	s.Lockdown, err = ReadLockdown(fsys)
 	note("read the kernel's lockdown", err)
 
 	s.Domains, err = readDomains(fsys)
@@ -108,19 +93,40 @@ func ReadSettings(fsys fs.FS) (Settings, error) {
 	s.Parameters, err = readParameters(fsys)
 	note("read parameters of modules", err)
 
-	text, err = hostfs.ReadString(fsys, "proc/cmdline")
+	s.CommandLine, err = ReadCommandLine(fsys)
 	note("read the kernel's command line", err)
-	s.ArgumentsKnown = err == nil
-	s.Arguments = parseArguments(text)
-	for _, a := range s.Arguments {
-		switch {
-		case a.Name == "pcie_acs_override" && a.Value != "" && !slices.Contains(s.ACSOverride, a.Value):
-			s.ACSOverride = append(s.ACSOverride, a.Value)
-		case a.Name == "pci" && (strings.HasPrefix(a.Value, "config_acs=") || strings.HasPrefix(a.Value, "disable_acs_redir=")):
-			s.ConfigACS = append(s.ConfigACS, a.Value)
+	return s, errors.Join(errs...)
+}
+
+// ReadUnsafeInterrupts reads whether VFIO hands out devices though interrupts are not
+// remapped: allow_unsafe_interrupts of vfio_iommu_type1 or of iommufd in
+// /sys/module/*/parameters, whichever is used. The file is that which says yes, or else one
+// that says no; the answer is Unknown while neither module is loaded. The error is the
+// kernel's, and joins all but [fs.ErrNotExist].
+func ReadUnsafeInterrupts(fsys fs.FS) (answer Answer, file string, err error) {
+	var errs []error
+	for _, module := range []string{"vfio_iommu_type1", "iommufd"} {
+		name := "sys/module/" + module + "/parameters/allow_unsafe_interrupts"
+		a, err := boolAt(fsys, name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		if a > answer {
+			answer, file = a, "/"+name
 		}
 	}
-	return s, errors.Join(errs...)
+	return answer, file, errors.Join(errs...)
+}
+
+// ReadLockdown reads how far root is kept from changing the kernel, from
+// /sys/kernel/security/lockdown. The error is the kernel's, [fs.ErrNotExist] on a kernel
+// without lockdown.
+func ReadLockdown(fsys fs.FS) (Lockdown, error) {
+	text, err := hostfs.ReadString(fsys, "sys/kernel/security/lockdown")
+	if err != nil {
+		return "", err
+	}
+	return parseLockdown(text)
 }
 
 // boolAt reads a module's parameter that is Y or N.

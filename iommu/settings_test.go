@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	unsafeParameter = "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
-	noiommu         = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
-	lockdownFile    = "sys/kernel/security/lockdown"
+	unsafeParameter  = "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+	iommufdParameter = "sys/module/iommufd/parameters/allow_unsafe_interrupts"
+	noiommu          = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+	lockdownFile     = "sys/kernel/security/lockdown"
 )
 
 func settings(t testing.TB, files map[string]string) iommu.Settings {
@@ -42,12 +43,19 @@ func TestUnsafeInterrupts(t *testing.T) {
 		{map[string]string{unsafeParameter: "N\n"}, iommu.No, iommu.Unknown},
 		{map[string]string{unsafeParameter: "Y\n", noiommu: "Y\n"}, iommu.Yes, iommu.Yes},
 		{map[string]string{unsafeParameter: "1", noiommu: "0"}, iommu.Yes, iommu.No},
+		{map[string]string{unsafeParameter: "N\n", iommufdParameter: "Y\n"}, iommu.Yes, iommu.Unknown},
+		{map[string]string{unsafeParameter: "Y\n", iommufdParameter: "N\n"}, iommu.Yes, iommu.Unknown},
+		{map[string]string{iommufdParameter: "N\n"}, iommu.No, iommu.Unknown},
 		{map[string]string{"sys/module/vfio/initstate": "live\n"}, iommu.Unknown, iommu.No}, // built without it
 		{map[string]string{"proc/cmdline": "vfio_iommu_type1.allow_unsafe_interrupts=1 vfio.enable_unsafe_noiommu_mode=1"}, iommu.Unknown, iommu.Unknown},
 	} {
 		s := settings(t, tt.files)
 		if s.UnsafeInterrupts != tt.unsafe || s.NoIOMMUMode != tt.without {
 			t.Errorf("%v: %v, %v", tt.files, s.UnsafeInterrupts, s.NoIOMMUMode)
+		}
+		if text := tt.files[strings.TrimPrefix(s.UnsafeInterruptsAt, "/")]; (text != "") != (tt.unsafe != iommu.Unknown) ||
+			tt.unsafe == iommu.Yes && text == "N\n" {
+			t.Errorf("%v: as %s says", tt.files, s.UnsafeInterruptsAt)
 		}
 	}
 }
@@ -174,6 +182,22 @@ func TestACSOverride(t *testing.T) {
 	s := settings(t, map[string]string{"proc/cmdline": "pci=noaer,config_acs=0bxx1x0@0000:00:1c.0;0000:00:1d.0,disable_acs_redir=pci:8086:1c10"})
 	if diff := cmp.Diff([]string{"config_acs=0bxx1x0@0000:00:1c.0;0000:00:1d.0", "disable_acs_redir=pci:8086:1c10"}, s.ConfigACS); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestWithoutACSOverride(t *testing.T) {
+	for line, want := range map[string]string{
+		"":                                      "",
+		"quiet  root=/dev/sda1\n":               "quiet root=/dev/sda1",
+		"quiet pcie_acs_override=downstream ro": "quiet ro",
+		`pcie-acs-override=a "pcie_acs_override=b c" d`:    "d",
+		`dyndbg="file x +p" pcie_acs_override x "y z"`:     `dyndbg="file x +p" x "y z"`,
+		"ro -- pcie_acs_override=downstream":               "ro -- pcie_acs_override=downstream",
+		"xpcie_acs_override=1 pcie_acs_override2=1 \"open": `xpcie_acs_override=1 pcie_acs_override2=1 "open`,
+	} {
+		if got := iommu.WithoutACSOverride(line); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
 	}
 }
 

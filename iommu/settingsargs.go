@@ -1,9 +1,11 @@
 package iommu
 
 import (
+	"io/fs"
 	"slices"
 	"strings"
 
+	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/plain"
 )
 
@@ -24,6 +26,40 @@ func (a Argument) String() string {
 		return a.Name
 	}
 	return a.Name + "=" + a.Value
+}
+
+// A CommandLine is what the kernel was told of isolation when it was started.
+type CommandLine struct {
+	// Arguments are those that speak of isolation, in their order. They are what somebody
+	// wanted, and no evidence of anything: see [Status] and [Groups] for what is so.
+	Arguments []Argument
+	// ArgumentsKnown is set when the command line was read.
+	ArgumentsKnown bool
+	// ACSOverride lists the kinds of pcie_acs_override= (downstream, multifunction,
+	// id:VVVV:DDDD). A kernel with that patch, which is not Linux', splits groups whose
+	// members can reach each other all the same. Any other kernel ignores it.
+	ACSOverride []string
+	// ConfigACS lists config_acs= and disable_acs_redir= of pci=, which change what
+	// the ports let pass between devices.
+	ConfigACS []string
+}
+
+// ReadCommandLine reads /proc/cmdline, and nothing else. The error is the kernel's.
+func ReadCommandLine(fsys fs.FS) (CommandLine, error) {
+	text, err := hostfs.ReadString(fsys, "proc/cmdline")
+	if err != nil {
+		return CommandLine{}, err
+	}
+	c := CommandLine{Arguments: parseArguments(text), ArgumentsKnown: true}
+	for _, a := range c.Arguments {
+		switch {
+		case a.Name == "pcie_acs_override" && a.Value != "" && !slices.Contains(c.ACSOverride, a.Value):
+			c.ACSOverride = append(c.ACSOverride, a.Value)
+		case a.Name == "pci" && (strings.HasPrefix(a.Value, "config_acs=") || strings.HasPrefix(a.Value, "disable_acs_redir=")):
+			c.ConfigACS = append(c.ConfigACS, a.Value)
+		}
+	}
+	return c, nil
 }
 
 // maxArguments is the most that are kept; the kernel's whole line has some thousand bytes.
@@ -151,18 +187,40 @@ func meaning(name, value string) string {
 	return ""
 }
 
-// kernelArguments splits a command line as the kernel does: at blanks that are not
-// within double quotes, which are taken off.
+// WithoutACSOverride returns a kernel's command line without pcie_acs_override=, and the
+// rest of it as it was.
+func WithoutACSOverride(line string) string {
+	var rest []string
+	words := kernelWords(line)
+	for i, word := range words {
+		arg := strings.ReplaceAll(word, `"`, "")
+		if arg == "--" {
+			rest = append(rest, words[i:]...)
+			break
+		}
+		if name, _, _ := strings.Cut(arg, "="); strings.ReplaceAll(name, "-", "_") != "pcie_acs_override" {
+			rest = append(rest, word)
+		}
+	}
+	return strings.Join(rest, " ")
+}
+
+// kernelArguments splits a command line as the kernel does, and takes quotes off.
 func kernelArguments(text string) []string {
+	args := kernelWords(text)
+	for i, arg := range args {
+		args[i] = strings.ReplaceAll(arg, `"`, "")
+	}
+	return args
+}
+
+// kernelWords splits a command line at blanks that are not within double quotes.
+func kernelWords(text string) []string {
 	quoted := false
-	args := strings.FieldsFunc(text, func(r rune) bool {
+	return strings.FieldsFunc(text, func(r rune) bool {
 		if r == '"' {
 			quoted = !quoted
 		}
 		return !quoted && (r == ' ' || r == '\t' || r == '\n')
 	})
-	for i, arg := range args {
-		args[i] = strings.ReplaceAll(arg, `"`, "")
-	}
-	return args
 }

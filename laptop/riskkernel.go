@@ -6,23 +6,15 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/iommu"
 )
 
 // A kernel is what the kernel was told that bears on every hand-over.
 type kernel struct {
-	override   string   // the value of pcie_acs_override, empty without
-	configured []string // arguments that set ACS
-	unsafe     string   // the file in which VFIO is told to do without interrupt remapping, empty if in none
-	lockdown   string   // none, integrity, confidentiality, or empty when not stated
-}
-
-// unsafeFiles are where VFIO's two back ends are told.
-var unsafeFiles = []string{
-	"sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
-	"sys/module/iommufd/parameters/allow_unsafe_interrupts",
+	iommu.CommandLine
+	unsafe   string // the file in which VFIO is told to do without interrupt remapping, empty if in none
+	lockdown iommu.Lockdown
 }
 
 // readKernel reads /proc/cmdline, and unless interrupts are remapped what VFIO was told
@@ -30,68 +22,37 @@ var unsafeFiles = []string{
 func readKernel(fsys fs.FS, remapped iommu.Answer, all bool) (kernel, error) {
 	var k kernel
 	var errs []error
-	read := func(name string) string {
-		s, err := hostfs.ReadString(fsys, name)
+	note := func(err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
-		return s
 	}
-	k.arguments(read("proc/cmdline"))
+	var err error
+	k.CommandLine, err = iommu.ReadCommandLine(fsys)
+	note(err)
 	if all {
-		k.lockdown = chosen(read("sys/kernel/security/lockdown"))
+		k.lockdown, err = iommu.ReadLockdown(fsys)
+		note(err)
 	}
-	if remapped == iommu.Yes && !all {
-		return k, errors.Join(errs...)
-	}
-	for _, name := range unsafeFiles {
-		if s := read(name); k.unsafe == "" && (s == "Y" || s == "1") {
-			k.unsafe = "/" + name
+	if remapped != iommu.Yes || all {
+		unsafe, file, err := iommu.ReadUnsafeInterrupts(fsys)
+		note(err)
+		if unsafe == iommu.Yes {
+			k.unsafe = file
 		}
 	}
 	return k, errors.Join(errs...)
-}
-
-// chosen returns the word in brackets, which is how the kernel shows which of several
-// holds: none [integrity] confidentiality.
-func chosen(s string) string {
-	_, s, _ = strings.Cut(s, "[")
-	s, _, _ = strings.Cut(s, "]")
-	return s
-}
-
-// arguments takes from the kernel's command line what sets isolation. The kernel knows
-// - and _ as one in a name, and after -- come the arguments of init.
-func (k *kernel) arguments(line string) {
-	const most = 16 // of one kind
-	for arg := range strings.FieldsSeq(line) {
-		name, value, _ := strings.Cut(strings.Trim(arg, `"`), "=")
-		switch strings.ReplaceAll(name, "-", "_") {
-		case "__":
-			return
-		case "pcie_acs_override":
-			if k.override = value; value == "" {
-				k.override = "nothing"
-			}
-		case "pci":
-			for option := range strings.SplitSeq(value, ",") {
-				if (strings.HasPrefix(option, "config_acs=") || strings.HasPrefix(option, "disable_acs_redir=")) && len(k.configured) < most {
-					k.configured = append(k.configured, "pci="+option)
-				}
-			}
-		}
-	}
 }
 
 // ofGroup is what the kernel was told that makes groups doubtful or interrupts unsafe,
 // for a listing.
 func (k kernel) ofGroup(remapped iommu.Answer) []Finding {
 	var findings []Finding
-	if k.override != "" {
+	if len(k.ACSOverride) > 0 {
 		findings = append(findings, Finding{
 			Code: ACSOverride, Severity: Block, Evidence: "/proc/cmdline",
 			Detail: fmt.Sprintf("the kernel was told to take functions for isolated that are not (pcie_acs_override=%s): "+
-				"if it has the patch for that, what is in other groups may be reached, too", plain.Short(k.override)),
+				"if it has the patch for that, what is in other groups may be reached, too", plain.Short(strings.Join(k.ACSOverride, ","))),
 			Remedy: "take pcie_acs_override off the kernel command line, and look at the groups that are left",
 		})
 	}
@@ -121,10 +82,10 @@ func (k kernel) ofGroup(remapped iommu.Answer) []Finding {
 // ofFunction is what the kernel was told that a listing does not say.
 func (k kernel) ofFunction(remapped iommu.Answer) []Finding {
 	var findings []Finding
-	for _, c := range k.configured {
+	for _, c := range k.ConfigACS {
 		findings = append(findings, Finding{
 			Code: ACSConfigured, Severity: Warning, Evidence: "/proc/cmdline",
-			Detail: "the kernel was told how to set the isolation of functions (" + plain.Short(c) + "): the groups follow it, and are others without",
+			Detail: "the kernel was told how to set the isolation of functions (" + plain.Short("pci="+c) + "): the groups follow it, and are others without",
 		})
 	}
 	if k.unsafe != "" && remapped == iommu.Yes {
@@ -134,10 +95,10 @@ func (k kernel) ofFunction(remapped iommu.Answer) []Finding {
 			Remedy: "take allow_unsafe_interrupts away, so that VFIO refuses when they are not",
 		})
 	}
-	if k.lockdown == "integrity" || k.lockdown == "confidentiality" {
+	if k.lockdown == iommu.LockdownIntegrity || k.lockdown == iommu.LockdownConfidentiality {
 		findings = append(findings, Finding{
 			Code: Lockdown, Severity: Info, Evidence: "/sys/kernel/security/lockdown",
-			Detail: "the kernel is locked down (" + k.lockdown + "): VFIO works, but root can write no configuration space, map no BAR by sysfs, " +
+			Detail: "the kernel is locked down (" + k.lockdown.String() + "): VFIO works, but root can write no configuration space, map no BAR by sysfs, " +
 				"and load no module without a signature",
 		})
 	}

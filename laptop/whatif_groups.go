@@ -52,9 +52,9 @@ func (s *supposition) groups(assume []Assumption, o WhatIfOptions) error {
 	if less || more != nil {
 		// What an override that is assumed does to verdicts is put in last, so that what
 		// else there is to say of a device is not hidden behind it.
-		s.host.commandLine = strings.Join(line, " ") + "\n"
+		s.host.commandLine = line + "\n"
 	}
-	more = slices.DeleteFunc(more, func(kind string) bool { return slices.Contains(strings.Split(strings.Join(active, ","), ","), kind) })
+	more = slices.DeleteFunc(more, func(kind string) bool { return slices.Contains(active, kind) })
 	if text != "" && len(more) == 0 {
 		s.note("the override is on the kernel's command line already")
 		s.host.commandLine = ""
@@ -118,21 +118,18 @@ func (s *supposition) refuseOverridden() {
 	}
 }
 
-// overrides takes the values of pcie_acs_override= off the kernel's command line, from
-// /proc/cmdline. Only a kernel with the patch minds them.
-func overrides(fsys fs.FS) (line, values []string, err error) {
+// overrides returns the kernel's command line without pcie_acs_override=, and the values of
+// that, from /proc/cmdline. Only a kernel with the patch minds them.
+func overrides(fsys fs.FS) (line string, values []string, err error) {
 	text, err := hostfs.ReadString(fsys, "proc/cmdline")
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+		return "", nil, nil
 	}
-	for word := range strings.FieldsSeq(text) {
-		if value, ok := strings.CutPrefix(word, "pcie_acs_override="); ok {
-			values = append(values, value)
-		} else {
-			line = append(line, word)
-		}
+	if err != nil {
+		return "", nil, err
 	}
-	return line, values, err
+	c, err := iommu.ReadCommandLine(fsys)
+	return iommu.WithoutACSOverride(text), c.ACSOverride, err
 }
 
 // enable makes the groups of a machine whose kernel has made none.

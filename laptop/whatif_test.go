@@ -321,6 +321,9 @@ func TestWhatIfGroups(t *testing.T) {
 		{name: "without the override", groups: []int{1, 2, 3, 4}, what: "disable-override", build: func(h *host) {
 			h.put("proc/cmdline", "quiet pcie_acs_override=downstream,multifunction\n")
 		}, want: merged},
+		{name: "without the override, as the kernel reads names", groups: []int{1, 2, 3, 4}, what: "disable-override", build: func(h *host) {
+			h.put("proc/cmdline", "quiet \"pcie-acs-override=downstream,multifunction\"\n")
+		}, want: merged},
 		{name: "an override that did nothing", acs: allACS | allACS<<16, groups: []int{1, 2, 3, 4}, what: "disable-override", build: func(h *host) {
 			h.put("proc/cmdline", "pcie_acs_override=downstream\n")
 		}},

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
 )
@@ -55,16 +54,11 @@ func readSharing(m *machine, flags *reading, wake, all bool) *sharing {
 
 // acsOverride is what makes a patched kernel part groups that are not isolated.
 func acsOverride(fsys fs.FS) string {
-	line, err := hostfs.ReadString(fsys, "proc/cmdline")
-	if err != nil {
+	line, err := iommu.ReadCommandLine(fsys)
+	if err != nil || len(line.ACSOverride) == 0 {
 		return ""
 	}
-	for word := range strings.FieldsSeq(line) {
-		if strings.HasPrefix(word, "pcie_acs_override=") {
-			return word
-		}
-	}
-	return ""
+	return "pcie_acs_override=" + strings.Join(line.ACSOverride, ",")
 }
 
 // joins are the links between members of a group.

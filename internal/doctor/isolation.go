@@ -222,9 +222,9 @@ func (x *examination) unsafeInterrupts() Check {
 	case done:
 		return c
 	case x.l.IOMMU.InterruptRemapping == iommu.Yes:
-		return warning(c.Evidence, remedy, "allow_unsafe_interrupts is on; it has no effect while interrupts are remapped, and would go unseen when they are not")
+		return warning(x.settings.UnsafeInterruptsAt, remedy, "allow_unsafe_interrupts is on; it has no effect while interrupts are remapped, and would go unseen when they are not")
 	}
-	return problem(c.Evidence, remedy, "allow_unsafe_interrupts is on: devices are handed out whose interrupts nothing checks")
+	return problem(x.settings.UnsafeInterruptsAt, remedy, "allow_unsafe_interrupts is on: devices are handed out whose interrupts nothing checks")
 }
 
 func (x *examination) noIOMMUMode() Check {
