@@ -234,6 +234,16 @@ func TestRemapping(t *testing.T) {
 	r = examine(t, Options{}, notebook(), groups(), map[string]string{parameter: "Y\n"})
 	check(t, r, "interrupt-remapping", OK, "are remapped")
 	check(t, r, "unsafe-interrupts", Warning, "no effect")
+	// What the firmware says of it is in a table that only root may read.
+	table := func(flags string) map[string]string {
+		return map[string]string{"sys/firmware/acpi/tables/DMAR": "DMAR\x30\x00\x00\x00" + strings.Repeat("\x00", 28) + "\x26" + flags + strings.Repeat("\x00", 10)}
+	}
+	r = examine(t, Options{}, notebook(), groups(), not, table("\x04"))
+	check(t, r, "interrupt-remapping", Problem, "the firmware says that they cannot be")
+	check(t, r, "iommu-firmware", OK, "out of memory before the start")
+	r = examine(t, Options{}, notebook(), groups(), not, table("\x01"))
+	check(t, r, "interrupt-remapping", Problem, "are not remapped: a device could")
+	check(t, r, "iommu-firmware", OK, "(DMAR, Intel)")
 	r = examine(t, Options{}, notebook(), not)
 	check(t, r, "interrupt-remapping", Warning, "get the IOMMU to work first")
 	r = examine(t, Options{}, with(notebook(), "proc/interrupts", "-", "sys/module/kvm/initstate", "-"))

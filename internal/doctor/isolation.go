@@ -164,6 +164,9 @@ func (x *examination) firmware() Check {
 		}
 		return ok(file+"/DMAR", "the firmware describes an IOMMU (DMAR, Intel)%s", asks)
 	case x.tables["IVRS"]:
+		if t, err := iommu.ReadIVRS(x.machine); err == nil && t.Info.DMARemapSupport() {
+			return ok(file+"/IVRS", "the firmware describes an IOMMU (IVRS, AMD); it guards against DMA before the system starts")
+		}
 		return ok(file+"/IVRS", "the firmware describes an IOMMU (IVRS, AMD)")
 	case x.tables["VIOT"]:
 		return ok(file+"/VIOT", "the firmware describes an IOMMU (VIOT, virtio)")

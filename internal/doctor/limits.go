@@ -196,10 +196,11 @@ func (x *examination) addressWidth() Check {
 		if u.Kind != "intel" {
 			continue
 		}
-		if u.Intel.Capability == 0 {
+		bits := u.AddressBits()
+		if bits == 0 {
 			return unstated("/sys/class/iommu/"+u.Name+"/intel-iommu/cap", nil)
 		}
-		if bits := u.Intel.Capability.GuestAddressBits(); least == 0 || bits < least {
+		if least == 0 || bits < least {
 			least, file = bits, "/sys/class/iommu/"+u.Name+"/intel-iommu/cap"
 		}
 	}
