@@ -15,6 +15,7 @@ const (
 	ACSOverride      Code = "acs-override"      // the kernel was told to take functions for isolated that are not
 	ACSConfigured    Code = "acs-configured"    // the kernel was told how to set isolation (ACS) of some functions
 	UnsafeInterrupts Code = "unsafe-interrupts" // VFIO was told to do without interrupt remapping
+	RemappingUnknown Code = "remapping-unknown" // nobody says whether interrupts are remapped
 	NotViable        Code = "not-viable"        // a driver that does DMA has a member of the group
 	VFIODenied       Code = "vfio-denied"       // vfio-pci refuses functions with these ids
 	ResetSet         Code = "reset-set"         // a reset of its bus affects other functions

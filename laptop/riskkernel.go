@@ -88,6 +88,13 @@ func (k kernel) ofFunction(remapped iommu.Answer) []Finding {
 			Detail: "the kernel was told how to set the isolation of functions (" + plain.Short("pci="+c) + "): the groups follow it, and are others without",
 		})
 	}
+	if k.unsafe == "" && remapped == iommu.Unknown {
+		findings = append(findings, Finding{
+			Code: RemappingUnknown, Severity: Info, Evidence: "/proc/interrupts",
+			Detail: "whether interrupts are remapped is not known; if they are not, VFIO refuses",
+			Remedy: lookAgain,
+		})
+	}
 	if k.unsafe != "" && remapped == iommu.Yes {
 		findings = append(findings, Finding{
 			Code: UnsafeInterrupts, Severity: Info, Evidence: k.unsafe,

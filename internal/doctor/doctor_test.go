@@ -239,8 +239,8 @@ func TestRemapping(t *testing.T) {
 		return map[string]string{"sys/firmware/acpi/tables/DMAR": "DMAR\x30\x00\x00\x00" + strings.Repeat("\x00", 28) + "\x26" + flags + strings.Repeat("\x00", 10)}
 	}
 	r = examine(t, Options{}, notebook(), groups(), not, table("\x04"))
-	check(t, r, "interrupt-remapping", Problem, "the firmware says that they cannot be")
-	check(t, r, "iommu-firmware", OK, "out of memory before the start")
+	check(t, r, "interrupt-remapping", Problem, "its DMAR table says that the platform has none")
+	check(t, r, "iommu-firmware", OK, "guards against DMA before the system starts")
 	r = examine(t, Options{}, notebook(), groups(), not, table("\x01"))
 	check(t, r, "interrupt-remapping", Problem, "are not remapped: a device could")
 	check(t, r, "iommu-firmware", OK, "(DMAR, Intel)")
