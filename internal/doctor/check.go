@@ -87,6 +87,8 @@ type examination struct {
 	platform     laptop.Platform
 	dmar         iommu.DMAR // as far as it could be read
 	dmarErr      error
+	units        []iommu.Unit
+	unitsErr     error
 	settings     iommu.Settings
 	settingsErr  error
 	tables       map[string]bool // ACPI tables of an IOMMU that are there; nil if not known
@@ -111,6 +113,7 @@ func Examine(fsys fs.FS, l *laptop.Laptop, o Options) Report {
 	}
 	x.platform, _ = laptop.ReadPlatform(fsys) // what could not be read is unknown
 	x.dmar, x.dmarErr = iommu.ReadDMAR(fsys)
+	x.units, x.unitsErr = iommu.ReadUnits(fsys)
 	x.settings, x.settingsErr = iommu.ReadSettings(fsys)
 	x.tables = readTables(fsys)
 	x.release = readRelease(fsys)

@@ -62,12 +62,19 @@ func (x *examination) argument(words ...string) string {
 	return ""
 }
 
+// mostUnits is of how many IOMMU units it is told what they can do. A notebook has two.
+const mostUnits = 8
+
 // iommu: groups are the evidence, and units; the command line is none.
 func (x *examination) iommu() Check {
 	s := x.l.IOMMU
 	switch {
 	case s.Enabled && len(s.Units) > 0:
-		return ok(groupsDir, "%s, %s (%s)", plural(len(x.l.Groups), "group"), plural(len(s.Units), "unit"), s.Kind)
+		abilities := make([]string, 0, len(x.units)) // of which what is not stated is left out
+		for _, u := range x.units[:min(len(x.units), mostUnits)] {
+			abilities = append(abilities, "; "+u.String())
+		}
+		return ok(groupsDir, "%s, %s (%s)%s", plural(len(x.l.Groups), "group"), plural(len(s.Units), "unit"), s.Kind, strings.Join(abilities, ""))
 	case s.Enabled:
 		return ok(groupsDir, "%s", plural(len(x.l.Groups), "group"))
 	case s.Unstated, len(x.l.Devices) == 0:

@@ -184,15 +184,14 @@ func (x *examination) lockdown() Check {
 // addressWidth: where Intel's unit translates fewer bits than the processor has, a guest
 // that believes the processor puts BARs where no device reaches them.
 func (x *examination) addressWidth() Check {
-	units, err := iommu.ReadUnits(x.machine)
-	if len(units) == 0 {
-		if err == nil && !x.l.IOMMU.Enabled && !x.l.IOMMU.Unstated && len(x.l.Devices) > 0 {
+	if len(x.units) == 0 {
+		if x.unitsErr == nil && !x.l.IOMMU.Enabled && !x.l.IOMMU.Unstated && len(x.l.Devices) > 0 {
 			return ok("/sys/class/iommu", "no IOMMU is at work that would limit addresses")
 		}
-		return unstated("/sys/class/iommu", err)
+		return unstated("/sys/class/iommu", x.unitsErr)
 	}
 	least, file := 0, ""
-	for _, u := range units {
+	for _, u := range x.units {
 		if u.Kind != "intel" {
 			continue
 		}

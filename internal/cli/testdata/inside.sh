@@ -34,6 +34,12 @@ expect 0 "0000:04:01.0 and 0000:04:02.0 share the group of 0000:03:00.0 because 
 expect 1 "remedy: run it as root" nobody $indy assign $nvme
 is $nvme nvme
 
+# There is no KVM inside the emulation, and all else that guests need.
+expect 1 "ok       iommu                14 groups, 1 unit (intel); dmar0: intel," $indy doctor
+expect 1 "ok       interrupt-remapping" $indy doctor
+expect 1 "problem  kvm" $indy doctor
+expect 1 '"id": "acs-override"' nobody $indy doctor --json
+
 # Every kind of device there is goes and comes back to its driver: wired network, USB
 # controller with keyboard and tablet, sound, SATA with its group, display. Of those on
 # the root bus the kernel knows no reset, and they go only if that is overridden.
@@ -72,7 +78,7 @@ mount /dev/nvme0n1 /tmp/mnt && umount /tmp/mnt || die "the file system did not s
 # namespace, an open mapping, a guest.
 unshare -m bash -c "mount /dev/nvme0n1 /tmp/mnt && touch /tmp/mounted && sleep 60" &
 for i in $(seq 50); do [ -e /tmp/mounted ] && break; sleep 0.1; done
-expect 4 "/dev/nvme0n1 is in use" $indy assign $nvme
+expect 4 "/tmp/mnt in the mount namespace of process" $indy assign $nvme
 expect 1 "the host uses this disk" $indy run --accel tcg --disk raw:/dev/nvme0n1
 kill %% ; wait %% 2>/dev/null
 for i in $(seq 50); do $indy assign $nvme >/dev/null 2>&1 && break; sleep 0.1; done
