@@ -2,7 +2,7 @@
 # opens.sh [FUNCTIONS [USB]]: what `indy devices` opens on a machine of 3,000 PCI
 # functions, by attribute; fails if that is more than it needs. Of each function it
 # may open uevent, once, and read the link iommu_group; of one that nothing else speaks
-# against reset_method, once; of a VGA controller also boot_vga, and list its directory
+# against reset_method, secondary_bus_number and virtfn0, once each; of a VGA controller also boot_vga, and list its directory
 # if it shares its slot. Of each group it may open reserved_regions, once. It may never open config,
 # which wakes a sleeping device. Of what the kernel made of devices it may list each
 # class and read the links there; of a Bluetooth device on USB it may open removable,
@@ -79,6 +79,8 @@ judge() {
 			else if (kind == "file" && attribute == "uevent") { uevents++; if (seen[of]++) fail(title ": opened twice: " path) }
 			else if (kind == "file" && attribute == "boot_vga") vga++
 			else if (kind == "file" && attribute == "reset_method") { if (reset[of]++) fail(title ": opened twice: " path) }
+			else if (attribute == "secondary_bus_number") { if (forwards[of]++) fail(title ": opened twice: " path) }
+			else if (attribute == "virtfn0") { if (virtual[of]++) fail(title ": opened twice: " path) }
 			else fail(title ": opened an attribute that is not needed: " path)
 			next
 		}
