@@ -470,6 +470,9 @@ func TestReadOpenLive(t *testing.T) {
 		f, err = os.Open("/dev/vsock")
 	}
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
 		t.Skipf("no device node that this test could open: %v", err)
 	}
 	defer f.Close()

@@ -17,8 +17,8 @@ import (
 	"github.com/project-independence/indy/pci"
 )
 
-// TestJudge makes whatever speaks against handing over a device, on a laptop that is used
-// and on one whose firmware takes little care.
+// TestJudge makes whatever speaks against handing over a device, on a laptop that is used,
+// on one whose firmware takes little care, and on one without an IOMMU.
 func TestJudge(t *testing.T) {
 	labtest.Open(t)
 	indy := indyVariable + "=" + labtest.BuildIndy(t)
@@ -36,6 +36,9 @@ func TestJudge(t *testing.T) {
 		labtest.RunTestOn(t, lab.Machine{
 			Topology: lab.NoRemappingIntel, Kernel: "pcie_acs_override=downstream,multifunction", Env: []string{indy},
 		}, "./internal/cli", "^TestJudgeFirmwareInside$")
+	})
+	t.Run("without", func(t *testing.T) {
+		labtest.RunTestOn(t, lab.Machine{Topology: lab.NoIOMMU, Env: []string{indy}}, "./internal/cli", "^TestJudgeWithoutInside$")
 	})
 }
 
@@ -93,6 +96,11 @@ func losses(t *testing.T) {
 func TestJudgeFirmwareInside(t *testing.T) {
 	labtest.Inside(t)
 	judge(t, "firmware")
+}
+
+func TestJudgeWithoutInside(t *testing.T) {
+	labtest.Inside(t)
+	judge(t, "without")
 }
 
 func judge(t *testing.T, what string) {

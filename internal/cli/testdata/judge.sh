@@ -1,5 +1,5 @@
 #!/bin/bash
-# usage: judge.sh busy|idle|firmware INDY
+# usage: judge.sh busy|idle|firmware|without INDY
 # Whatever speaks against handing over a device, made on a real kernel and taken away
 # again. Each line of output is a step that went as it should; the first that does not
 # ends it.
@@ -189,6 +189,25 @@ firmware() {
   vfio $usb || die "$usb: $(cat /tmp/said)"
   echo "ok: VFIO refuses the same"
   refused unsafe-interrupts "VFIO was told not to mind" $nvme
+}
+
+# without: a laptop without an IOMMU, where nothing goes and doctor says why.
+without() {
+  local m verb said status
+  for m in $nic $nvme $usb; do
+    said=$($indy why $m 2>&1) || die "why $m: $said"
+    [[ $said == *"verdict: refused"*"no-iommu: the kernel made no IOMMU groups"* ]] || die "why $m: $said"
+    for verb in plan assign; do
+      said=$($indy $verb $m 2>&1); status=$?
+      [ $status = 5 ] || die "$verb $m: exit status $status, not 5, which is that this host cannot: $said"
+      [[ $said == *"no-iommu: the kernel made no IOMMU groups"* ]] || die "$verb $m: $said"
+    done
+    echo "ok: $m: no-iommu"
+  done
+  [ "$(basename "$(readlink $pci/$nvme/driver)")" = nvme ] || die "$nvme was taken from its driver"
+  said=$($indy doctor 2>&1) && die "doctor: $said"
+  grep -q "^problem  iommu  " <<<"$said" || die "doctor: $said"
+  echo "ok: doctor names it"
 }
 
 $1
