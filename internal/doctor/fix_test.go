@@ -178,7 +178,7 @@ func TestFixAndUndo(t *testing.T) {
 			if c.Then[0] != host.then || !slices.Contains(c.Then, "start the machine anew") {
 				t.Errorf("afterwards: %q", c.Then)
 			}
-			u, err := e.PrepareUndo()
+			u, err := e.PrepareUndo(nil)
 			if err == nil {
 				err = e.Undo(u)
 			}

@@ -34,6 +34,9 @@ const (
 	// WordLines has a word at the beginning of each line, and comments after #, as
 	// modules-load.d(5) and /etc/initramfs-tools/modules.
 	WordLines Kind = "word-lines"
+	// Lines is a file of lines that are taken as they are, comments among them, as
+	// modprobe.d(5) and udev(7) have them. The words are whole lines.
+	Lines Kind = "lines"
 )
 
 // An Edit says which words belong into a file. Those that are there already are not
@@ -56,6 +59,10 @@ type Edit struct {
 	// never made: where it is missing, nobody reads it.
 	Create  bool
 	Heading string
+
+	// For names what the edit is made for, so that it can be taken back by itself. It
+	// may be empty.
+	For string
 
 	// Then are the commands a person has to run for the edit to have an effect, and
 	// ThenUndone those after it was taken back. They are kept in the record, and not run.
@@ -85,6 +92,7 @@ const (
 	maxLines = 20_000
 	maxWord  = 256
 	maxWords = 64
+	maxLine  = 2048 // of the kind Lines
 )
 
 // safe is what a word may be made of: nothing in it means something to a shell, to JSON
@@ -99,6 +107,12 @@ func (e Edit) check() error {
 		return fmt.Errorf("%s: %d words to add", e.File, len(e.Words))
 	}
 	for _, w := range e.Words {
+		if e.Kind == Lines {
+			if w == "" || len(w) > maxLine || strings.TrimSpace(w) != w || strings.ContainsFunc(w, func(r rune) bool { return r < ' ' || r > '~' }) {
+				return fmt.Errorf("%s: %.64q is no line that can be added", e.File, w)
+			}
+			continue
+		}
 		if w == "" || len(w) > maxWord || strings.Trim(w, safe) != "" {
 			return fmt.Errorf("%s: %.64q is no word that can be added", e.File, w)
 		}
@@ -199,6 +213,8 @@ func (e Edit) places(text string) ([]place, error) {
 		return jsonPlaces(text, e.Keys[0])
 	case WordLines:
 		return wordLinesPlaces(text), nil
+	case Lines:
+		return wholeLinesPlaces(text), nil
 	}
 	return nil, fmt.Errorf("there is no kind %q", e.Kind)
 }

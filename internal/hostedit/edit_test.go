@@ -2,6 +2,7 @@ package hostedit
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,6 +114,7 @@ func TestAdd(t *testing.T) {
 		{"modules", Edit{File: "f", Kind: WordLines, Words: []string{"vfio_pci", "vfio"}}, "# c\nloop\n", "loop\n", "loop\nvfio_pci\nvfio\n"},
 		{"modules, one there", Edit{File: "f", Kind: WordLines, Words: []string{"vfio_pci", "vfio"}}, "# c\nvfio_pci ids=x", "ids=x", "ids=x\nvfio\n"},
 
+		{"lines", Edit{File: "f", Kind: Lines, Words: []string{"# remark", "softdep a pre: b"}}, "softdep  a pre: b\n# remark", "# remark", "# remark\nsoftdep a pre: b\n"},
 		{"mkinitcpio", Edit{File: "f", Kind: ShellArray, Keys: []string{"MODULES"}, Words: []string{"vfio_pci", "vfio"}},
 			"# MODULES=(piix)\nMODULES=(i915)\nHOOKS=(base udev)\n", "(i915)", "(i915 vfio_pci vfio)"},
 		{"mkinitcpio, none", Edit{File: "f", Kind: ShellArray, Keys: []string{"MODULES"}, Words: []string{"vfio_pci"}}, "MODULES=()\n", "()", "(vfio_pci)"},
@@ -364,4 +366,20 @@ func FuzzRecord(f *testing.F) {
 		}
 		_, _ = undo(&file{name: r.File, exists: true, text: "x y\n"}, r)
 	})
+}
+
+// TestUndoOf takes back what was made for one purpose, and keeps the rest.
+func TestUndoOf(t *testing.T) {
+	files, _ := everything()
+	e := scratch(t, files)
+	apply(t, e, grubEdit("p"))
+	before := state(t, e.Root)
+	apply(t, e, Edit{File: "etc/default/grub", Kind: ShellString, Keys: []string{"GRUB_CMDLINE_LINUX_DEFAULT"}, Words: []string{"q"}, For: "another"})
+	c, err := e.PrepareUndo(func(r Record) bool { return r.For == "another" })
+	if err == nil {
+		err = e.Undo(c)
+	}
+	if after := state(t, e.Root); err != nil || !maps.Equal(before, after) {
+		t.Errorf("%v\n%v\n%v", err, before, after)
+	}
 }

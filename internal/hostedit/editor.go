@@ -207,6 +207,7 @@ func (e *Editor) make(fc *FileChange) error {
 	r := &Record{
 		Version: 1, Made: time.Now().UTC().Truncate(time.Second), File: fc.File, Kind: fc.edit.Kind, Keys: fc.edit.Keys,
 		Words: fc.edit.Words, Created: !f.exists, Before: []byte(fc.Before), After: []byte(fc.After), Then: fc.edit.ThenUndone,
+		For: fc.edit.For,
 	}
 	if r.Created {
 		r.Before = []byte(fc.edit.Heading)

@@ -100,7 +100,7 @@ func apply(t testing.TB, e *Editor, edits ...Edit) *Change {
 
 func undoAll(t testing.TB, e *Editor) *Change {
 	t.Helper()
-	c, err := e.PrepareUndo()
+	c, err := e.PrepareUndo(nil)
 	if err == nil {
 		err = e.Undo(c)
 	}
@@ -127,6 +127,7 @@ func everything() (map[string]string, []Edit) {
 			{File: "etc/mkinitcpio.conf", Kind: ShellArray, Keys: []string{"MODULES"}, Words: modules},
 			{File: "etc/modules-load.d/indy.conf", Kind: WordLines, Words: []string{"vfio-pci"}, Create: true, Heading: "# by indy\n"},
 			{File: "etc/dracut.conf.d/indy.conf", Kind: ShellAppend, Keys: []string{"add_drivers"}, Words: modules, Create: true, Heading: "# by indy\n"},
+			{File: "etc/dracut.conf.d/lines", Kind: Lines, Words: []string{"# a remark", `install vfio-pci [ -e "$x" ] && y; z`}, Create: true, Heading: "# by indy\n"},
 		}
 }
 
@@ -242,7 +243,7 @@ func TestUndoLeft(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(e.Root, "etc/default/grub"), []byte(changed), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, err := e.PrepareUndo()
+	c, err := e.PrepareUndo(nil)
 	var left *LeftError
 	if !errors.As(err, &left) || left.File != "/etc/default/grub" || len(c.Files) != 1 {
 		t.Fatalf("%v, %+v", err, c.Files)
@@ -434,7 +435,7 @@ func TestChanged(t *testing.T) {
 		t.Error(err)
 	}
 	apply(t, e, grubEdit("p"))
-	u, err := e.PrepareUndo()
+	u, err := e.PrepareUndo(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -617,7 +618,7 @@ func TestDamagedRecord(t *testing.T) {
 	if err := os.WriteFile(name, []byte(strings.Replace(string(data), `"p"`, `"q"`, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := e.PrepareUndo()
+	c, err := e.PrepareUndo(nil)
 	if err == nil || !strings.Contains(err.Error(), "checksum") || len(c.Files) != 1 {
 		t.Fatalf("%v, %+v", err, c.Files)
 	}
@@ -654,7 +655,7 @@ func TestDiff(t *testing.T) {
 		} else {
 			apply(t, e, edits...)
 			apply(t, other, edits...)
-			if c, err = e.PrepareUndo(); err != nil {
+			if c, err = e.PrepareUndo(nil); err != nil {
 				t.Fatal(err)
 			}
 			undoAll(t, e)

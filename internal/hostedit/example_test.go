@@ -32,7 +32,7 @@ func Example() {
 	// Somebody else changes the same line.
 	_ = os.WriteFile(name, []byte("root=UUID=1 quiet intel_iommu=on nosmt\n"), 0o644)
 
-	u, err := e.PrepareUndo()
+	u, err := e.PrepareUndo(nil)
 	if err == nil {
 		err = e.Undo(u)
 	}

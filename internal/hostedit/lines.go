@@ -155,3 +155,16 @@ func wordLinesPlaces(text string) []place {
 	}
 	return []place{p}
 }
+
+// wholeLinesPlaces takes each line for a word.
+func wholeLinesPlaces(text string) []place {
+	p := place{insert: func(w string) []patch {
+		return []patch{{at: len(text), text: newlineAfter(text) + w + "\n"}}
+	}}
+	for _, l := range linesOf(text) {
+		if w := strings.Trim(l.text, " \t"); w != "" {
+			p.words = append(p.words, word{w, l.start, l.end})
+		}
+	}
+	return []place{p}
+}

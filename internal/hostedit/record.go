@@ -34,6 +34,7 @@ type Record struct {
 	Before  []byte    `json:"before"` // the file as it was
 	After   []byte    `json:"after"`  // and as it was made
 	Then    []string  `json:"then"`   // what has to be run after it was taken back
+	For     string    `json:"for,omitempty"`
 	// Checksum is the SHA-256 of the record as JSON without it.
 	Checksum string `json:"checksum"`
 

@@ -117,7 +117,7 @@ func TestUndoInPart(t *testing.T) {
 	e := scratch(t, map[string]string{"etc/default/grub": debianGrub, "etc/modules-load.d/x.conf": "loop\n"})
 	before := state(t, e.Root)
 	apply(t, e, crashEdits()...)
-	u, err := e.PrepareUndo()
+	u, err := e.PrepareUndo(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,15 +24,18 @@ func (l *LeftError) Error() string {
 // Unwrap returns the reason.
 func (l *LeftError) Unwrap() error { return l.Err }
 
-// PrepareUndo says how all that is recorded would be taken back, the newest first. It
-// changes nothing. The error joins a *[LeftError] for each edit that cannot be taken
+// PrepareUndo says how what is recorded would be taken back, the newest first: all that
+// wanted says yes to, or with nil all of it. It changes nothing. The error joins a *[LeftError] for each edit that cannot be taken
 // back, and what is wrong with records; the rest is in the Change.
-func (e *Editor) PrepareUndo() (*Change, error) {
+func (e *Editor) PrepareUndo(wanted func(Record) bool) (*Change, error) {
 	c := new(Change)
 	records, err := e.records()
 	errs := []error{err}
 	texts := map[string]*file{}
 	for _, r := range records {
+		if wanted != nil && !wanted(*r) {
+			continue
+		}
 		f := texts[r.File]
 		if f == nil {
 			if f, err = e.read(r.File); errors.Is(err, fs.ErrNotExist) {
