@@ -57,10 +57,11 @@ func mayImport() map[string][]string {
 		"internal/sim":        {"hostfs", "pci", "usb", "iommu"},
 		"internal/hostedit":   {},                                                                       // files of the host's own configuration, no device
 		"internal/doctor":     append([]string{"assign", "internal/hostedit", "guest/qemu"}, joined...), // guest/qemu knows which files it needs
+		"internal/earlybind":  {"hostfs", "pci", "internal/doctor", "internal/hostedit"},
 		"internal/lab":        below,
 		"internal/daemon":     below,
 		"internal/broker":     below,
-		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab", "internal/doctor", "internal/hostedit", "internal/picture"}, below...),
+		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},

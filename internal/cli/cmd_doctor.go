@@ -1,22 +1,18 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
-	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/doctor"
@@ -26,8 +22,8 @@ import (
 // examining are the flags of doctor.
 type examining struct {
 	reading
-	root                      string
-	fix, undo, yes, initramfs bool
+	editing
+	fix, undo, initramfs bool
 }
 
 func newDoctorCommand(env *Env) *cobra.Command {
@@ -57,18 +53,16 @@ The exit status is 1 if there is a problem.
 				return usageError{err}
 			}
 			if flags.undo {
-				return flags.takeBack(env)
+				return flags.undoRecorded(env, recordedByDoctor)
 			}
 			return flags.look(env, func(m *machine) error { return flags.show(env, m) })
 		},
 	}
-	flags.add(cmd)
-	cmd.Flags().StringVar(&flags.root, "root", "", "where this host's files are, as for a chroot; the hardware is that of the running host, or of --from")
+	flags.reading.add(cmd)
+	flags.editing.add(cmd)
 	cmd.Flags().BoolVar(&flags.fix, "fix", false, "show the changes of configuration files that would help, and make them")
 	cmd.Flags().BoolVar(&flags.undo, "undo", false, "take back what --fix has changed")
-	cmd.Flags().BoolVar(&flags.yes, "yes", false, "change without asking")
 	cmd.Flags().BoolVar(&flags.initramfs, "initramfs", false, "with --fix, put VFIO's modules into the initial file system, too")
-	_ = cmd.MarkFlagDirname("root")
 	return cmd
 }
 
@@ -210,21 +204,6 @@ func pieces(word string, most int) []string {
 	return append(all, word)
 }
 
-// refusedEdit is a file that is left alone.
-type refusedEdit struct{ error }
-
-func (e refusedEdit) Unwrap() error        { return e.error }
-func (e refusedEdit) Is(target error) bool { return target == assign.ErrRefused }
-
-func (f *examining) editor() (*hostedit.Editor, error) {
-	root := f.root
-	if root == "" {
-		root = "/"
-	}
-	abs, err := filepath.Abs(root)
-	return &hostedit.Editor{Root: abs}, err
-}
-
 // mend makes the edits that the checks ask for. What cannot be done so is said, and the
 // rest done.
 func (f *examining) mend(env *Env, r doctor.Report) error {
@@ -261,17 +240,9 @@ func (f *examining) mend(env *Env, r doctor.Report) error {
 		return asRoot(err)
 	}
 	if len(c.Files) > 0 {
-		writeDiff(env, c)
-		if err := f.confirm(env); err != nil {
+		if err := f.make(env, editor, c); err != nil {
 			return err
 		}
-		if err := editor.Apply(c); err != nil {
-			return editError(err)
-		}
-		for _, file := range c.Files {
-			fmt.Fprintf(env.Stdout, "changed %s\n", printable(file.Path))
-		}
-		writeThen(env, c.Then)
 		fmt.Fprintln(env.Stdout, "indy doctor --undo takes it back")
 	}
 	switch {
@@ -299,110 +270,4 @@ func fileNames(edits []hostedit.Edit) string {
 		names = append(names, "/"+e.File)
 	}
 	return printable(strings.Join(names, ", "))
-}
-
-// takeBack undoes what is recorded.
-func (f *examining) takeBack(env *Env) error {
-	editor, err := f.editor()
-	if err != nil {
-		return err
-	}
-	c, left := editor.PrepareUndo()
-	if len(c.Files) == 0 {
-		if errors.Is(left, fs.ErrPermission) {
-			return asRoot(left) // nothing was refused
-		}
-		if left != nil {
-			return refusedEdit{left}
-		}
-		fmt.Fprintln(env.Stdout, "nothing is recorded that could be taken back")
-		return nil
-	}
-	diff := c.Diff() != ""
-	if diff {
-		writeDiff(env, c)
-		if err := f.confirm(env); err != nil {
-			return err
-		}
-	}
-	if err := editor.Undo(c); err != nil {
-		return editError(err)
-	}
-	for _, file := range c.Files {
-		fmt.Fprintf(env.Stdout, "%s: %s\n", printable(file.Path), outcome(file.Outcome))
-	}
-	writeThen(env, c.Then)
-	if left != nil {
-		return refusedEdit{left}
-	}
-	return nil
-}
-
-func outcome(o hostedit.Outcome) string {
-	switch o {
-	case hostedit.Restored:
-		return "is as it was"
-	case hostedit.TakenOut:
-		return "what was added is taken out; what others changed is kept"
-	}
-	return "what was added is gone already"
-}
-
-// writeDiff writes a diff, with what is not printable replaced but for tabs.
-func writeDiff(env *Env, c *hostedit.Change) {
-	for line := range strings.Lines(c.Diff()) {
-		paint := plain
-		switch {
-		case strings.HasPrefix(line, "+"):
-			paint = green
-		case strings.HasPrefix(line, "-"):
-			paint = red
-		}
-		cells := strings.Split(strings.TrimRight(line, "\r\n"), "\t")
-		for i := range cells {
-			cells[i] = printable(cells[i])
-		}
-		fmt.Fprintln(env.Stdout, env.paint(paint, strings.Join(cells, "\t")))
-	}
-	fmt.Fprintln(env.Stdout)
-}
-
-func writeThen(env *Env, then []string) {
-	for _, command := range then {
-		fmt.Fprintf(env.Stdout, "now: %s\n", printable(command))
-	}
-}
-
-// confirm asks on a terminal.
-func (f *examining) confirm(env *Env) error {
-	if f.yes {
-		return nil
-	}
-	in, ok := env.Stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return usageError{errors.New("there is no terminal to ask on; --yes makes this change")}
-	}
-	fmt.Fprint(env.Stderr, "make this change? type yes: ")
-	answer, err := bufio.NewReader(io.LimitReader(in, 1024)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if strings.TrimSpace(answer) != "yes" {
-		return errors.New("nothing was changed")
-	}
-	return nil
-}
-
-func asRoot(err error) error {
-	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
-		return fmt.Errorf("%w; run it as root", err)
-	}
-	return err
-}
-
-func editError(err error) error {
-	if partial, ok := errors.AsType[*hostedit.PartialError](err); ok {
-		return &assign.PartialError{Cause: partial.Err, Left: partial.Left}
-	}
-	return asRoot(err)
 }

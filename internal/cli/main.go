@@ -300,7 +300,7 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 	root.AddCommand(
 		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newWatchCommand(env), newCaptureCommand(env),
 		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env),
-		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env), newDiffCommand(env), newDoctorCommand(env),
+		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env), newDiffCommand(env), newDoctorCommand(env), newEarlyCommand(env),
 	)
 	root.SetHelpCommand(newHelpCommand())
 	root.InitDefaultCompletionCmd(args...)
