@@ -301,9 +301,9 @@ func TestConfirm(t *testing.T) {
 	if got := drivers(t, k)["0000:02:00.0"]; got != "nvme" {
 		t.Errorf("with %q", got)
 	}
-	l = boot()
+	boot()
 	for range 2 {
-		if l, err = store.Confirm(t.Context(), h, "0000:02:00.0"); err != nil || l.Confirm != nil {
+		if l, err := store.Confirm(t.Context(), h, "0000:02:00.0"); err != nil || l.Confirm != nil {
 			t.Errorf("confirmed: %+v, %v", l, err)
 		}
 	}
