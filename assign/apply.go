@@ -3,31 +3,41 @@ package assign
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
-	"slices"
 	"time"
 
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
-	"github.com/project-independence/indy/pci"
 )
 
-// A Host is the machine on which plans are carried out.
+// A Host is the machine on which plans are carried out. What is nil is not asked and
+// not told.
 type Host struct {
-	FS hostfs.FS
+	FS hostfs.FS // an error of a write may be a *[StuckError]
 
 	// Viable asks the kernel whether a group can be used by a guest, once all its
-	// functions are bound and its node is there. Nil means that nobody is asked.
+	// functions are bound and its node is there.
 	Viable func(iommu.GroupID) error
 
 	// InUse says whether somebody has a group open, a guest that runs with it: giving
 	// its functions back would then wait until that guest ends, and could not be
-	// stopped. Nil means that nobody is asked.
+	// stopped.
 	InUse func(iommu.GroupID) error
 
-	// Did is told each write as it is made, with the error it gave. It may be nil.
-	Did func(pci.Address, Write, error)
+	// Did is told each write as it is made, with the error it gave.
+	Did func(device string, w Write, err error)
+
+	// Waiting is told, once, that another process works on a lease that is to be
+	// changed, and that it is waited for.
+	Waiting func(Lease)
+
+	// Told is told, line by line, what whoever looks should know of a release or a
+	// recovery that went well: what has gone, what somebody else has changed, what did not
+	// come back as it was.
+	Told func(line string)
+
+	// Pause returns when the kernel has said that something about its devices has
+	// changed, or after d, or when ctx is done. Nil pauses for d.
+	Pause func(ctx context.Context, d time.Duration)
 }
 
 // NodeTimeout is how long [Host.Apply] waits for /dev/vfio/GROUP to appear.
@@ -52,143 +62,16 @@ func (e *PartialError) Error() string {
 // Unwrap returns the cause and what is left.
 func (e *PartialError) Unwrap() []error { return append([]error{e.Cause}, e.Left...) }
 
-// An OpError says what could not be done to which function. Err keeps the kernel's
+// An OpError says what could not be done to which device. Err keeps the kernel's
 // *fs.PathError.
 type OpError struct {
 	Op     string
-	Device pci.Address
+	Device string // its name on its bus
 	Err    error
 }
 
-// Error returns operation, function and cause.
-func (e *OpError) Error() string { return e.Op + " " + e.Device.String() + ": " + e.Err.Error() }
+// Error returns operation, device and cause.
+func (e *OpError) Error() string { return e.Op + " " + e.Device + ": " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *OpError) Unwrap() error { return e.Err }
-
-// Apply carries out a plan. Before each step it checks that ctx is not done and that
-// the function is as the plan found it; after each it reads back what the kernel
-// made of the write. On any error everything is undone in reverse, also when ctx is
-// done, and the error is a *[PartialError] only if that failed too.
-//
-// It blocks as long as the drivers take to let go and to bind, and up to
-// [NodeTimeout] for the group's node.
-func (h *Host) Apply(ctx context.Context, p *Plan) error {
-	done, err := h.apply(ctx, p)
-	if err == nil {
-		return nil
-	}
-	if left := h.undo(p.Steps[:done]); left != nil {
-		return &PartialError{Cause: err, Left: []error{left}}
-	}
-	return err
-}
-
-// apply returns how many steps were begun. One that was not may find the function
-// in somebody else's hands, and must not be undone.
-func (h *Host) apply(ctx context.Context, p *Plan) (begun int, err error) {
-	if _, err := fs.Stat(h.FS, "sys/bus/pci/drivers/"+VFIODriver); err != nil {
-		return 0, fmt.Errorf("%w: the driver vfio-pci is not loaded; run: modprobe vfio-pci (%w)", errors.ErrUnsupported, err)
-	}
-	for i, s := range p.Steps {
-		if err := context.Cause(ctx); err != nil {
-			return i, err
-		}
-		if err := h.expect(s.Device, s.Prior); err != nil {
-			return i, &OpError{"assign", s.Device, fmt.Errorf("changed since it was planned: %w", err)}
-		}
-		if err := h.write(s.Device, s.Do); err != nil {
-			return i + 1, &OpError{"assign", s.Device, err}
-		}
-	}
-	for _, g := range p.Groups {
-		if err := h.awaitNode(ctx, g); err != nil {
-			return len(p.Steps), err
-		}
-		if h.Viable == nil {
-			continue
-		}
-		if err := h.Viable(g); err != nil {
-			return len(p.Steps), err
-		}
-	}
-	return len(p.Steps), nil
-}
-
-// Undo takes back every step of a plan, in reverse, whether it was carried out or
-// not: what already is as before is left alone. It goes on after an error and
-// returns all of them.
-func (h *Host) Undo(p *Plan) error { return h.undo(p.Steps) }
-
-func (h *Host) undo(steps []Step) error {
-	var errs []error
-	for _, s := range slices.Backward(steps) {
-		if _, err := fs.Lstat(h.FS, "sys/bus/pci/devices/"+s.Device.String()); errors.Is(err, fs.ErrNotExist) {
-			continue // unplugged: nobody is owed it any more
-		}
-		for _, w := range s.Undo {
-			if h.expect(s.Device, w.After) == nil {
-				continue
-			}
-			if err := h.write(s.Device, w); err != nil {
-				errs = append(errs, &OpError{"give back", s.Device, err})
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (h *Host) write(a pci.Address, w Write) error {
-	err := h.FS.WriteFile(w.File, []byte(w.Value))
-	if err == nil {
-		// A write that succeeded proves nothing: drivers_probe does so when no driver
-		// took the function.
-		if err = h.expect(a, w.After); err != nil {
-			err = fmt.Errorf("after writing %q to /%s: %w", w.Value, w.File, err)
-		}
-	}
-	if h.Did != nil {
-		h.Did(a, w, err)
-	}
-	return err
-}
-
-// expect reads the function's state and says how it differs from what c demands.
-func (h *Host) expect(a pci.Address, c Check) error {
-	read := pci.Driver
-	switch c.What {
-	case override:
-		read = pci.DriverOverride
-	case control:
-		read = pci.RuntimeControl
-	}
-	value, err := read(h.FS, a)
-	if err != nil {
-		return err
-	}
-	if c.holds(value) {
-		return nil
-	}
-	if value == "" {
-		value = "none"
-	}
-	return fmt.Errorf("expected that %s; it is %s", c, value)
-}
-
-// awaitNode waits for the node by which a guest opens the group.
-func (h *Host) awaitNode(ctx context.Context, g iommu.GroupID) error {
-	node := "dev/vfio/" + g.String()
-	ctx, cancel := context.WithTimeout(ctx, NodeTimeout)
-	defer cancel()
-	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		_, err := fs.Lstat(h.FS, node)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for /%s: %w (%w); are devtmpfs and the module vfio there?", node, context.Cause(ctx), err)
-		case <-time.After(wait):
-		}
-	}
-}
