@@ -252,7 +252,11 @@ func (n *fakeNode) device(name string) (node, error) {
 func (n *fakeNode) ReadAt(b []byte, off int64) (int, error) {
 	n.k.mu.Lock()
 	defer n.k.mu.Unlock()
-	if err := n.k.call("pread"); err != nil {
+	err := error(fs.ErrClosed)
+	if n.k.open[n] {
+		err = n.k.call("pread")
+	}
+	if err != nil {
 		return 0, &fs.PathError{Op: "read", Path: n.name, Err: err}
 	}
 	at := off - n.dev.configAt
@@ -269,7 +273,10 @@ func (n *fakeNode) ReadAt(b []byte, off int64) (int, error) {
 func (n *fakeNode) WriteAt(b []byte, off int64) (int, error) {
 	n.k.mu.Lock()
 	defer n.k.mu.Unlock()
-	err := n.k.call("pwrite")
+	err := error(fs.ErrClosed)
+	if n.k.open[n] {
+		err = n.k.call("pwrite")
+	}
 	at := off - n.dev.configAt
 	if err == nil && (at < 0 || at+int64(len(b)) > int64(len(n.dev.config))) {
 		err = syscall.EINVAL

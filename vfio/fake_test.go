@@ -191,13 +191,14 @@ func (k *kernel) tree() fstest.MapFS {
 			}
 		}
 	}
+	devices := "Character devices:\n  1 mem\n"
 	if k.vfio {
-		devices := "Character devices:\n  1 mem\n509 vfio\n"
-		if k.cdev {
-			devices += "511 vfio-dev\n"
-		}
-		tree["proc/devices"] = &fstest.MapFile{Data: []byte(devices + "\nBlock devices:\n259 blkext\n")}
+		devices += "509 vfio\n"
 	}
+	if k.cdev {
+		devices += "511 vfio-dev\n"
+	}
+	tree["proc/devices"] = &fstest.MapFile{Data: []byte(devices + "\nBlock devices:\n259 blkext\n")}
 	i := 0
 	for n := range k.open {
 		tree["proc/self/fd/"+strconv.Itoa(i)] = &fstest.MapFile{Data: []byte(n.name), Mode: fs.ModeSymlink | 0o777}

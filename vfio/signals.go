@@ -142,8 +142,10 @@ func (s *Signals) wait(ctx context.Context, n int) (uint64, error) {
 		return 0, context.Cause(ctx)
 	}
 	defer func() { <-e.turn }()
-	if err := e.file.SetReadDeadline(time.Time{}); err != nil {
-		return 0, closed(err)
+	if err := e.file.SetReadDeadline(time.Time{}); errors.Is(err, os.ErrNoDeadline) {
+		return 0, err
+	} else if err != nil {
+		return 0, fs.ErrClosed // which it says in words of its own
 	}
 	// Go's poller waits; a deadline that is past wakes it.
 	woken := make(chan struct{})
