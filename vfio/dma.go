@@ -219,7 +219,8 @@ func (s *AddressSpace) forgetAll() {
 
 // Limits are what may be mapped in an address space.
 type Limits struct {
-	// PageSizes has bit N set where pages of 2^N bytes can be mapped; 0 is unknown.
+	// PageSizes has bit N set where pages of 2^N bytes can be mapped; of iommufd it is the
+	// smallest alone. 0 is unknown.
 	PageSizes uint64
 	// Ranges are the valid addresses, in order. Nil is unknown, as with Linux before 5.4.
 	Ranges []Range

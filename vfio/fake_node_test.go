@@ -152,8 +152,10 @@ func (n *fakeNode) files(r request, b []byte, at int, files ...holder) error {
 			switch {
 			case n.container != nil:
 				return syscall.EINVAL
-			case n.ofGroup.node != nil || !n.ofGroup.viable():
+			case n.ofGroup.node != nil:
 				return syscall.EBUSY
+			case !n.ofGroup.viable():
+				return syscall.EPERM
 			}
 			n.container = files[0].(*fakeNode)
 			n.ofGroup.byNode++

@@ -97,21 +97,26 @@ func closeHandles(all []Handle) {
 func Rebuild(handles []Handle) (*AddressSpace, error) { return rebuild(live(), handles) }
 
 func rebuild(h host, handles []Handle) (*AddressSpace, error) {
-	s, err := assemble(h, handles)
+	var nodes []node
+	s, err := assemble(h, handles, &nodes)
 	if err != nil {
-		closeHandles(handles)
+		for _, n := range nodes {
+			n.Close()
+		}
+		closeHandles(handles[len(nodes):])
 		return nil, &OpError{Op: "take over an address space", Err: err}
 	}
 	return s, nil
 }
 
-func assemble(h host, handles []Handle) (*AddressSpace, error) {
+func assemble(h host, handles []Handle, nodes *[]node) (*AddressSpace, error) {
 	var s *AddressSpace
 	for i, x := range handles {
 		if x.File == nil {
 			return nil, fmt.Errorf("handle %d has no file", i)
 		}
 		n, err := h.adopt(x.File), error(nil)
+		*nodes = append(*nodes, n)
 		switch {
 		case (i == 0) != (x.Kind == HandleContainer || x.Kind == HandleIOMMUFD):
 			err = errors.New("the first handle, and no other, is a container or an iommufd")

@@ -84,10 +84,7 @@ func (s *AddressSpace) openNode(a pci.Address, id pci.GroupID) (*Device, error) 
 		return nil, err
 	}
 	if err := s.bind(n); err != nil {
-		if errors.Is(err, syscall.EBUSY) {
-			err = whyBusy(s.host.fsys, id, err)
-		}
-		return nil, errors.Join(whyNoIOMMU(err), n.Close())
+		return nil, errors.Join(whyNotBound(s.host.fsys, id, err), n.Close())
 	}
 	d := newDevice(s, &s.devices, nil, id, a, n)
 	if err := s.devices.add(d); err != nil {
@@ -150,11 +147,18 @@ func heldHere(fsys fs.FS, name string) bool {
 	return false
 }
 
-// whyBusy turns EBUSY for a device's own node into the reason.
-func whyBusy(fsys fs.FS, id pci.GroupID, err error) error {
+// whyNotBound turns the error of a device's own node into the reason. That a driver of
+// the host holds a device of its group is EPERM there.
+func whyNotBound(fsys fs.FS, id pci.GroupID, err error) error {
+	if !errors.Is(err, syscall.EBUSY) && !errors.Is(err, syscall.EPERM) {
+		return err
+	}
 	all, _ := members(fsys, id)
 	if held := list(all, func(m member) bool { return !m.harmless() }); held != "" {
 		return fmt.Errorf("%w: %s: %w", ErrNotViable, held, err)
+	}
+	if errors.Is(err, syscall.EPERM) {
+		return whyNoIOMMU(err)
 	}
 	return fmt.Errorf("somebody else has it open, or its group /dev/vfio/%v, and the kernel allows a group or its devices' own nodes, not both: %w", id, err)
 }
