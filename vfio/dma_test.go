@@ -231,7 +231,7 @@ func TestLimitsOfKernels(t *testing.T) {
 	if l, err := s.Limits(); err != nil || l.Ranges != nil || l.MappingsKnown || l.Alignment() != 4096 {
 		t.Errorf("%+v, %v", l, err)
 	}
-	if p, err = s.Map(1<<50, m, Read); err != nil {
+	if _, err = s.Map(1<<50, m, Read); err != nil {
 		t.Error(err)
 	}
 	if (Limits{}).Alignment() != 0 {

@@ -45,6 +45,9 @@ func liveSpaces(t *testing.T) {
 		return
 	}
 	t.Log(err)
+	if os.Getenv("INDY_VFIO_WANT") == "iommufd" {
+		t.Error("this kernel should have iommufd")
+	}
 	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "CONFIG_IOMMUFD") {
 		t.Errorf("without iommufd: %v", err)
 	}

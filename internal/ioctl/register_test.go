@@ -3,6 +3,11 @@ package ioctl_test
 import (
 	"encoding/binary"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +41,26 @@ func TestRegisters(t *testing.T) {
 	}
 	if _, ok := ioctl.Load32(nil, 0); ok || string(b) != before {
 		t.Error("an access that was refused happened")
+	}
+}
+
+// TestStoreOnlyStores reads what the compiler made of a store: on a PC an exchange would
+// be right for memory, and would read a device's register.
+func TestStoreOnlyStores(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("an exchange is what it takes on amd64 alone")
+	}
+	archive := filepath.Join(t.TempDir(), "ioctl.a")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", archive, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "tool", "objdump", "-s", `ioctl\.store$`, archive).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	code := string(out)
+	if !regexp.MustCompile(`MOVL \w+, 0\(\w+\)`).MatchString(code) || strings.Contains(code, "XCHG") || strings.Contains(code, "LOCK") {
+		t.Errorf("not one plain store:\n%s", code)
 	}
 }
 
