@@ -161,6 +161,8 @@ func (l liveTree) ReadLink(name string) (string, error)            { return l.k.
 func (l liveTree) Lstat(name string) (info fs.FileInfo, err error) { return l.k.tree().Lstat(name) }
 
 func (k *kernel) tree() fstest.MapFS {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	tree := fstest.MapFS{}
 	dir := &fstest.MapFile{Mode: fs.ModeDir | 0o755}
 	if k.vfioPCI {

@@ -46,16 +46,16 @@ func characterDevice(fsys fs.FS, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	any, has := false, false
+	loaded, has := false, false
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		if len(f) != 2 {
 			continue
 		}
-		any = any || f[1] == "vfio" || f[1] == "vfio-dev"
+		loaded = loaded || f[1] == "vfio" || f[1] == "vfio-dev"
 		has = has || f[1] == name
 	}
-	if !any {
+	if !loaded {
 		return false, &lacking{what: noVFIO}
 	}
 	return has, nil

@@ -28,14 +28,14 @@ func liveSpaces(t *testing.T) {
 	if !c.Groups.Has || !c.Type1.Has || c.Type1.Version != 2 || !c.VFIOPCI.Has || c.NoIOMMU.Has {
 		t.Errorf("groups, type 1 version 2 and vfio-pci are there, noiommu is not:\n%v", c)
 	}
-	any, err := vfio.NewAddressSpace(vfio.AnyInterface)
+	first, err := vfio.NewAddressSpace(vfio.AnyInterface)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if any.Interface() != c.Interface() {
-		t.Errorf("any interface is %v, by what the kernel has it is %v", any.Interface(), c.Interface())
+	if first.Interface() != c.Interface() {
+		t.Errorf("any interface is %v, by what the kernel has it is %v", first.Interface(), c.Interface())
 	}
-	if err := any.Close(); err != nil {
+	if err := first.Close(); err != nil {
 		t.Error(err)
 	}
 	t.Run("groups", func(t *testing.T) { liveSpace(t, vfio.Groups) })
