@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -201,10 +202,13 @@ func (k *kernel) tree() fstest.MapFS {
 		devices += "511 vfio-dev\n"
 	}
 	tree["proc/devices"] = &fstest.MapFile{Data: []byte(devices + "\nBlock devices:\n259 blkext\n")}
-	i := 0
+	var names []string
 	for n := range k.open {
-		tree["proc/self/fd/"+strconv.Itoa(i)] = &fstest.MapFile{Data: []byte(n.name), Mode: fs.ModeSymlink | 0o777}
-		i++
+		names = append(names, n.name)
+	}
+	slices.Sort(names) // a file has the same number each time
+	for i, name := range names {
+		tree["proc/self/fd/"+strconv.Itoa(i)] = &fstest.MapFile{Data: []byte(name), Mode: fs.ModeSymlink | 0o777}
 	}
 	maps.Copy(tree, k.files)
 	return tree

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -202,10 +203,12 @@ func TestRebuildRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		given := slices.Clone(handles) // some of which the change leaves out
 		got, err := rebuild(k.host(), change(handles))
 		if err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
+		closeHandles(given)
 	}
 	if len(k.open) != 3 {
 		t.Errorf("%d files are open, want the container, the group and the device", len(k.open))
@@ -265,7 +268,7 @@ func TestReceiveRefuses(t *testing.T) {
 		for _, f := range files {
 			f.Close()
 		}
-		if after := openDescriptors(t); after != before {
+		if after := openDescriptors(t); after > before {
 			t.Errorf("%s: %d descriptors, %d before", name, after, before)
 		}
 	}
