@@ -20,6 +20,7 @@ import (
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/broker"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 )
@@ -46,9 +47,10 @@ const exitHelp = `Exit status:
 
 // Env is everything the command takes from outside.
 type Env struct {
-	Host     hostfs.FS // the running host
-	Names    fs.FS     // where the lists of names are, pci.ids and usb.ids
-	LeaseDir string    // where leases are kept
+	Host     hostfs.FS      // the running host
+	Broker   *broker.Broker // makes the calls on Host that may never return; nil when Host is another
+	Names    fs.FS          // where the lists of names are, pci.ids and usb.ids
+	LeaseDir string         // where leases are kept
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
@@ -68,8 +70,9 @@ type Env struct {
 
 // OS returns the environment of this process.
 func OS(version string) *Env {
+	aside := &broker.Broker{}
 	e := &Env{
-		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
+		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 	}

@@ -1,0 +1,164 @@
+package assign
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/laptop"
+)
+
+// classes are those whose drivers wait, when a device is taken from them, until the
+// last program has closed it (snd_card_free, vfio_unregister_group_dev, and others that
+// ask their users to go).
+var waitingClasses = []string{"sound", "drm", "video4linux", "dvb", "vfio-dev"}
+
+// Bounds of what is looked at below one device.
+const (
+	maxNodes     = 256
+	maxNodeDepth = 3
+)
+
+// Nodes returns the nodes below /dev by which programs use a device and for which its
+// driver waits when it shall let go, as dev/snd/controlC0, sorted: those of sound cards,
+// graphics, cameras and VFIO. Others, as those of disks, are not waited for. The device
+// is named as in /sys/bus/BUS/devices. It reads some directories of sysfs; a device that
+// is not there has none.
+func Nodes(fsys fs.FS, bus, device string) ([]string, error) {
+	dir := "sys/bus/" + bus + "/devices/" + device
+	if !fs.ValidPath(dir) {
+		return nil, fmt.Errorf("nodes of %s: %w", device, fs.ErrInvalid)
+	}
+	entries, err := fs.ReadDir(fsys, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var nodes []string
+	var errs []error
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, e := range entries {
+		if slices.Contains(waitingClasses, e.Name()) && e.IsDir() {
+			errs = append(errs, below(fsys, dir+"/"+e.Name(), maxNodeDepth, &nodes))
+		}
+		// The group has its node as long as VFIO has the function.
+		if e.Name() == "vfio-dev" {
+			if group, err := hostfs.ReadLinkBase(fsys, dir+"/iommu_group"); err == nil {
+				nodes = append(nodes, "dev/vfio/"+group)
+			}
+		}
+	}
+	slices.Sort(nodes)
+	return slices.Compact(nodes), errors.Join(errs...)
+}
+
+// below adds the nodes of what is in a directory: each directory there that has a number
+// (dev) says the node's name in its uevent.
+func below(fsys fs.FS, dir string, depth int, nodes *[]string) error {
+	entries, err := fs.ReadDir(fsys, dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if !e.IsDir() || e.Name() == "power" || len(*nodes) >= maxNodes {
+			continue
+		}
+		at := dir + "/" + e.Name()
+		text, err := fs.ReadFile(fsys, at+"/uevent")
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			node, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVNAME=")
+			if !ok {
+				continue
+			}
+			if strings.HasPrefix(at[strings.LastIndexByte(at[:len(at)-len(e.Name())-1], '/')+1:], "vfio-dev/") {
+				node = "vfio/devices/" + e.Name() // where devtmpfs puts it, whatever the kernel names it
+			}
+			if node = "dev/" + strings.TrimPrefix(node, "/dev/"); fs.ValidPath(node) {
+				*nodes = append(*nodes, node)
+			}
+		}
+		if depth > 1 {
+			errs = append(errs, below(fsys, at, depth-1, nodes))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Holders returns who has one of the nodes open or mapped, by the number of the process.
+// It looks at all processes of the host; without nodes at none. Without root those of
+// others are not seen, and a descriptor on its way between two processes is in none.
+func Holders(fsys fs.FS, nodes []string) ([]Holder, error) {
+	if len(nodes) == 0 {
+		return nil, nil
+	}
+	open, err := laptop.ReadOpen(fsys)
+	var holders []Holder
+	for _, node := range nodes {
+		for _, h := range open.Nodes[node] {
+			holders = append(holders, Holder{PID: h.PID, Name: h.Program, Node: node, Guest: guestOf(fsys, h.PID)})
+		}
+	}
+	slices.SortFunc(holders, func(a, b Holder) int {
+		return cmp.Or(cmp.Compare(a.PID, b.PID), strings.Compare(a.Node, b.Node))
+	})
+	return holders, err
+}
+
+// maxGuest is the longest name of a guest that is taken from a command line.
+const maxGuest = 64
+
+// guestOf returns the name of the guest that a process runs, if it is a QEMU that was
+// given one, as libvirt does: -name guest=NAME,debug-threads=on.
+func guestOf(fsys fs.FS, pid int) string {
+	text, err := fs.ReadFile(fsys, "proc/"+strconv.Itoa(pid)+"/cmdline")
+	if err != nil {
+		return ""
+	}
+	return parseGuest(string(text))
+}
+
+func parseGuest(cmdline string) string {
+	args := strings.Split(cmdline, "\x00")
+	if !strings.Contains(args[0][strings.LastIndexByte(args[0], '/')+1:], "qemu") {
+		return ""
+	}
+	for i, arg := range args[:len(args)-1] {
+		if arg != "-name" {
+			continue
+		}
+		for option := range strings.SplitSeq(args[i+1], ",") {
+			name, named := strings.CutPrefix(option, "guest=")
+			if !named && strings.Contains(option, "=") {
+				continue
+			}
+			return word(name)
+		}
+	}
+	return ""
+}
+
+// word is a name that somebody else chose, fit for a line of text; else it is empty.
+func word(name string) string {
+	if len(name) > maxGuest {
+		return ""
+	}
+	for _, r := range name {
+		if r <= ' ' || r > '~' {
+			return ""
+		}
+	}
+	return name
+}
