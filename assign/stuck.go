@@ -58,33 +58,19 @@ func (e *StuckError) Is(target error) bool { return target == ErrStuck }
 // Over reports whether the process that was in the kernel has ended, so that the device
 // may be written to again.
 func (e *StuckError) Over(fsys fs.FS) bool {
-	stat, err := hostfs.ReadString(fsys, fmt.Sprintf("proc/%d/stat", e.PID))
+	started, err := processStart(fsys, e.PID)
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}
-	state, started, err := parseStat(stat)
+	if started != e.Started && e.Started != "" {
+		return true
+	}
 	// One that has ended and that nobody has waited for holds nothing.
-	return err == nil && (started != e.Started && e.Started != "" || state == "Z" || state == "X")
+	stat, err := hostfs.ReadString(fsys, fmt.Sprintf("proc/%d/stat", e.PID))
+	state := strings.TrimSpace(stat[strings.LastIndexByte(stat, ')')+1:])
+	return errors.Is(err, fs.ErrNotExist) || strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
 // ProcessStart returns when a process started, in the kernel's ticks, which tells it
 // from a later one with the same number: field 22 of /proc/PID/stat.
-func ProcessStart(fsys fs.FS, pid int) (string, error) {
-	stat, err := hostfs.ReadString(fsys, fmt.Sprintf("proc/%d/stat", pid))
-	if err != nil {
-		return "", err
-	}
-	_, started, err := parseStat(stat)
-	return started, err
-}
-
-// parseStat reads /proc/PID/stat: its third field, the state, and its 22nd. The second is
-// a name in parentheses that may hold anything.
-func parseStat(stat string) (state, started string, err error) {
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const at = 22 - 3
-	if len(fields) <= at {
-		return "", "", errors.New("/proc/PID/stat has no start time")
-	}
-	return fields[0], fields[at], nil
-}
+func ProcessStart(fsys fs.FS, pid int) (string, error) { return processStart(fsys, pid) }
