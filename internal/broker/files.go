@@ -40,7 +40,7 @@ var writable = []string{
 }
 
 // waits are the files whose reading takes the lock of the device, which whoever unbinds
-// its driver holds: driver_override_show of drivers/pci/pci-sysfs.c, and
+// its driver holds: driver_override_show of drivers/pci/pci-sysfs.c in many kernels, and
 // sriov_numvfs_show of drivers/pci/iov.c from Linux 5.5 to 6.8.
 var waits = []string{
 	"sys/bus/pci/devices/*/driver_override",
