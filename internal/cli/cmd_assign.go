@@ -21,7 +21,11 @@ func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir} }
 
 // assignHost is this host, whose kernel is asked about its groups.
 func (e *Env) assignHost() *assign.Host {
-	return &assign.Host{FS: e.Host, Viable: e.Viable, InUse: e.InUse}
+	h := &assign.Host{FS: e.Host, InUse: e.InUse}
+	if e.Viable != nil {
+		h.Viable = func(id iommu.GroupID) error { return nodeFault(e.Host, id, e.Viable(id)) }
+	}
+	return h
 }
 
 func viable(id iommu.GroupID) error {
@@ -104,7 +108,9 @@ func takeOver(ctx context.Context, env *Env, m *machine, req *request, words []s
 			return nil, &assign.HeldError{Claim: assign.GroupClaim(m.Function(a).PCI.Group), Lease: *l}
 		}
 	}
-	return env.store().Assign(ctx, env.assignHost(), assign.Taking{Run: run, Plan: func() (*assign.Plan, error) {
+	host, stop := env.assigning()
+	defer stop()
+	return env.store().Assign(ctx, host, assign.Taking{Run: run, Plan: func() (*assign.Plan, error) {
 		now := readMachine(env, env.Host)
 		p, err := req.plan(now, words)
 		if err != nil {
