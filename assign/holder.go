@@ -11,9 +11,10 @@ import (
 
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
 )
 
-// classes are those whose drivers wait, when a device is taken from them, until the
+// waitingClasses are those whose drivers wait, when a device is taken from them, until the
 // last program has closed it (snd_card_free, vfio_unregister_group_dev, and others that
 // ask their users to go).
 var waitingClasses = []string{"sound", "drm", "video4linux", "dvb", "vfio-dev"}
@@ -51,6 +52,16 @@ func Nodes(fsys fs.FS, bus, device string) ([]string, error) {
 		if e.Name() == "vfio-dev" {
 			if group, err := hostfs.ReadLinkBase(fsys, dir+"/iommu_group"); err == nil {
 				nodes = append(nodes, "dev/vfio/"+group)
+			}
+		}
+	}
+	// NVIDIA's driver makes its nodes without sysfs.
+	if driver, err := hostfs.ReadLinkBase(fsys, dir+"/driver"); err == nil && driver == "nvidia" {
+		all, err := fs.ReadDir(fsys, "dev")
+		errs = append(errs, err)
+		for _, e := range all {
+			if strings.HasPrefix(e.Name(), "nvidia") && !e.IsDir() && len(nodes) < maxNodes {
+				nodes = append(nodes, "dev/"+e.Name())
 			}
 		}
 	}
@@ -111,10 +122,77 @@ func Holders(fsys fs.FS, nodes []string) ([]Holder, error) {
 			holders = append(holders, Holder{PID: h.PID, Name: h.Program, Node: node, Guest: guestOf(fsys, h.PID)})
 		}
 	}
+	// Who has closed the group and kept the device has no node open.
+	if len(holders) == 0 && slices.ContainsFunc(nodes, func(n string) bool { return strings.HasPrefix(n, "dev/vfio/") }) {
+		holders = deviceHolders(fsys)
+	}
 	slices.SortFunc(holders, func(a, b Holder) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), strings.Compare(a.Node, b.Node))
 	})
 	return holders, err
+}
+
+// vfioDevice is what a descriptor of a VFIO device leads to, whichever device it is.
+const vfioDevice = "anon_inode:[vfio-device]"
+
+// maxHolders bounds how many processes with any VFIO device are told.
+const maxHolders = 16
+
+// deviceHolders returns the processes that have any VFIO device open.
+func deviceHolders(fsys fs.FS) []Holder {
+	processes, err := fs.ReadDir(fsys, "proc")
+	if err != nil {
+		return nil
+	}
+	var holders []Holder
+	for _, p := range processes {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil || len(holders) == maxHolders {
+			continue
+		}
+		dir := "proc/" + p.Name() + "/fd"
+		fds, err := fs.ReadDir(fsys, dir)
+		if err != nil {
+			continue // it has ended, or is not ours to look at
+		}
+		if slices.ContainsFunc(fds, func(e fs.DirEntry) bool {
+			target, err := fs.ReadLink(fsys, dir+"/"+e.Name())
+			return err == nil && target == vfioDevice
+		}) {
+			comm, err := hostfs.ReadString(fsys, "proc/"+p.Name()+"/comm")
+			if err != nil {
+				comm = ""
+			}
+			holders = append(holders, Holder{PID: pid, Name: word(comm), Guest: guestOf(fsys, pid)})
+		}
+	}
+	return holders
+}
+
+// OpenNodes says which functions of a plan programs have open that their drivers wait for
+// when they shall let go; see [Nodes].
+func OpenNodes(fsys fs.FS, p *Plan) ([]laptop.Finding, error) {
+	var findings []laptop.Finding
+	var errs []error
+	for _, a := range p.Devices {
+		driver, err := pci.Driver(fsys, a)
+		if err != nil || driver == VFIODriver {
+			continue // a guest's own use is for the kernel to say
+		}
+		nodes, err := Nodes(fsys, "pci", a.String())
+		errs = append(errs, err)
+		holders, err := Holders(fsys, nodes)
+		errs = append(errs, err)
+		for _, h := range holders {
+			findings = append(findings, laptop.Finding{
+				Code: laptop.NodeOpen, Severity: laptop.Warning, Device: "pci:" + a.String(),
+				Detail:   fmt.Sprintf("%s has /%s open, and %s may wait until that is closed", h, h.Node, driver),
+				Evidence: fmt.Sprintf("/proc/%d/fd", h.PID),
+				Remedy:   "end that program, or have it close the device",
+			})
+		}
+	}
+	return findings, errors.Join(errs...)
 }
 
 // maxGuest is the longest name of a guest that is taken from a command line.

@@ -29,7 +29,7 @@ type StuckError struct {
 type Holder struct {
 	PID   int    `json:"pid"`
 	Name  string `json:"name"`            // of the program, which it has chosen itself; empty when unknown
-	Node  string `json:"node"`            // what it has open, as dev/vfio/11
+	Node  string `json:"node"`            // what it has open, as dev/vfio/11; empty for any VFIO device, maybe this one
 	Guest string `json:"guest,omitempty"` // that it runs, if it says so, as libvirt's do
 }
 
@@ -47,7 +47,11 @@ func (e *StuckError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "the kernel has not come back from /%s for %s (pid %d is in it)", e.File, e.Waited, e.PID)
 	for i, h := range e.Holders {
-		b.WriteString([]string{"; it waits for ", ", "}[min(i, 1)] + h.String() + " with /" + h.Node)
+		what := "/" + h.Node
+		if h.Node == "" {
+			what = "a VFIO device"
+		}
+		b.WriteString([]string{"; it waits for ", ", "}[min(i, 1)] + h.String() + " with " + what)
 	}
 	return b.String()
 }

@@ -66,6 +66,10 @@ type Env struct {
 	DiskFree func(node string) error
 
 	Listen func() (Events, error) // to what the running host says of its devices
+
+	// Detach starts indy with these arguments as a process that outlives this one, its
+	// terminal and its session.
+	Detach func(args ...string) error
 }
 
 // OS returns the environment of this process.
@@ -75,6 +79,7 @@ func OS(version string) *Env {
 		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive, Listen: listen,
+		Detach: func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
 		if w, _, err := term.GetSize(fd); err == nil {

@@ -1,13 +1,17 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/internal/broker"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/uevent"
 )
@@ -46,6 +50,13 @@ func pauser(events Events) func(ctx context.Context, d time.Duration) {
 			}
 		}
 	}
+}
+
+// addDeadline adds the flag that says how long a call into the kernel is waited for.
+func (e *Env) addDeadline(cmd *cobra.Command) {
+	b := cmp.Or(e.Broker, &broker.Broker{})
+	cmd.Flags().DurationVar(&b.Deadline, "deadline", broker.Deadline,
+		"leave a device alone when a write to one of its files has not returned for so long")
 }
 
 // nodeFault adds to the error that a group cannot be opened what is wrong with its node.
