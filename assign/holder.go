@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
 )
@@ -119,7 +120,8 @@ func Holders(fsys fs.FS, nodes []string) ([]Holder, error) {
 	var holders []Holder
 	for _, node := range nodes {
 		for _, h := range open.Nodes[node] {
-			holders = append(holders, Holder{PID: h.PID, Name: h.Program, Node: node, Guest: guestOf(fsys, h.PID)})
+			guest, _ := guestOf(fsys, h.PID)
+			holders = append(holders, Holder{PID: h.PID, Name: h.Program, Node: node, Guest: guest})
 		}
 	}
 	// Who has closed the group and kept the device has no node open.
@@ -163,7 +165,8 @@ func deviceHolders(fsys fs.FS) []Holder {
 			if err != nil {
 				comm = ""
 			}
-			holders = append(holders, Holder{PID: pid, Name: word(comm), Guest: guestOf(fsys, pid)})
+			guest, _ := guestOf(fsys, pid)
+			holders = append(holders, Holder{PID: pid, Name: plain.Short(comm), Guest: guest})
 		}
 	}
 	return holders
@@ -193,50 +196,4 @@ func OpenNodes(fsys fs.FS, p *Plan) ([]laptop.Finding, error) {
 		}
 	}
 	return findings, errors.Join(errs...)
-}
-
-// maxGuest is the longest name of a guest that is taken from a command line.
-const maxGuest = 64
-
-// guestOf returns the name of the guest that a process runs, if it is a QEMU that was
-// given one, as libvirt does: -name guest=NAME,debug-threads=on.
-func guestOf(fsys fs.FS, pid int) string {
-	text, err := fs.ReadFile(fsys, "proc/"+strconv.Itoa(pid)+"/cmdline")
-	if err != nil {
-		return ""
-	}
-	return parseGuest(string(text))
-}
-
-func parseGuest(cmdline string) string {
-	args := strings.Split(cmdline, "\x00")
-	if !strings.Contains(args[0][strings.LastIndexByte(args[0], '/')+1:], "qemu") {
-		return ""
-	}
-	for i, arg := range args[:len(args)-1] {
-		if arg != "-name" {
-			continue
-		}
-		for option := range strings.SplitSeq(args[i+1], ",") {
-			name, named := strings.CutPrefix(option, "guest=")
-			if !named && strings.Contains(option, "=") {
-				continue
-			}
-			return word(name)
-		}
-	}
-	return ""
-}
-
-// word is a name that somebody else chose, fit for a line of text; else it is empty.
-func word(name string) string {
-	if len(name) > maxGuest {
-		return ""
-	}
-	for _, r := range name {
-		if r <= ' ' || r > '~' {
-			return ""
-		}
-	}
-	return name
 }

@@ -146,7 +146,6 @@ func TestStuckOver(t *testing.T) {
 		over    bool
 	}{
 		{900, "4711", false},
-		{900, "", false},     // nobody knows since when
 		{900, "4710", true},  // another process with its number
 		{901, "4712", true},  // it has ended, and nobody waits for it
 		{1234, "4711", true}, // gone
@@ -163,7 +162,8 @@ func TestStuckOver(t *testing.T) {
 	if e.Error() != want {
 		t.Errorf("%s", e)
 	}
-	if e.Over(hostfs.Live()) {
+	started, err := assign.ProcessStart(hostfs.Live(), os.Getpid())
+	if e.Started = started; err != nil || e.Over(hostfs.Live()) {
 		t.Error("this process has ended")
 	}
 }

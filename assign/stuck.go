@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"strings"
 	"time"
-
-	"github.com/project-independence/indy/hostfs"
 )
 
 // ErrStuck is what every *[StuckError] answers to in [errors.Is].
@@ -61,19 +59,7 @@ func (e *StuckError) Is(target error) bool { return target == ErrStuck }
 
 // Over reports whether the process that was in the kernel has ended, so that the device
 // may be written to again.
-func (e *StuckError) Over(fsys fs.FS) bool {
-	started, err := processStart(fsys, e.PID)
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist)
-	}
-	if started != e.Started && e.Started != "" {
-		return true
-	}
-	// One that has ended and that nobody has waited for holds nothing.
-	stat, err := hostfs.ReadString(fsys, fmt.Sprintf("proc/%d/stat", e.PID))
-	state := strings.TrimSpace(stat[strings.LastIndexByte(stat, ')')+1:])
-	return errors.Is(err, fs.ErrNotExist) || strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
-}
+func (e *StuckError) Over(fsys fs.FS) bool { return !(Process{e.PID, e.Started}).Alive(fsys) }
 
 // ProcessStart returns when a process started, in the kernel's ticks, which tells it
 // from a later one with the same number: field 22 of /proc/PID/stat.

@@ -169,7 +169,7 @@ func (b *Broker) late(c *child, about string, nodes []string, verb byte, name st
 	live := hostfs.Live()
 	started, err := assign.ProcessStart(live, pid)
 	if err != nil {
-		started = "" // it is still ours to reap, and has its number
+		started = "" // without /proc nobody can look for it later either
 	}
 	holders, err := assign.Holders(live, nodes)
 	if err != nil {

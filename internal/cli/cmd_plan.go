@@ -17,6 +17,7 @@ type request struct {
 	guest      string
 	companions bool
 	allow      []string
+	confirm    confirming // of "indy assign" alone
 }
 
 func (r *request) add(cmd *cobra.Command) {
