@@ -56,8 +56,11 @@ func (c *confirming) guard(env *Env, p *assign.Plan) error {
 	if env.Detach == nil {
 		return fmt.Errorf("--confirm-within: %w: nobody can watch the time here", errors.ErrUnsupported)
 	}
+	if err := env.Detach(watchdogCommand, p.Devices[0].String()); err != nil {
+		return err
+	}
 	c.guarded = true
-	return env.Detach(watchdogCommand, p.Devices[0].String())
+	return nil
 }
 
 // tell says until when, and how, to confirm.

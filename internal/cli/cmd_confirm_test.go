@@ -2,10 +2,12 @@ package cli
 
 import (
 	"errors"
+	"io"
 	"testing"
 	"time"
 
 	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/pci"
 )
 
 func TestWatchdog(t *testing.T) {
@@ -81,5 +83,41 @@ func TestWatchdog(t *testing.T) {
 	}
 	if a, b := bootTime(), bootTime(); a <= 0 || b < a {
 		t.Errorf("the clock says %s, then %s", a, b)
+	}
+}
+
+func TestConfirming(t *testing.T) {
+	p := &assign.Plan{Devices: []pci.Address{{}}}
+	var started [][]string
+	env := &Env{Stdout: io.Discard, Stderr: io.Discard, Detach: func(args ...string) error {
+		started = append(started, args)
+		return nil
+	}}
+	none := confirming{}
+	if err := none.guard(env, p); err != nil || started != nil {
+		t.Errorf("nothing to confirm: %v, %q", err, started)
+	}
+	c := confirming{within: time.Minute}
+	for range 2 { // a plan may be asked for again
+		if err := c.guard(env, p); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(started) != 1 || started[0][0] != watchdogCommand {
+		t.Errorf("started %q", started)
+	}
+	alone := confirming{within: time.Minute}
+	if err := alone.guard(&Env{}, p); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("nobody watches: %v", err)
+	}
+	fails := errors.New("no more processes")
+	env.Detach = func(...string) error { return fails }
+	if err := alone.guard(env, p); !errors.Is(err, fails) {
+		t.Errorf("nobody watches: %v", err)
+	}
+	for _, within := range []string{"0s", "4.9s", "-1m", "61m", "soon"} {
+		if code := Main([]string{"assign", "--confirm-within", within, "0000:00:14.0"}, env); code != exitUsage {
+			t.Errorf("%s: exit status %d", within, code)
+		}
 	}
 }

@@ -26,7 +26,8 @@ expect() {
   said=$(</tmp/said)
   [ $status = "$want" ] || die "$*: exit status $status, not $want: $said"
   [[ $said == *"$text"* ]] || die "$*: does not say \"$text\": $said"
-  echo "ok: ${*/$indy/indy} -> $status: $text"
+  local line="${*//$indy/indy}"
+  echo "ok: indy${line##*indy} -> $status: $text"
 }
 # within SECONDS COMMAND...
 within() {
@@ -88,11 +89,13 @@ hang() {
 }
 
 # vfio: somebody opens the group between the look at it and the unbind. Here the look is
-# misled: to it the group has no node.
+# misled: the group has no node any more.
 vfio() {
+  local node=/dev/vfio/$(basename $(readlink $pci/$igb/iommu_group))
   expect 4 "still runs" $indy release $igb
   is $igb vfio-pci
-  expect 3 "(pid $holder) with /dev/vfio/" traced unshare -m bash -c 'mount -t tmpfs none /dev/vfio && exec "$@"' - $indy release --deadline 2s $igb
+  rm $node
+  expect 3 "(pid $holder) with $node" traced $indy release --deadline 2s $igb
   written 1
   asides 1
   expect 0 "stuck" $indy leases
