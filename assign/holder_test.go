@@ -86,9 +86,9 @@ func TestHolders(t *testing.T) {
 		said = append(said, fmt.Sprint(h, " ", h.Node))
 	}
 	want := []string{
-		"qemu-system-x86 (pid 812, guest work) dev/vfio/11",
-		"pipewire (pid 900) dev/snd/controlC0",
-		"pipewire (pid 900) dev/snd/pcmC0D0p",
+		"qemu-system-x86 (process 812, guest work) dev/vfio/11",
+		"pipewire (process 900) dev/snd/controlC0",
+		"pipewire (process 900) dev/snd/pcmC0D0p",
 	}
 	if d := cmp.Diff(want, said); d != "" {
 		t.Error(d)
@@ -125,8 +125,8 @@ func TestOpenNodes(t *testing.T) {
 		said = append(said, f.Device+": "+f.Detail)
 	}
 	want := []string{
-		"pci:0000:00:1b.0: pipewire (pid 900) has /dev/snd/controlC0 open, and snd_hda_intel may wait until that is closed",
-		"pci:0000:00:1b.0: pipewire (pid 900) has /dev/snd/pcmC0D0p open, and snd_hda_intel may wait until that is closed",
+		"pci:0000:00:1b.0: pipewire (process 900) has /dev/snd/controlC0 open, and snd_hda_intel may wait until that is closed",
+		"pci:0000:00:1b.0: pipewire (process 900) has /dev/snd/pcmC0D0p open, and snd_hda_intel may wait until that is closed",
 	}
 	if d := cmp.Diff(want, said); d != "" {
 		t.Error(d)
@@ -157,8 +157,8 @@ func TestStuckOver(t *testing.T) {
 	}
 	e := &assign.StuckError{File: "sys/bus/pci/drivers/snd_hda_intel/unbind", Waited: 3 * time.Second, PID: os.Getpid(),
 		Holders: []assign.Holder{{PID: 900, Name: "pipewire", Node: "dev/snd/controlC0"}, {PID: 12}}}
-	want := fmt.Sprintf("the kernel has not come back from /sys/bus/pci/drivers/snd_hda_intel/unbind for 3s (pid %d is in it); "+
-		"it waits for pipewire (pid 900) with /dev/snd/controlC0, a process (pid 12) with a VFIO device", os.Getpid())
+	want := fmt.Sprintf("the kernel has not come back from /sys/bus/pci/drivers/snd_hda_intel/unbind for 3s (process %d is in it); "+
+		"it waits for pipewire (process 900) with /dev/snd/controlC0, a process (process 12) with a VFIO device", os.Getpid())
 	if e.Error() != want {
 		t.Errorf("%s", e)
 	}

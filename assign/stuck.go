@@ -31,9 +31,9 @@ type Holder struct {
 	Guest string `json:"guest,omitempty"` // that it runs, if it says so, as libvirt's do
 }
 
-// String is as `qemu-system-x86 (pid 812, guest work)`.
+// String is as `qemu-system-x86 (process 812, guest work)`.
 func (h Holder) String() string {
-	s := fmt.Sprintf("%s (pid %d", cmp.Or(h.Name, "a process"), h.PID)
+	s := fmt.Sprintf("%s (process %d", cmp.Or(h.Name, "a process"), h.PID)
 	if h.Guest != "" {
 		s += ", guest " + h.Guest
 	}
@@ -43,7 +43,7 @@ func (h Holder) String() string {
 // Error names the file, how long it was waited for, and the holders.
 func (e *StuckError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the kernel has not come back from /%s for %s (pid %d is in it)", e.File, e.Waited, e.PID)
+	fmt.Fprintf(&b, "the kernel has not come back from /%s for %s (process %d is in it)", e.File, e.Waited, e.PID)
 	for i, h := range e.Holders {
 		what := "/" + h.Node
 		if h.Node == "" {

@@ -65,17 +65,17 @@ hang() {
   local card=$(ls -d $pci/$sound/sound/card*) sleeper
   sleep 1000 <"/dev/snd/controlC${card##*card}" >/dev/null 2>&1 &
   sleeper=$!
-  expect 0 "sleep (pid $sleeper) has /dev/snd/controlC0 open" $indy plan --allow no-reset $sound
+  expect 0 "sleep (process $sleeper) has /dev/snd/controlC0 open" $indy plan --allow no-reset $sound
   is $sound snd_hda_intel
-  within 20 expect 3 "it waits for sleep (pid $sleeper) with /dev/snd/controlC0" traced $indy assign --deadline 2s --allow no-reset $sound
+  within 20 expect 3 "it waits for sleep (process $sleeper) with /dev/snd/controlC0" traced $indy assign --deadline 2s --allow no-reset $sound
   written 2 # the override, and the unbind that hangs
   asides 1
   expect 0 "stuck" $indy leases
   other $nvme nvme
   # Whatever is tried, nothing more is written to it.
-  within 10 expect 3 "sleep (pid $sleeper)" traced $indy release --deadline 2s $sound
+  within 10 expect 3 "sleep (process $sleeper)" traced $indy release --deadline 2s $sound
   written 0
-  within 10 expect 3 "sleep (pid $sleeper)" traced $indy recover --deadline 2s
+  within 10 expect 3 "sleep (process $sleeper)" traced $indy recover --deadline 2s
   written 0
   expect 4 "is held by guest" $indy assign --allow no-reset $sound
   asides 1
@@ -95,12 +95,12 @@ vfio() {
   expect 4 "still runs" $indy release $igb
   is $igb vfio-pci
   rm $node
-  expect 3 "(pid $holder) with $node" traced $indy release --deadline 2s $igb
+  expect 3 "(process $holder) with $node" traced $indy release --deadline 2s $igb
   written 1
   asides 1
   expect 0 "stuck" $indy leases
   other $nvme nvme
-  within 10 expect 3 "(pid $holder)" traced $indy recover --deadline 2s
+  within 10 expect 3 "(process $holder)" traced $indy recover --deadline 2s
   written 0
 }
 # gone: who had it open has closed it.
