@@ -156,6 +156,17 @@ func TestNames(t *testing.T) {
 	if len(b.idle) != 0 {
 		t.Error("a process was started for what is refused")
 	}
+	for _, name := range []string{
+		"sys/bus/pci/drivers/vfio-pci/bind", "sys/bus/pci/drivers_probe", "sys/bus/pci/rescan", "sys/bus/pci/devices/10000:e1:00.0/reset",
+		"sys/bus/pci/devices/0000:05:00.0/sriov_drivers_autoprobe", "sys/bus/pci/devices/0000:05:00.0/power/control",
+		"sys/bus/usb/drivers/usbhid/unbind", "sys/bus/usb/devices/1-4.2/bConfigurationValue",
+		"sys/class/mdev_bus/0000:00:02.0/mdev_supported_types/i915-GVTg_V5_4/create",
+		"sys/bus/mdev/devices/83b8f4f2-509f-382f-3c1e-e6bfe0fa1001/remove",
+	} {
+		if !among(writable, name) {
+			t.Errorf("%s cannot be written", name)
+		}
+	}
 	for name, want := range map[string]bool{
 		override: true, "sys/bus/pci/devices/0000:02:00.0/sriov_numvfs": true, "sys/bus/pci/devices/0000:02:00.0/uevent": false,
 		"sys/bus/platform/devices/x/driver_override": false,
