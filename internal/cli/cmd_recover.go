@@ -45,6 +45,7 @@ rest. Leases that are as they should be are left alone.
 		},
 	}
 	flags.addJSON(cmd)
+	env.addDeadline(cmd)
 	return cmd
 }
 
