@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/project-independence/indy/hostfs"
@@ -105,6 +106,10 @@ func (h *Host) apply(ctx context.Context, p *Plan) (begun int, err error) {
 		if err := h.expect(s, s.Prior); err != nil {
 			return i, &OpError{"assign", s.Device, fmt.Errorf("changed since it was planned: %w", err)}
 		}
+		// The driver of a USB interface may have let go of it with another.
+		if s.Prior.What != s.Do.After.What && h.expect(s, s.Do.After) == nil {
+			continue
+		}
 		if err := h.write(s, s.Do); err != nil {
 			return i + 1, &OpError{"assign", s.Device, err}
 		}
@@ -120,7 +125,7 @@ func (h *Host) apply(ctx context.Context, p *Plan) (begun int, err error) {
 			return len(p.Steps), err
 		}
 	}
-	return len(p.Steps), nil
+	return len(p.Steps), h.checkMade(ctx, p)
 }
 
 // Undo takes back every step of a plan, in reverse, whether it was carried out or
@@ -185,10 +190,16 @@ func readCheck(fsys fs.FS, dir, what string) (value string, err error) {
 			return "", nil
 		}
 		return "yes", err
-	case driver:
-		value, err = hostfs.ReadLinkBase(fsys, dir+"/driver")
 	default:
-		if value, err = hostfs.ReadString(fsys, dir+"/"+what); value == "(null)" {
+		name := dir + "/" + what
+		if isLink(what) {
+			value, err = hostfs.ReadLinkBase(fsys, name)
+			break
+		}
+		if strings.HasPrefix(what, setting) {
+			name = settingsOf(dir) + "/" + what
+		}
+		if value, err = hostfs.ReadString(fsys, name); value == "(null)" {
 			value = ""
 		}
 	}

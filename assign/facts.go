@@ -18,6 +18,7 @@ type Facts struct {
 	laptop    *laptop.Laptop
 	functions map[pci.Address]function
 	risks     []laptop.Finding // of all of them, if they change hands together
+	kinds     kindsFacts
 }
 
 // A function is the state of one PCI function that a plan changes or depends on.
@@ -26,6 +27,7 @@ type function struct {
 	control          string // runtime power control, auto or on; empty when not stated
 	stays            bool   // with the host, as bridges do
 	id               string // what it is, see Identity
+	virtual          Claim  // if it has virtual functions or is one
 }
 
 // Read gathers the facts about the groups of the given functions, which are those that
@@ -86,6 +88,8 @@ func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error)
 	note(err)
 	s.control, err = pci.RuntimeControl(fsys, a)
 	note(err)
+	s.virtual, err = virtualClaim(fsys, a)
+	note(err)
 	return s, errors.Join(errs...)
 }
 
@@ -104,6 +108,7 @@ func (s function) findings(a pci.Address) []laptop.Finding {
 // A RefusedError says why functions are not handed over.
 type RefusedError struct {
 	Devices  []pci.Address
+	Others   []string         // what else was asked for, as usb:1-4
 	Findings []laptop.Finding // at least one
 }
 
@@ -116,6 +121,9 @@ func (e *RefusedError) Error() string {
 	b.WriteString("refused to hand over")
 	for _, a := range e.Devices {
 		b.WriteString(" " + a.String())
+	}
+	for _, id := range e.Others {
+		b.WriteString(" " + id)
 	}
 	for i, f := range e.Findings {
 		b.WriteString([]string{": ", "; "}[min(i, 1)] + f.Detail)

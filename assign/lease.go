@@ -132,13 +132,18 @@ func held(fsys fs.FS, c Claim, l Lease) *HeldError {
 // A BusyError says that a lease cannot be ended because a guest runs with it.
 type BusyError struct {
 	Group iommu.GroupID
+	What  string // the node that is in use, if it is not that of a group
 	Lease Lease
 	Err   error // what the kernel said
 }
 
 // Error names the guest.
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("guest %q still runs with IOMMU group %s; stop it first (%v)", e.Lease.Guest, e.Group, e.Err)
+	what := e.What
+	if what == "" {
+		what = "IOMMU group " + e.Group.String()
+	}
+	return fmt.Sprintf("guest %q still runs with %s; stop it first (%v)", e.Lease.Guest, what, e.Err)
 }
 
 // Is reports whether target is [ErrRefused].
@@ -331,8 +336,11 @@ func (s *Store) release(h *Host, l *Lease) (*Lease, error) {
 			break
 		}
 		if err := h.InUse(g); err != nil {
-			return nil, &BusyError{g, *l, err}
+			return nil, &BusyError{Group: g, Lease: *l, Err: err}
 		}
+	}
+	if err := h.busy(l); err != nil {
+		return nil, err
 	}
 	// The device matters more than the note: a full disk does not keep it.
 	l.State = Releasing
