@@ -126,7 +126,37 @@ func (p *Plan) claimsOfKinds() []Claim {
 	return slices.DeleteFunc(claims, func(c Claim) bool { return c == "" })
 }
 
-// check looks at what a plan has made, once all is written: each new function has to be
+// Names lists all that changes hands: addresses of functions, then usb:PATH and
+// mdev:UUID.
+func (p *Plan) Names() []string {
+	var all []string
+	for _, a := range p.Devices {
+		all = append(all, a.String())
+	}
+	for _, d := range p.USB {
+		all = append(all, "usb:"+d.Path.String())
+	}
+	for _, m := range p.Mediated {
+		all = append(all, "mdev:"+m.UUID)
+	}
+	return all
+}
+
+// Nodes lists by what a guest opens what changes hands, below the root without the slash:
+// dev/vfio/GROUP, and dev/bus/usb/BUS/NUMBER. Of what a plan makes there is none before.
+func (p *Plan) Nodes(fsys fs.FS) ([]string, error) {
+	made, err := madeGroups(fsys, p)
+	var all []string
+	for _, g := range slices.Concat(p.Groups, made) {
+		all = append(all, "dev/vfio/"+g.String())
+	}
+	for _, d := range p.USB {
+		all = append(all, d.Node)
+	}
+	return all, err
+}
+
+// checkMade looks at what a plan has made, once all is written: each new function has to be
 // in a group without strangers, and its node has to appear.
 func (h *Host) checkMade(ctx context.Context, p *Plan) error {
 	groups, err := madeGroups(h.FS, p)
