@@ -159,6 +159,14 @@ func (p *Plan) Nodes(fsys fs.FS) ([]string, error) {
 // checkMade looks at what a plan has made, once all is written: each new function has to be
 // in a group without strangers, and its node has to appear.
 func (h *Host) checkMade(ctx context.Context, p *Plan) error {
+	for _, d := range p.USB {
+		for _, i := range d.Interfaces {
+			s := Step{Bus: "usb", Device: d.Path.String()}
+			if err := h.expect(s, Check{What: i.Name + "/" + driver}); err != nil && i.Driver != "" {
+				return &OpError{"assign", s.Device, err}
+			}
+		}
+	}
 	groups, err := madeGroups(h.FS, p)
 	if err != nil {
 		return err
@@ -178,6 +186,58 @@ func (h *Host) checkMade(ctx context.Context, p *Plan) error {
 		}
 	}
 	return nil
+}
+
+// Names lists all that a lease holds, as [Plan.Names] does.
+func (l *Lease) Names() []string {
+	if l.Plan != nil {
+		return l.Plan.Names()
+	}
+	p := Plan{Devices: l.Devices}
+	all := p.Names()
+	for _, c := range l.Claims {
+		if path, ok := strings.CutPrefix(string(c), "usb "); ok {
+			all = append(all, "usb:"+path)
+		}
+		if uuid, ok := strings.CutPrefix(string(c), "mdev "); ok {
+			all = append(all, "mdev:"+uuid)
+		}
+	}
+	return all
+}
+
+// named reports whether a word names the lease: its ID, or one of the devices that it
+// holds, with or without the bus.
+func (l *Lease) named(word string) bool {
+	return l.ID == word || slices.ContainsFunc(l.Names(), func(name string) bool {
+		bare := strings.TrimPrefix(strings.TrimPrefix(name, "usb:"), "mdev:")
+		return word == name || word == bare || word == "pci:"+name
+	})
+}
+
+// HoldingNamed returns the lease with a device, named as in [Plan.Names] or without the
+// bus, or with an ID; or [ErrNotHeld].
+func (s *Store) HoldingNamed(name string) (*Lease, error) {
+	return s.find(name, func(l *Lease) bool { return l.named(name) })
+}
+
+// ReleaseNamed is [Store.Release] for the lease that [Store.HoldingNamed] finds.
+func (s *Store) ReleaseNamed(ctx context.Context, h *Host, name string) (*Lease, error) {
+	for {
+		l, err := s.HoldingNamed(name)
+		if err != nil {
+			return nil, err
+		}
+		o, err := s.lockLease(ctx, h, l)
+		if errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+			continue // it has ended meanwhile; another one may hold the device by now
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer o.close()
+		return s.release(ctx, h, o)
+	}
 }
 
 // madeGroups returns the IOMMU groups of what a plan makes, which have no number before

@@ -118,8 +118,8 @@ func (p *Plan) includeMediated(f *Facts, r Request, m MediatedRequest) []laptop.
 	p.Steps = append(p.Steps, Step{
 		Bus: "mdev", Device: uuid, Prior: Check{What: present},
 		// Its driver binds while it is made.
-		Do:   Write{dir + "/" + t.ID + "/create", uuid, Check{What: driver, Not: true}},
-		Undo: []Write{{device + "/remove", "1", Check{What: present}}},
+		Do:   Write{File: dir + "/" + t.ID + "/create", Value: uuid, After: Check{What: driver, Not: true}},
+		Undo: []Write{{File: device + "/remove", Value: "1", After: Check{What: present}}},
 	})
 	return nil
 }

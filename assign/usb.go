@@ -205,7 +205,9 @@ func (p *Plan) includeUSB(f *Facts, r Request, path usb.PortPath) []laptop.Findi
 		return refused
 	}
 	p.USB = append(p.USB, s.plan)
-	p.Identities = append(p.Identities, Identity{Bus: "usb", Device: path.String(), ID: s.id})
+	identity := Identity{Bus: "usb", Device: path.String(), ID: s.id}
+	identity.parts(s.device)
+	p.Identities = append(p.Identities, identity)
 	p.Steps = append(p.Steps, usbSteps(s)...)
 	return nil
 }
@@ -218,45 +220,64 @@ func claimedText(path usb.PortPath, number int, holders []laptop.Holder) string 
 	return text
 }
 
-// usbSteps take each interface from its driver. A driver that has several interfaces for
-// one thing takes the others along with the first, as a modem's data with its control
-// interface, and some let go of all when they lose one. So those that follow go first:
-// what was let go of meanwhile needs no write, and on the way back what was taken along.
+// usbSteps take each interface from its driver, those of one driver after each other.
+//
+// A driver that has several interfaces for one thing takes the others along with the
+// first, as a modem's data with its control interface, and binds none of them by itself;
+// some let go of all when they lose one. So the interfaces of one driver are taken back
+// together, by the first step: if the first interface is no longer with its driver, the
+// others are taken from it, too, if they are not yet, and then bound in their order.
 func usbSteps(s usbState) []Step {
 	path := s.plan.Path.String()
 	dir := deviceDir("usb", path)
-	var order []int
-	for _, follows := range []bool{true, false} {
-		for n := range slices.Backward(s.read.Interfaces) {
-			if follower(s.read.Interfaces[n]) == follows {
-				order = append(order, n)
-			}
-		}
-	}
-	var all []Step
-	for _, n := range order {
-		i := s.plan.Interfaces[n]
-		if i.Driver == "" {
-			continue
-		}
-		what := i.Name + "/" + driver
-		drivers := "sys/bus/usb/drivers/" + i.Driver
-		all = append(all, Step{
-			Bus: "usb", Device: path,
-			Prior: Check{What: present, Is: "yes"},
-			Do:    Write{drivers + "/unbind", i.Name, Check{What: what}},
-			Undo:  []Write{{drivers + "/bind", i.Name, Check{What: what, Is: i.Driver}}},
-		})
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	// A guest may set another configuration, and the interfaces are others then. This is
-	// the first write on the way back; the kernel offers the interfaces to its drivers.
-	last := &all[len(all)-1]
 	number := fmt.Sprintf("%02x", s.read.Interfaces[0].Number)
 	configured := Check{What: s.plan.Interfaces[0].Name + "/bInterfaceNumber", Is: number}
-	last.Undo = append([]Write{{dir + "/bConfigurationValue", s.plan.Configuration, configured}}, last.Undo...)
+	var all []Step
+	for _, names := range s.units() {
+		name := names[0].Driver
+		file := "sys/bus/usb/drivers/" + name
+		has := func(i USBInterface) Check { return Check{What: i.Name + "/" + driver, Is: name} }
+		free := func(i USBInterface) Check { return Check{What: i.Name + "/" + driver} }
+		// A guest may set another configuration, and the interfaces are others then. Once
+		// it is set back the kernel offers them to its drivers.
+		back := []Write{{File: dir + "/bConfigurationValue", Value: s.plan.Configuration, After: configured}}
+		first := free(names[0])
+		for _, i := range names[1:] {
+			back = append(back, Write{file + "/unbind", i.Name, free(i), &first})
+		}
+		for n, i := range names {
+			only := free(i)
+			back = append(back, Write{file + "/bind", i.Name, has(i), &only})
+			step := Step{
+				Bus: "usb", Device: path, Prior: has(i), Undo: []Write{},
+				Do: Write{File: file + "/unbind", Value: i.Name, After: free(i)},
+			}
+			if n > 0 {
+				step.Prior = Check{What: present, Is: "yes"} // its driver may have let go of it
+			}
+			all = append(all, step)
+		}
+		all[len(all)-len(names)].Undo = back
+	}
+	return all
+}
+
+// units are the interfaces that have a driver, by that driver: those that it takes by
+// themselves before those that it takes along.
+func (s usbState) units() [][]USBInterface {
+	var all [][]USBInterface
+	for _, follows := range []bool{false, true} {
+		for n, i := range s.plan.Interfaces {
+			if i.Driver == "" || follower(s.read.Interfaces[n]) != follows {
+				continue
+			}
+			at := slices.IndexFunc(all, func(u []USBInterface) bool { return u[0].Driver == i.Driver })
+			if at < 0 {
+				all, at = append(all, nil), len(all)
+			}
+			all[at] = append(all[at], i)
+		}
+	}
 	return all
 }
 

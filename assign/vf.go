@@ -238,15 +238,18 @@ func (v VirtualFunctions) steps(s physical) []Step {
 		const autoprobe = "sriov_drivers_autoprobe"
 		all = append(all, Step{
 			Device: pf, Prior: Check{What: autoprobe, Is: "1"},
-			Do:   Write{dir + autoprobe, "0", Check{What: autoprobe, Is: "0"}},
-			Undo: []Write{{dir + autoprobe, "1", Check{What: autoprobe, Is: "1"}}},
+			Do:   Write{File: dir + autoprobe, Value: "0", After: Check{What: autoprobe, Is: "0"}},
+			Undo: []Write{{File: dir + autoprobe, Value: "1", After: Check{What: autoprobe, Is: "1"}}},
 		})
 	}
 	last := v.Functions[len(v.Functions)-1]
 	all = append(all, Step{
 		Device: pf, Prior: Check{What: "virtfn0"},
-		Do:   Write{dir + "sriov_numvfs", strconv.Itoa(len(v.Functions)), Check{What: "virtfn" + strconv.Itoa(last.Number), Is: last.Address.String()}},
-		Undo: []Write{{dir + "sriov_numvfs", "0", Check{What: "virtfn0"}}},
+		Do: Write{
+			File: dir + "sriov_numvfs", Value: strconv.Itoa(len(v.Functions)),
+			After: Check{What: "virtfn" + strconv.Itoa(last.Number), Is: last.Address.String()},
+		},
+		Undo: []Write{{File: dir + "sriov_numvfs", Value: "0", After: Check{What: "virtfn0"}}},
 	})
 	all = append(all, v.settings(s)...)
 	for _, vf := range v.Functions {
@@ -254,12 +257,12 @@ func (v VirtualFunctions) steps(s physical) []Step {
 		override := deviceDir("", a) + "/" + override
 		all = append(all, Step{
 			Device: a, Prior: Check{What: "physfn", Is: pf},
-			Do:   Write{override, VFIODriver, Check{What: "driver_override", Is: VFIODriver}},
+			Do:   Write{File: override, Value: VFIODriver, After: Check{What: "driver_override", Is: VFIODriver}},
 			Undo: []Write{}, // it goes with the function
 		}, Step{
 			Device: a, Prior: Check{What: driver},
-			Do:   Write{"sys/bus/pci/drivers_probe", a, Check{What: driver, Is: VFIODriver}},
-			Undo: []Write{{"sys/bus/pci/drivers/" + VFIODriver + "/unbind", a, Check{What: driver, Is: VFIODriver, Not: true}}},
+			Do:   Write{File: "sys/bus/pci/drivers_probe", Value: a, After: Check{What: driver, Is: VFIODriver}},
+			Undo: []Write{{File: "sys/bus/pci/drivers/" + VFIODriver + "/unbind", Value: a, After: Check{What: driver, Is: VFIODriver, Not: true}}},
 		})
 	}
 	return all
@@ -279,11 +282,11 @@ func (v VirtualFunctions) settings(s physical) []Step {
 			file := settingsOf(deviceDir("", pf)) + "/" + what
 			step := Step{
 				Device: pf, Prior: Check{What: fmt.Sprintf("virtfn%d", vf.Number), Is: vf.Address.String()},
-				Do: Write{file, set.value, Check{What: what, Is: set.value}}, Undo: []Write{},
+				Do: Write{File: file, Value: set.value, After: Check{What: what, Is: set.value}}, Undo: []Write{},
 			}
 			if was := s.settings[what]; !v.Made && was != "" {
 				step.Prior = Check{What: what, Is: was}
-				step.Undo = []Write{{file, was, Check{What: what, Is: was}}}
+				step.Undo = []Write{{file, was, Check{What: what, Is: was}, &step.Do.After}}
 			}
 			all = append(all, step)
 		}
