@@ -15,6 +15,8 @@ import (
 	"github.com/project-independence/indy/gpu"
 	"github.com/project-independence/indy/internal/vflink"
 	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
 )
 
 const kindsHelp = `A USB device goes by itself when it is named, as 1-4: the drivers of the host let go
@@ -53,6 +55,9 @@ func (p *parts) add(env *Env, cmd *cobra.Command) {
 		return types, cobra.ShellCompDirectiveNoFileComp
 	})
 }
+
+// some reports whether a part of a device is asked for.
+func (p *parts) some() bool { return p.vfs > 0 || p.mdev != "" }
 
 // check says which flags have no meaning together.
 func (p *parts) check(words []string) error {
@@ -185,4 +190,19 @@ func writeMade(w io.Writer, p *assign.Plan) {
 	for _, d := range p.Mediated {
 		fmt.Fprintf(w, "  %s is made of %s, type %s\n", d.UUID, d.Parent, d.Type)
 	}
+}
+
+// leaseWord is a word that names a device of a lease, as the lease names it, or empty: an
+// address, a port path, a UUID.
+func leaseWord(word string) string {
+	if a, err := pci.ParseAddress(strings.TrimPrefix(word, "pci:")); err == nil {
+		return a.String()
+	}
+	if p, err := usb.ParsePortPath(strings.TrimPrefix(word, "usb:")); err == nil {
+		return "usb:" + p.String()
+	}
+	if u, err := assign.ParseUUID(strings.TrimPrefix(word, "mdev:")); err == nil {
+		return "mdev:" + u
+	}
+	return ""
 }
