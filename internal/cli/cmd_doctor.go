@@ -21,6 +21,7 @@ import (
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/doctor"
 	"github.com/project-independence/indy/internal/hostedit"
+	"github.com/project-independence/indy/internal/vflink"
 )
 
 // examining are the flags of doctor.
