@@ -141,7 +141,7 @@ func kindCases() []kindCase {
 		}, 1},
 		{"all at once", withMediated, func(t *testing.T) assign.Request {
 			return assign.Request{
-				Devices: []pci.Address{address(t, "0000:02:00.0")}, USB: []usb.PortPath{port(t, "1-1")},
+				Devices: []pci.Address{address(t, "0000:01:00.0")}, USB: []usb.PortPath{port(t, "1-1")},
 				VFs:      []assign.VFRequest{{Physical: address(t, "0000:05:00.0"), Count: 1}},
 				Mediated: []assign.MediatedRequest{{Parent: "0000:00:10.0", Type: "i915-GVTg_V5_4", UUID: mdevUUID}},
 			}

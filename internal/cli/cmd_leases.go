@@ -18,8 +18,6 @@ func bootID(fsys fs.FS) (string, error) {
 	return hostfs.ReadString(fsys, "proc/sys/kernel/random/boot_id")
 }
 
-func contains(all []pci.Address, a pci.Address) bool { return slices.Contains(all, a) }
-
 // releasing returns the names of the devices to release: those that words name, or without
 // words the first of every lease. A device that has gone can still be named by its
 // address, its port path or its UUID.
