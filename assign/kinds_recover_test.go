@@ -46,13 +46,13 @@ func (m *mortal) Lstat(name string) (fs.FileInfo, error)     { return fs.Lstat(m
 func (m *mortal) Stat(name string) (fs.FileInfo, error)      { return fs.Stat(m.FS, name) }
 
 // killAtEachWrite hands over and gives back, killed at each write of the one and then of
-// the other, and recovers; then check looks at the machine. It returns how often it was
-// killed.
-func killAtEachWrite(t *testing.T, boot func() hostfs.FS, plan func(hostfs.FS) *assign.Plan, check func(where string, host hostfs.FS)) int {
+// the other, and recovers; then check looks at the machine. Of when there is false for
+// before the write, and true for after it. It returns how often it was killed.
+func killAtEachWrite(t *testing.T, when []bool, boot func() hostfs.FS, plan func(hostfs.FS) *assign.Plan, check func(where string, host hostfs.FS)) int {
 	t.Helper()
 	points := 0
 	for _, what := range []string{"assign", "release"} {
-		for _, after := range []bool{false, true} {
+		for _, after := range when {
 			for n := 1; ; n++ {
 				where := fmt.Sprintf("killed at write %d of %s, after it: %v", n, what, after)
 				host := boot()
@@ -110,7 +110,7 @@ func TestKindsRecover(t *testing.T) {
 				t.Skip("nothing is written")
 			}
 			before := string(dump(t, c.boot(t)))
-			points := killAtEachWrite(t,
+			points := killAtEachWrite(t, []bool{false, true},
 				func() hostfs.FS { return c.boot(t) },
 				func(host hostfs.FS) *assign.Plan { return mustPlanRequest(t, host, c.request(t)) },
 				func(where string, host hostfs.FS) {
@@ -275,4 +275,3 @@ func TestKindsClaims(t *testing.T) {
 		t.Errorf("left %v, %v", left, err)
 	}
 }
-

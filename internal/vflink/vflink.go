@@ -133,7 +133,7 @@ func (h *Host) open(s setting) (*netlink.Handle, netlink.Link, netlink.VfInfo, e
 		}
 	}
 	socket.Close()
-	return fail(fs.ErrNotExist)
+	return fail(unix.ENOENT)
 }
 
 func (h *Host) read(s setting) (string, error) {
