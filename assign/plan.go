@@ -125,7 +125,7 @@ func NewPlan(f *Facts, r Request) (*Plan, error) {
 	}
 	asked := r.ids()
 	r = r.withExisting(f)
-	p := &Plan{Guest: r.Guest, Locked: r.Locked, Steps: []Step{}}
+	p := &Plan{Guest: r.Guest, Locked: r.Locked, Devices: []pci.Address{}, Groups: []iommu.GroupID{}, Steps: []Step{}}
 	var refused []laptop.Finding
 	for _, a := range r.Devices {
 		refused = append(refused, p.include(f, r, a)...)

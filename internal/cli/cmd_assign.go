@@ -129,8 +129,19 @@ func takeOver(ctx context.Context, env *Env, req *request, words []string, run b
 // USB devices. The machine is read only for words that are neither address nor port path.
 // What is made has no claims yet: the plan says them.
 func wanted(env *Env, req *request, words []string) (devices []pci.Address, claims []assign.Claim, err error) {
-	if err := req.parts.check(words); err != nil || req.parts.some() {
+	if err := req.parts.check(words); err != nil || req.parts.mdev != "" {
 		return nil, nil, err
+	}
+	if req.parts.vfs > 0 {
+		a, err := pci.ParseAddress(strings.TrimPrefix(words[0], "pci:"))
+		if err != nil {
+			found, err := readMachine(env, env.Host).functions(words)
+			if err != nil {
+				return nil, nil, err
+			}
+			a = found[0]
+		}
+		return nil, []assign.Claim{assign.Under(assign.VFClaim(a))}, nil // all of them if the plan makes them
 	}
 	to := assign.Request{}
 	for _, w := range words {

@@ -56,9 +56,6 @@ func (p *parts) add(env *Env, cmd *cobra.Command) {
 	})
 }
 
-// some reports whether a part of a device is asked for.
-func (p *parts) some() bool { return p.vfs > 0 || p.mdev != "" }
-
 // check says which flags have no meaning together.
 func (p *parts) check(words []string) error {
 	switch {
