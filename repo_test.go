@@ -36,7 +36,7 @@ func mayImport() map[string][]string {
 		"uevent":              {"internal/plain"}, // a socket of the kernel's, no host path
 		"internal/ioctl":      {},
 		"internal/plain":      {},
-		"internal/vflink":     {"hostfs", "pci"}, // sockets of rtnetlink, shown as files of the host
+		"internal/vflink":     {"hostfs", "pci"},  // sockets of rtnetlink, shown as files of the host
 		"internal/picture":    {"internal/plain"}, // it draws what it is given, and knows no hardware
 		"internal/ids":        {"pci"},            // for pci.ID, which is what it looks up; pci does without names
 		"pci":                 {"hostfs", "internal/ioctl", "internal/plain"},

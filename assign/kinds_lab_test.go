@@ -43,7 +43,7 @@ func TestKindsLab(t *testing.T) {
 	}
 	out := t.TempDir()
 	labtest.RunTestOn(t, lab.Machine{
-		Out: out,
+		Out: out, Env: []string{"INDY_LAB_INDY=" + labtest.BuildIndy(t)},
 		Extra: []string{
 			"-blockdev", `{"driver":"raw","node-name":"stick","file":{"driver":"file","filename":"` + stick + `"}}`,
 			"-device", `{"driver":"usb-storage","bus":"xhci.0","port":"3","drive":"stick"}`,
@@ -113,6 +113,7 @@ func TestKindsInside(t *testing.T) {
 	}
 	t.Run("replug", func(t *testing.T) { replugInside(t, host) })
 	t.Run("virtual functions", func(t *testing.T) { virtualInside(t, host) })
+	t.Run("command", func(t *testing.T) { commandInside(t, host) })
 	t.Run("killed with sound", func(t *testing.T) {
 		killedInside(t, host, assign.Request{USB: []usb.PortPath{port(t, "1-4")}}, []bool{false, true}, 6)
 	})
@@ -349,6 +350,31 @@ func virtualInside(t *testing.T, host hostfs.FS) {
 		t.Fatal(err)
 	}
 	noVirtual(t, "released", host)
+}
+
+// commandInside does it with the command.
+func commandInside(t *testing.T, host hostfs.FS) {
+	before := interfaces(t, host, "1-4")
+	for _, c := range []struct{ args, says string }{
+		{"assign 1-4 --guest work", "assigned usb:1-4\n  /dev/bus/usb/001/"},
+		{"assign 05:00.0 --vfs 2 --vf-mac 02:00:00:00:00:21,02:00:00:00:00:22", "assigned 0000:05:10.0, 0000:05:10.2\n  /dev/vfio/"},
+		{"leases", "0000:05:10.0, 0000:05:10.2"},
+		{"release 1-4 05:10.2", "released usb:1-4, 0000:05:10.0, 0000:05:10.2"},
+		{"leases", "no device is handed out"},
+	} {
+		if said := shell(t, os.Getenv("INDY_LAB_INDY")+" "+c.args); !strings.Contains(said, c.says) {
+			t.Errorf("indy %s: %q", c.args, said)
+		}
+		if strings.Contains(c.args, "--vfs") {
+			if said := shell(t, "ip link show $(ls /sys/bus/pci/devices/0000:05:00.0/net)"); !strings.Contains(said, "02:00:00:00:00:22") {
+				t.Errorf("no address: %s", said)
+			}
+		}
+	}
+	noVirtual(t, "with the command", host)
+	if now := interfaces(t, host, "1-4"); now != before {
+		t.Errorf("drivers %q, they were %q", now, before)
+	}
 }
 
 func noVirtual(t *testing.T, where string, host fs.FS) {

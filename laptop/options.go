@@ -340,8 +340,8 @@ func (c *choices) virtualFunctions() {
 	}
 	c.options = append(c.options, Option{
 		Kind: VirtualFunction, Device: d.ID(), Available: true, worth: worth{certainty: unsure}, Evidence: evidence(a, "sriov_totalvfs"),
-		Detail: fmt.Sprintf("%s can show up to %d virtual functions and stay with the host: as root write their number to %s, "+
-			"then look again; whether they can go shows only then", a, total, evidence(a, "sriov_numvfs")),
+		Detail: fmt.Sprintf("%s can show up to %d virtual functions and stay with the host: indy assign %s --vfs NUMBER makes them and hands them over, "+
+			"if they come into groups of their own, which shows only then", a, total, a),
 		Cost: "the host shares the device with the guest",
 	})
 }
