@@ -198,7 +198,7 @@ func (c *trial) assign(s *assign.Store, h *assign.Host) error {
 }
 
 func (c *trial) release(s *assign.Store, h *assign.Host) error {
-	_, err := s.Release(context.Background(), h, c.plan.Devices[0])
+	_, err := s.ReleaseNamed(context.Background(), h, c.plan.Names()[0])
 	return err
 }
 
@@ -320,7 +320,11 @@ func machine(t *testing.T, file string, n int) *sim.Kernel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := saved.(*hostfs.Tree)
+	return nthBoot(t, saved.(*hostfs.Tree), n)
+}
+
+func nthBoot(t *testing.T, m *hostfs.Tree, n int) *sim.Kernel {
+	t.Helper()
 	if err := m.Put(bootID, fmt.Appendf(nil, "00000000-0000-4000-8000-%012d\n", n)); err != nil {
 		t.Fatal(err)
 	}
@@ -348,6 +352,21 @@ func TestCrashPoints(t *testing.T) {
 	began := time.Now()
 	planned, tried := 0, 0
 	t.Run("machines", func(t *testing.T) {
+		try := func(name string, first, second *sim.Kernel, p *assign.Plan, run bool) {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				c := &trial{T: t, plan: p, run: run}
+				c.start = world{first.Clone(), journaltest.New()}
+				// What a second crash costs grows with the square of the plan.
+				closer := max(1, len(p.Steps)*len(p.Steps)/4)
+				c.try(second, thinning{double: closer, triple: 15 * closer, boot: 10, again: 20})
+				t.Logf("%d steps: %+v", len(p.Steps), c.count)
+				mu.Lock()
+				defer mu.Unlock()
+				count.add(c.count)
+				tried++
+			})
+		}
 		for n, file := range machines(t) {
 			first, second := machine(t, file, 1), machine(t, file, 2)
 			all := plans(t, first)
@@ -357,20 +376,17 @@ func TestCrashPoints(t *testing.T) {
 			planned += len(all)
 			for i, p := range all {
 				name := strings.TrimSuffix(filepath.Base(file), ".txtar") + "/" + p.Guest + "-" + p.Devices[0].String()
-				t.Run(name, func(t *testing.T) {
-					t.Parallel()
-					c := &trial{T: t, plan: p, run: i%5 == 4}
-					c.start = world{first.Clone(), journaltest.New()}
-					// What a second crash costs grows with the square of the plan.
-					closer := max(1, len(p.Steps)*len(p.Steps)/6)
-					c.try(second, thinning{double: closer, triple: 60 * closer, boot: 10, again: 20})
-					t.Logf("%d steps: %+v", len(p.Steps), c.count)
-					mu.Lock()
-					defer mu.Unlock()
-					count.add(c.count)
-					tried++
-				})
+				try(name, first, second, p, i%5 == 4)
 			}
+		}
+		for _, kind := range kindCases() {
+			if kind.writes == 0 {
+				continue
+			}
+			planned++
+			m := kind.boot(t).Tree()
+			first := nthBoot(t, m, 1)
+			try("kinds/"+kind.name, first, nthBoot(t, m, 2), mustPlanRequest(t, first, kind.request(t)), false)
 		}
 	})
 	t.Logf("crash points: %d (single %d, double %d, triple %d, followed by a reboot %d) in %.1f s; gone on with: %d", count.total(),
