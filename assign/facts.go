@@ -20,6 +20,7 @@ type Facts struct {
 	laptop    *laptop.Laptop
 	functions map[pci.Address]function
 	risks     []laptop.Finding // of all of them, if they change hands together
+	kinds     kindsFacts
 }
 
 // A function is the state of one PCI function that a plan changes or depends on.
@@ -28,6 +29,7 @@ type function struct {
 	control          string // runtime power control, auto or on; empty when not stated
 	stays            bool   // with the host, as bridges do
 	id               string // what it is, see Identity
+	virtual          Claim  // if it has virtual functions or is one
 
 	driverctl string        // driver that driverctl keeps for it
 	holders   []GroupHolder // of its group, when it is with vfio-pci
@@ -102,6 +104,8 @@ func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error)
 	note(err)
 	s.control, err = pci.RuntimeControl(fsys, a)
 	note(err)
+	s.virtual, err = virtualClaim(fsys, a)
+	note(err)
 	return s, errors.Join(errs...)
 }
 
@@ -115,16 +119,21 @@ func (f *Facts) identity(a pci.Address) Identity {
 				continue
 			}
 		}
-		for _, c := range d.Classes {
-			switch c.Class {
-			case "net":
-				id.Interfaces = append(id.Interfaces, c.Name)
-			case "block":
-				id.Disks = append(id.Disks, c.Name)
-			}
-		}
+		id.parts(d)
 	}
 	return id
+}
+
+// parts notes the network interfaces and disks that a driver has made of a device.
+func (i *Identity) parts(d *laptop.Device) {
+	for _, c := range d.Classes {
+		switch c.Class {
+		case "net":
+			i.Interfaces = append(i.Interfaces, c.Name)
+		case "block":
+			i.Disks = append(i.Disks, c.Name)
+		}
+	}
 }
 
 // findings says what a member's own state means for a hand-over: somebody else may have
@@ -163,6 +172,7 @@ func (s function) findings(a pci.Address) []laptop.Finding {
 // A RefusedError says why functions are not handed over.
 type RefusedError struct {
 	Devices  []pci.Address
+	Others   []string         // what else was asked for, as usb:1-4
 	Findings []laptop.Finding // at least one
 }
 
@@ -175,6 +185,9 @@ func (e *RefusedError) Error() string {
 	b.WriteString("refused to hand over")
 	for _, a := range e.Devices {
 		b.WriteString(" " + a.String())
+	}
+	for _, id := range e.Others {
+		b.WriteString(" " + id)
 	}
 	for i, f := range e.Findings {
 		b.WriteString([]string{": ", "; "}[min(i, 1)] + f.Detail)

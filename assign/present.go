@@ -22,7 +22,9 @@ type Identity struct {
 	Device string `json:"device"`        // name in sys/bus/BUS/devices
 
 	// ID is compared as a whole. Of a PCI function it is vendor and device, those of the
-	// subsystem, and class, as "8086:10d3 8086:a01f 020000"; "????" is unknown.
+	// subsystem, and class, as "8086:10d3 8086:a01f 020000"; "????" is unknown. Of a USB
+	// device it is its ids, its number on the bus, which every replug changes, and the
+	// beginning of the SHA-256 of its descriptors.
 	ID string `json:"id"`
 
 	// What its driver had made of it when it was planned: network interfaces and disks,
@@ -38,6 +40,9 @@ func identify(f pci.Function) string {
 
 // readID reads the ID of an [Identity] anew.
 func readID(fsys fs.FS, bus, device string) (string, error) {
+	if bus == "usb" {
+		return identifyUSB(fsys, device)
+	}
 	if bus != "" {
 		// It is there, and that is all that is known of it.
 		_, err := fs.Lstat(fsys, deviceDir(bus, device))

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/project-independence/indy/iommu"
@@ -143,13 +142,14 @@ func (s *Store) free(h *Host, boot, own string, claims []Claim) (ids []string, e
 }
 
 // dropPlanning ends a lease under which nothing was written, of a process that has ended.
+// If its devices are prepared for a guest all the same, that is for [Store.Recover] to tell.
 func (s *Store) dropPlanning(h *Host, l *Lease) bool {
 	o, err := s.open(h, l.ID+suffix)
 	if o == nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}
 	defer o.close()
-	return err == nil && o.Plan == nil && o.remove() == nil
+	return err == nil && o.Plan == nil && len(o.ahead(h)) == 0 && o.remove() == nil
 }
 
 // planHeld asks for the plan, and claims what it needs besides, until it needs no more.
@@ -231,13 +231,11 @@ func (o *openLease) setStuck(stuck []StuckWrite) (failed []error) {
 	return failed
 }
 
-// Confirm says that the hand-over of a lease, named by its ID or by one of its functions,
+// Confirm says that the hand-over of a lease, named as for [Store.HoldingNamed],
 // is as it should be, so that it is not undone. One that needs no confirmation has it. It
 // is [ErrLate] once the time for it is over.
 func (s *Store) Confirm(ctx context.Context, h *Host, name string) (*Lease, error) {
-	l, err := s.find(name, func(l *Lease) bool {
-		return l.ID == name || slices.ContainsFunc(l.Devices, func(a pci.Address) bool { return a.String() == strings.TrimPrefix(name, "pci:") })
-	})
+	l, err := s.HoldingNamed(name)
 	if err != nil {
 		return nil, err
 	}

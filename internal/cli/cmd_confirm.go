@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -13,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/assign"
-	"github.com/project-independence/indy/pci"
 )
 
 // confirming is what a person asks for who may not be able to type after a hand-over: to
@@ -56,7 +57,7 @@ func (c *confirming) guard(env *Env, p *assign.Plan) error {
 	if env.Detach == nil {
 		return fmt.Errorf("--confirm-within: %w: nobody can watch the time here", errors.ErrUnsupported)
 	}
-	if err := env.Detach(watchdogCommand, p.Devices[0].String()); err != nil {
+	if err := env.Detach(watchdogCommand, p.Names()[0]); err != nil {
 		return err
 	}
 	c.guarded = true
@@ -69,7 +70,7 @@ func (c *confirming) tell(env *Env, l *assign.Lease) {
 		return
 	}
 	fmt.Fprintf(env.Stdout, "undone in %s, at %s, unless you run: indy confirm %s\n",
-		c.within, l.Confirm.Time.Local().Format(time.TimeOnly), l.Devices[0])
+		c.within, l.Confirm.Time.Local().Format(time.TimeOnly), l.Name())
 }
 
 func newConfirmCommand(env *Env) *cobra.Command {
@@ -91,25 +92,25 @@ no confirmation, or has it, is left as it is.
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			kept := []pci.Address{}
+			kept := []string{}
 			var errs []error
-			for _, a := range devices {
-				if contains(kept, a) {
-					continue // went with another function of its lease
+			for _, name := range devices {
+				if slices.Contains(kept, name) {
+					continue // went with another device of its lease
 				}
-				l, err := env.store().Confirm(ctx, env.assignHost(), a.String())
+				l, err := env.store().Confirm(ctx, env.assignHost(), name)
 				if err != nil {
 					errs = append(errs, err)
 					continue
 				}
-				kept = append(kept, l.Devices...)
+				kept = append(kept, l.Names()...)
 			}
 			if flags.json {
-				if err := writeJSON(env, map[string][]pci.Address{"confirmed": kept}); err != nil {
+				if err := writeJSON(env, map[string][]string{"confirmed": kept}); err != nil {
 					return err
 				}
 			} else if len(kept) > 0 {
-				fmt.Fprintf(env.Stdout, "confirmed %s\n", joinAddresses(kept))
+				fmt.Fprintf(env.Stdout, "confirmed %s\n", strings.Join(kept, ", "))
 			}
 			return errors.Join(errs...)
 		},
@@ -120,19 +121,15 @@ no confirmation, or has it, is left as it is.
 
 func newWatchdogCommand(env *Env) *cobra.Command {
 	return &cobra.Command{
-		Use:    watchdogCommand + " ADDRESS",
+		Use:    watchdogCommand + " DEVICE",
 		Short:  "wait for the time to confirm a lease to be over, and give it back",
 		Hidden: true,
 		Args:   usage(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			a, err := pci.ParseAddress(args[0])
-			if err != nil {
-				return usageError{err}
-			}
 			signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 			store := env.store()
 			return watchdog{
-				lease: func() (*assign.Lease, error) { return store.Holding(a) },
+				lease: func() (*assign.Lease, error) { return store.HoldingNamed(args[0]) },
 				undo: func() error {
 					_, err := store.Recover(context.Background(), env.assignHost())
 					return err

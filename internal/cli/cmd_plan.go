@@ -17,6 +17,7 @@ type request struct {
 	guest      string
 	companions bool
 	allow      []string
+	parts      parts
 	confirm    confirming // of "indy assign" alone
 }
 
@@ -25,25 +26,30 @@ func (r *request) add(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&r.allow, "allow", nil, "override a refusal by its name, such as host-disk, at your own risk")
 }
 
-// plan decides how to hand over the devices that words name.
-func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
-	var allow []laptop.Code
+// resolve makes of flags and words what is asked for.
+func (r *request) resolve(m *machine, words []string) (assign.Request, error) {
+	to := assign.Request{Guest: r.guest, Companions: r.companions}
 	for _, a := range r.allow {
 		code := laptop.Code(a)
 		if !code.Overridable() {
-			return nil, usageError{fmt.Errorf("--allow %s: there is no refusal of this name that can be overridden", a)}
+			return to, usageError{fmt.Errorf("--allow %s: there is no refusal of this name that can be overridden", a)}
 		}
-		allow = append(allow, code)
+		to.Allow = append(to.Allow, code)
 	}
-	devices, err := m.functions(words)
+	return to, r.parts.name(m, words, &to)
+}
+
+// plan decides how to hand over the devices that words name.
+func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
+	to, err := r.resolve(m, words)
 	if err != nil {
 		return nil, err
 	}
-	facts, err := assign.Read(m.fsys, m.Laptop, devices)
+	facts, err := assign.ReadRequest(settingsOf(m.fsys), m.Laptop, to)
 	if err != nil {
 		return nil, err
 	}
-	p, err := assign.NewPlan(facts, assign.Request{Guest: r.guest, Devices: devices, Companions: r.companions, Allow: allow})
+	p, err := assign.NewPlan(facts, to)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +69,8 @@ func newPlanCommand(env *Env) *cobra.Command {
 		Short: "the exact steps to hand devices over, or how verdicts would change; nothing is touched",
 		Long: `Show every write that "indy assign" would make, with the value found before and how
 it is taken back. Nothing is touched.
+
+` + kindsHelp + `
 
 ` + whatIfHelp + `
 
@@ -104,6 +112,7 @@ it is taken back. Nothing is touched.
 	}
 	flags.add(cmd)
 	req.add(cmd)
+	req.parts.add(env, cmd)
 	cmd.Flags().StringVar(&req.guest, "guest", "", "name of the guest")
 	what.add(cmd)
 	return cmd
@@ -117,23 +126,36 @@ func (m *machine) lossesWith(p *assign.Plan) ([]laptop.Loss, error) {
 			devices = append(devices, d)
 		}
 	}
+	for _, u := range p.USB {
+		if d := m.Device("usb:" + u.Path.String()); d != nil {
+			devices = append(devices, d)
+		}
+	}
 	return laptop.Losses(m.fsys, m.Laptop, devices)
 }
 
 func writePlan(w io.Writer, p *assign.Plan) {
-	groups := make([]string, len(p.Groups))
-	for i, g := range p.Groups {
-		groups[i] = g.String()
+	fmt.Fprintf(w, "hand over %s", strings.Join(p.Names(), ", "))
+	if len(p.Groups) > 0 {
+		groups := make([]string, len(p.Groups))
+		for i, g := range p.Groups {
+			groups[i] = g.String()
+		}
+		fmt.Fprintf(w, " (IOMMU group %s)", strings.Join(groups, ", "))
 	}
-	fmt.Fprintf(w, "hand over %s (IOMMU group %s)\n", joinAddresses(p.Devices), strings.Join(groups, ", "))
+	fmt.Fprintln(w)
+	writeMade(w, p)
 	for i, s := range p.Steps {
-		fmt.Fprintf(w, "%3d. write %q to /%s\n", i+1, s.Do.Value, s.Do.File)
+		fmt.Fprintf(w, "%3d. %s\n", i+1, stepText(s.Do))
 		fmt.Fprintf(w, "     before: %s; after: %s\n", s.Prior, s.Do.After)
 		for _, u := range s.Undo {
-			fmt.Fprintf(w, "     undo: write %q to /%s\n", u.Value, u.File)
+			fmt.Fprintf(w, "     undo: %s\n", stepText(u))
 		}
 	}
-	if len(p.Steps) == 0 {
+	switch {
+	case len(p.Steps) == 0 && len(p.USB) > 0 && len(p.Devices) == 0:
+		fmt.Fprintln(w, "  nothing to write: no driver of the host has any of it")
+	case len(p.Steps) == 0:
 		fmt.Fprintln(w, "  nothing to write: vfio-pci has all of it already")
 	}
 	for _, f := range alike(p.Findings) {
