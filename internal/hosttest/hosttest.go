@@ -1,8 +1,9 @@
-// Package hosttest finds the saved machines that tests run over.
+// Package hosttest finds the saved machines that tests run over, and builds the command.
 package hosttest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -41,4 +42,18 @@ func Root(t testing.TB) string {
 		}
 		dir = parent
 	}
+}
+
+// BuildIndy builds the command indy as it is released, statically linked, in dir, and
+// returns its path.
+func BuildIndy(t testing.TB, dir string) string {
+	t.Helper()
+	indy := filepath.Join(dir, "indy")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", indy, "./cmd/indy")
+	cmd.Dir = Root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build ./cmd/indy: %v\n%s", err, out)
+	}
+	return indy
 }

@@ -55,9 +55,7 @@ func Open(t testing.TB) *lab.Lab {
 // temporary directory, and returns its path.
 func BuildIndy(t testing.TB) string {
 	t.Helper()
-	indy := filepath.Join(t.TempDir(), "indy")
-	build(t, "build", "-trimpath", "-o", indy, "./cmd/indy")
-	return indy
+	return hosttest.BuildIndy(t, t.TempDir())
 }
 
 // BuildTest compiles the tests of a package of this module, named as ./pci or by its
