@@ -68,9 +68,9 @@ func mayImport() map[string][]string {
 		// Helpers of tests, which only tests import.
 		"internal/lab/labtest":         {"internal/lab", "internal/hosttest"},
 		"internal/journal/journaltest": {"internal/journal"},
-		"bench":                {},
-		"bench/gensysfs":       {},
-		"bench/enumerate":      {"hostfs", "pci", "uevent"},
+		"bench":                        {},
+		"bench/gensysfs":               {},
+		"bench/enumerate":              {"hostfs", "pci", "uevent"},
 	}
 }
 
