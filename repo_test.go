@@ -47,7 +47,8 @@ func mayImport() map[string][]string {
 		"vfio":                append([]string{"iommu"}, facts...),
 		"laptop":              host,
 		"policy":              joined,
-		"assign":              joined,
+		"assign":              append([]string{"internal/journal"}, joined...),
+		"internal/journal":    {},
 		"guest":               {"pci", "usb"},
 		"guest/qmp":           {},
 		"guest/qmp/qmptest":   {"guest/qmp"},
@@ -65,11 +66,12 @@ func mayImport() map[string][]string {
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},
 		// Helpers of tests, which only tests import.
-		"internal/lab/labtest": {"internal/lab", "internal/hosttest"},
-		"internal/fakehost":    {"internal/ioctl", "internal/sim"},
-		"bench":                {},
-		"bench/gensysfs":       {},
-		"bench/enumerate":      {"hostfs", "pci", "uevent"},
+		"internal/lab/labtest":         {"internal/lab", "internal/hosttest"},
+		"internal/journal/journaltest": {"internal/journal"},
+		"internal/fakehost":            {"internal/ioctl", "internal/sim"},
+		"bench":                        {},
+		"bench/gensysfs":               {},
+		"bench/enumerate":              {"hostfs", "pci", "uevent"},
 	}
 }
 
@@ -102,6 +104,7 @@ var onlyIn = []struct {
 	{module + "/internal/hosttest", "internal/lab/labtest", "helpers of tests do not belong in a program"},
 	{module + "/internal/testscript", "", "helpers of tests do not belong in a program"},
 	{module + "/internal/lab/labtest", "", "helpers of tests do not belong in a program"},
+	{module + "/internal/journal/journaltest", "", "helpers of tests do not belong in a program"},
 	{"testing", strings.TrimSpace(testHelpers), "helpers of tests do not belong in a program"},
 }
 

@@ -15,23 +15,24 @@ import (
 // one of a directory on the real host, with a hook before each change. Locks are the
 // kernel's, as on any local file system.
 type stateNode struct {
-	fs.LoopbackNode
+	*fs.LoopbackNode
 	host *Host
 }
 
 // newStateFS returns the file system of what is in dir.
 func newStateFS(h *Host, dir string) (fs.InodeEmbedder, error) {
-	var st syscall.Stat_t
-	if err := syscall.Stat(dir, &st); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
+	root, err := fs.NewLoopbackRoot(dir)
+	if err != nil {
+		return nil, err
 	}
-	root := &fs.LoopbackRoot{Path: dir, Dev: st.Dev}
-	root.NewNode = func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &stateNode{fs.LoopbackNode{RootData: r}, h}
-	}
-	node := root.NewNode(root, nil, "", &st)
-	root.RootNode = node
+	node := &stateNode{root.(*fs.LoopbackNode), h}
+	node.RootData.RootNode = node
 	return node, nil
+}
+
+// WrapChild makes a node of this kind of each that is found or made.
+func (n *stateNode) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbedder {
+	return &stateNode{ops.(*fs.LoopbackNode), n.host}
 }
 
 func (n *stateNode) name() string          { return n.Path(nil) }
