@@ -92,6 +92,10 @@ func (s *Store) claim(ctx context.Context, h *Host, t Taking) (*openLease, error
 	if err != nil {
 		return nil, err
 	}
+	// Who loses is told so without the lock, for which many would wait in vain.
+	if err := s.free(h.FS, boot, "", t.Claims); err != nil {
+		return nil, err
+	}
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return nil, err
