@@ -15,14 +15,17 @@ type Op struct {
 	TID  int    // the thread that asks
 }
 
-// String names the operation in the same way in each run: numbers that are drawn for
-// temporary names are left out.
+// String names the operation in the same way in each run: what is drawn for names, the
+// numbers of temporary ones and what follows an @, is left out.
 func (o Op) String() string {
 	dir, base := "", o.Name
 	if at := strings.LastIndexByte(o.Name, '/'); at >= 0 {
 		dir, base = o.Name[:at+1], o.Name[at+1:]
 	}
-	if strings.HasPrefix(base, ".") {
+	temporary := strings.HasPrefix(base, ".")
+	if at := strings.IndexByte(base, '@'); at >= 0 {
+		base = base[:at] + "@*"
+	} else if temporary {
 		base = strings.TrimRight(base, "0123456789") + "*"
 	}
 	return fmt.Sprintf("%s /%s%s", o.Kind, dir, base)

@@ -41,16 +41,22 @@ type start struct {
 	err chan error
 }
 
+// Options say which host a [Host] is.
+type Options struct {
+	// Plain has what programs keep in /run and /var without a hook, which costs less.
+	Plain bool
+}
+
 // New returns a host with the kernel k on which programs can be run, and ends it when
 // the test does. It skips the test where that cannot be done, and fails it where CI is
 // "true".
-func New(t testing.TB, k *sim.Kernel) *Host {
+func New(t testing.TB, k *sim.Kernel, opts Options) *Host {
 	t.Helper()
 	require(t)
 	h := &Host{starts: make(chan *start), closed: make(chan struct{})}
 	h.kernel.Store(k)
 	t.Cleanup(h.close)
-	if err := h.build(); err != nil {
+	if err := h.build(opts); err != nil {
 		t.Fatalf("a host of its own for the real command: %v", err)
 	}
 	return h
@@ -83,10 +89,17 @@ func (h *Host) SetHook(f Hook) {
 func (h *Host) Reset(k *sim.Kernel) error {
 	h.SetHook(nil)
 	h.kernel.Store(k)
-	if err := os.RemoveAll(h.state); err != nil {
-		return err
+	// The directories themselves stay: they are mounted.
+	for _, dir := range []string{"run", "var/lib"} {
+		entries, err := os.ReadDir(filepath.Join(h.state, dir))
+		for _, e := range entries {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(h.state, dir, e.Name())))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return h.makeState()
+	return nil
 }
 
 func (h *Host) makeState() error {
@@ -119,7 +132,7 @@ func (h *Host) op(o Op) Fault {
 	return fault
 }
 
-func (h *Host) build() (err error) {
+func (h *Host) build(opts Options) (err error) {
 	if h.dir, err = os.MkdirTemp("", "indy-fakehost-"); err != nil {
 		return err
 	}
@@ -141,11 +154,9 @@ func (h *Host) build() (err error) {
 	if err := h.serve(newKernelFS(h), kernel, &fuse.MountOptions{}); err != nil {
 		return err
 	}
-	node, err := newStateFS(h, h.state)
-	if err != nil {
-		return err
-	}
-	if err := h.serve(gofs.NewNodeFS(node, &gofs.Options{}), state, &fuse.MountOptions{}); err != nil {
+	if opts.Plain {
+		state = h.state
+	} else if err := h.serveState(state); err != nil {
 		return err
 	}
 	if err := unix.Mknod(h.root+"/dev/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil {
@@ -176,6 +187,14 @@ func (h *Host) build() (err error) {
 	h.helpers.Add(1)
 	go h.startProcesses(ready)
 	return <-ready
+}
+
+func (h *Host) serveState(at string) error {
+	node, err := newStateFS(h, h.state)
+	if err != nil {
+		return err
+	}
+	return h.serve(gofs.NewNodeFS(node, &gofs.Options{}), at, &fuse.MountOptions{})
 }
 
 func mount(from, to, kind string, flags uintptr) error {

@@ -30,7 +30,7 @@ func TestConform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := fakehost.New(t, kernel(t, sim.Options{}))
+	h := fakehost.New(t, kernel(t, sim.Options{}), fakehost.Options{})
 	cmd := h.Helper("conform")
 	var out, said bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = script, &out, &said
@@ -50,7 +50,7 @@ const disk = "0000:02:00.0"
 // TestSysfs: the manners of sysfs that a plain file has not.
 func TestSysfs(t *testing.T) {
 	k := kernel(t, sim.Options{})
-	h := fakehost.New(t, k)
+	h := fakehost.New(t, k, fakehost.Options{})
 	dir := h.Root() + "/sys/bus/pci/devices/" + disk + "/"
 	for name, want := range map[string]os.FileMode{"vendor": 0o444, "driver_override": 0o644, "remove": 0o200} {
 		st, err := os.Stat(dir + name)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	code := fakehost.Main(m, map[string]func() error{"conform": conform})
+	code := fakehost.Main(m, map[string]func() error{"conform": conform, "racer": racer})
 	program().remove()
 	os.Exit(code)
 }
@@ -95,7 +95,7 @@ func (b *built) remove() {
 // host returns a host with the real command on it.
 func host(t testing.TB, k *sim.Kernel) *fakehost.Host {
 	t.Helper()
-	h := fakehost.New(t, k)
+	h := fakehost.New(t, k, fakehost.Options{})
 	if err := h.Install("indy", program().build(t)); err != nil {
 		t.Fatal(err)
 	}

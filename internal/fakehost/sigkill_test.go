@@ -47,7 +47,9 @@ func phases(s scenario) []phase {
 	return []phase{
 		{"assign", func(*testing.T, *bench) {}, assign},
 		{"release", assigned, []string{"release", s.assign[0]}},
-		{"recover of an assign", func(t *testing.T, b *bench) { b.killAt(t, point{"write /sys/bus/pci/drivers_probe", 0, after}, assign...) }, []string{"release", "--all"}},
+		{"recover of an assign", func(t *testing.T, b *bench) {
+			b.killAt(t, point{"write /sys/bus/pci/drivers_probe", 0, after}, assign...)
+		}, []string{"release", "--all"}},
 		{"recover of a release", func(t *testing.T, b *bench) {
 			b.must(t, assign...)
 			b.killAt(t, point{"write /sys/bus/pci/drivers/vfio-pci/unbind", 0, after}, "release", s.assign[0])
