@@ -49,11 +49,11 @@ func phases(s scenario) []phase {
 		{"release", assigned, []string{"release", s.assign[0]}},
 		{"recover of an assign", func(t *testing.T, b *bench) {
 			b.killAt(t, point{"write /sys/bus/pci/drivers_probe", 0, after}, assign...)
-		}, []string{"release", "--all"}},
+		}, []string{"recover"}},
 		{"recover of a release", func(t *testing.T, b *bench) {
 			b.must(t, assign...)
 			b.killAt(t, point{"write /sys/bus/pci/drivers/vfio-pci/unbind", 0, after}, "release", s.assign[0])
-		}, []string{"release", "--all"}},
+		}, []string{"recover"}},
 	}
 }
 
@@ -168,7 +168,7 @@ func fatal(m moment, o fakehost.Op, kill func()) fakehost.Fault {
 // recover brings the host to where nothing is in between.
 func (b *bench) recover(t *testing.T) {
 	t.Helper()
-	if r := b.run(t, "release", "--all"); r.Code != 0 {
+	if r := b.run(t, "recover"); r.Code != 0 {
 		t.Errorf("indy recover: %+v", r)
 	}
 }
