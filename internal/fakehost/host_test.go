@@ -179,7 +179,7 @@ func TestHook(t *testing.T) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	for _, want := range []string{
-		"create /run/indy/leases/lock", "fsync /run/indy/leases/.0000:05:00.0.json*", "write /sys/bus/pci/drivers_probe", "open /dev/vfio/13",
+		"create /run/indy/leases/lock", "fsync /run/indy/leases/.0000:05:00.0@*", "write /sys/bus/pci/drivers_probe", "open /dev/vfio/13",
 	} {
 		found := false
 		for _, s := range seen {

@@ -106,9 +106,13 @@ func (b *bench) points(t *testing.T, args ...string) []point {
 		mu.Lock()
 		defer mu.Unlock()
 		name := o.String()
+		// After an operation on a file is before the next one, as far as anybody sees.
 		moments := []moment{before, after}
-		if o.Kind == "write" && o.State() {
-			moments = append(moments, torn)
+		switch {
+		case o.State() && o.Kind == "write":
+			moments = []moment{before, torn}
+		case o.State():
+			moments = []moment{before}
 		}
 		for _, m := range moments {
 			all = append(all, point{name, seen[name], m})
