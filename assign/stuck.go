@@ -1,8 +1,10 @@
 package assign
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 )
@@ -23,21 +25,42 @@ type StuckError struct {
 
 // A Holder is a process that has a device open.
 type Holder struct {
-	PID  int    `json:"pid"`
-	Name string `json:"name"` // of the program, which it has chosen itself
-	Node string `json:"node"` // what it has open, as dev/vfio/11
+	PID   int    `json:"pid"`
+	Name  string `json:"name"`            // of the program, which it has chosen itself; empty when unknown
+	Node  string `json:"node"`            // what it has open, as dev/vfio/11; empty for any VFIO device, maybe this one
+	Guest string `json:"guest,omitempty"` // that it runs, if it says so, as libvirt's do
+}
+
+// String is as `qemu-system-x86 (pid 812, guest work)`.
+func (h Holder) String() string {
+	s := fmt.Sprintf("%s (pid %d", cmp.Or(h.Name, "a process"), h.PID)
+	if h.Guest != "" {
+		s += ", guest " + h.Guest
+	}
+	return s + ")"
 }
 
 // Error names the file, how long it was waited for, and the holders.
 func (e *StuckError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the write to /%s has not returned for %s", e.File, e.Waited)
+	fmt.Fprintf(&b, "the kernel has not come back from /%s for %s (pid %d is in it)", e.File, e.Waited, e.PID)
 	for i, h := range e.Holders {
-		b.WriteString([]string{"; held by ", ", "}[min(i, 1)])
-		fmt.Fprintf(&b, "%s (process %d) with /%s", h.Name, h.PID, h.Node)
+		what := "/" + h.Node
+		if h.Node == "" {
+			what = "a VFIO device"
+		}
+		b.WriteString([]string{"; it waits for ", ", "}[min(i, 1)] + h.String() + " with " + what)
 	}
 	return b.String()
 }
 
 // Is reports whether target is [ErrStuck].
 func (e *StuckError) Is(target error) bool { return target == ErrStuck }
+
+// Over reports whether the process that was in the kernel has ended, so that the device
+// may be written to again.
+func (e *StuckError) Over(fsys fs.FS) bool { return !(Process{e.PID, e.Started}).Alive(fsys) }
+
+// ProcessStart returns when a process started, in the kernel's ticks, which tells it
+// from a later one with the same number: field 22 of /proc/PID/stat.
+func ProcessStart(fsys fs.FS, pid int) (string, error) { return processStart(fsys, pid) }

@@ -23,13 +23,17 @@ func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir} }
 
 // assignHost is this host, whose kernel is asked about its groups.
 func (e *Env) assignHost() *assign.Host {
-	return &assign.Host{
-		FS: e.Host, Viable: e.Viable, InUse: e.InUse,
+	h := &assign.Host{
+		FS: e.Host, InUse: e.InUse,
 		Told: func(line string) { e.errorf("%s", line) },
 		Waiting: func(l assign.Lease) {
 			e.errorf("waiting for another process, which works on the lease of %s (%s)", l.Name(), l.State)
 		},
 	}
+	if e.Viable != nil {
+		h.Viable = func(id iommu.GroupID) error { return nodeFault(e.Host, id, e.Viable(id)) }
+	}
+	return h
 }
 
 func viable(id iommu.GroupID) error {
@@ -70,11 +74,14 @@ as a lease. On any error everything is as before. "indy release" gives them back
 ` + exitHelp,
 		Args:              usage(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: completeDevices(env),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := interruptible()
 			defer stop()
 			if err := guest.ValidateName(req.guest); err != nil {
 				return usageError{err}
+			}
+			if err := req.confirm.check(cmd); err != nil {
+				return err
 			}
 			l, err := takeOver(ctx, env, &req, args, false)
 			if err != nil {
@@ -88,11 +95,14 @@ as a lease. On any error everything is as before. "indy release" gives them back
 			for _, g := range l.Groups {
 				fmt.Fprintf(env.Stdout, "  /dev/vfio/%s\n", g)
 			}
+			req.confirm.tell(env, l)
 			return nil
 		},
 	}
 	flags.addJSON(cmd)
 	req.add(cmd)
+	req.confirm.add(cmd)
+	env.addDeadline(cmd)
 	cmd.Flags().StringVar(&req.guest, "guest", "guest", "name of the guest")
 	return cmd
 }
@@ -104,13 +114,18 @@ func takeOver(ctx context.Context, env *Env, req *request, words []string, run b
 	if err != nil {
 		return nil, err
 	}
-	return env.store().Assign(ctx, env.assignHost(), assign.Taking{
-		Run: run, Guest: req.guest, Devices: devices, Claims: claims,
+	host, stop := env.assigning()
+	defer stop()
+	return env.store().Assign(ctx, host, assign.Taking{
+		Run: run, Guest: req.guest, Devices: devices, Claims: claims, Confirm: req.confirm.within,
 		Plan: func() (*assign.Plan, error) {
 			m := readMachine(env, env.Host)
 			p, err := req.plan(m, words)
 			if err == nil {
 				err = m.disksFree(env, p, req)
+			}
+			if err == nil {
+				err = req.confirm.guard(env, p)
 			}
 			if err != nil {
 				return nil, errors.Join(err, m.err)
@@ -238,5 +253,6 @@ it was, and the driver that had each function. It may be run again after a failu
 	}
 	flags.addJSON(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "every lease")
+	env.addDeadline(cmd)
 	return cmd
 }

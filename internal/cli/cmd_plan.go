@@ -17,6 +17,7 @@ type request struct {
 	guest      string
 	companions bool
 	allow      []string
+	confirm    confirming // of "indy assign" alone
 }
 
 func (r *request) add(cmd *cobra.Command) {
@@ -42,7 +43,15 @@ func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return assign.NewPlan(facts, assign.Request{Guest: r.guest, Devices: devices, Companions: r.companions, Allow: allow})
+	p, err := assign.NewPlan(facts, assign.Request{Guest: r.guest, Devices: devices, Companions: r.companions, Allow: allow})
+	if err != nil {
+		return nil, err
+	}
+	// A process that cannot be looked at does not keep anybody from planning: a driver that
+	// waits for it is given up in time.
+	open, _ := assign.OpenNodes(m.fsys, p)
+	p.Findings = append(p.Findings, open...)
+	return p, nil
 }
 
 func newPlanCommand(env *Env) *cobra.Command {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/broker"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 )
@@ -46,9 +47,10 @@ const exitHelp = `Exit status:
 
 // Env is everything the command takes from outside.
 type Env struct {
-	Host     hostfs.FS // the running host
-	Names    fs.FS     // where the lists of names are, pci.ids and usb.ids
-	LeaseDir string    // where leases are kept
+	Host     hostfs.FS      // the running host
+	Broker   *broker.Broker // makes the calls on Host that may never return; nil when Host is another
+	Names    fs.FS          // where the lists of names are, pci.ids and usb.ids
+	LeaseDir string         // where leases are kept
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
@@ -64,14 +66,20 @@ type Env struct {
 	DiskFree func(node string) error
 
 	Listen func() (Events, error) // to what the running host says of its devices
+
+	// Detach starts indy with these arguments as a process that outlives this one, its
+	// terminal and its session.
+	Detach func(args ...string) error
 }
 
 // OS returns the environment of this process.
 func OS(version string) *Env {
+	aside := &broker.Broker{}
 	e := &Env{
-		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
+		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive, Listen: listen,
+		Detach: func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
 		if w, _, err := term.GetSize(fd); err == nil {
@@ -300,6 +308,7 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 	root.AddCommand(
 		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newWatchCommand(env), newCaptureCommand(env),
 		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env), newRecoverCommand(env),
+		newConfirmCommand(env), newWatchdogCommand(env),
 		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env), newDiffCommand(env), newDoctorCommand(env),
 	)
 	root.SetHelpCommand(newHelpCommand())

@@ -5,5 +5,7 @@
 // [syscall.Errno]. The caller keeps the file open during the call, for instance by
 // calling from within [syscall.RawConn.Control].
 //
+// [Aside] forks off a process for system calls that may never return.
+//
 // On systems other than Linux every call fails with [errors.ErrUnsupported].
 package ioctl

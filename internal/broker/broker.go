@@ -1,0 +1,211 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/ioctl"
+)
+
+// Deadline is how long a call is waited for when nothing else was said. Letting go of a
+// device takes a driver some milliseconds, a disk or a graphics card up to a few seconds.
+const Deadline = 10 * time.Second
+
+// A Broker makes calls on the running host by processes of its own. The zero value
+// waits [Deadline] for each. It may be used by many goroutines at once; calls about
+// different devices do not wait for each other.
+type Broker struct {
+	// Deadline is how long one call is waited for; 0 is [Deadline]. It is not changed while
+	// the Broker is used.
+	Deadline time.Duration
+
+	root string // what names are below; empty for /
+
+	mu    sync.Mutex
+	idle  []*child
+	stuck map[string]stuck // by device
+}
+
+// A stuck device has a call that has not returned.
+type stuck struct {
+	child *child
+	err   *assign.StuckError
+}
+
+// Waits reports whether reading the file name may wait for as long as a driver takes to
+// let go of a device, so that [Broker.ReadFile] is to read it.
+func (b *Broker) Waits(name string) bool {
+	return (strings.HasSuffix(name, "/driver_override") || strings.HasSuffix(name, "/sriov_numvfs")) && among(waits, name)
+}
+
+// ReadFile reads an attribute, as [hostfs.LiveHost] does, but not for longer than the
+// deadline; see [Broker.WriteFile].
+func (b *Broker) ReadFile(name string) ([]byte, error) {
+	if !fs.ValidPath(name) || !among(waits, name) {
+		return nil, &fs.PathError{Op: "read", Path: "/" + name, Err: errNotOurs}
+	}
+	a, err := b.call(ioctl.AsideRead, name, "")
+	switch {
+	case err != nil:
+		return nil, err
+	case a.errno != 0 && a.failed == 'o':
+		return nil, b.fail("open", name, a.errno)
+	case a.errno != 0:
+		return nil, b.fail("read", name, a.errno)
+	}
+	return slices.Clone(a.data), nil
+}
+
+// WriteFile writes data to the existing file name with one write(2), as
+// [hostfs.LiveHost] does. Only files by which devices change hands can be written.
+//
+// If the call has not returned at the deadline, its process is killed. If that ends it,
+// the error is [os.ErrDeadlineExceeded]. If not it is an *[assign.StuckError]: the
+// kernel is still at it. Until it has come back every other call about the same device
+// is that error, and is not made.
+func (b *Broker) WriteFile(name string, data []byte) error {
+	if !fs.ValidPath(name) || !among(writable, name) {
+		return &fs.PathError{Op: "write", Path: "/" + name, Err: errNotOurs}
+	}
+	a, err := b.call(ioctl.AsideWrite, name, string(data))
+	switch {
+	case err != nil:
+		return err
+	case a.errno != 0:
+		return b.fail("write", name, a.errno)
+	case a.count != len(data):
+		return b.fail("write", name, io.ErrShortWrite)
+	}
+	return nil
+}
+
+var errNotOurs = fmt.Errorf("%w: not among the files by which devices change hands", fs.ErrPermission)
+
+func (b *Broker) fail(op, name string, err error) error {
+	return &fs.PathError{Op: op, Path: b.root + "/" + name, Err: err}
+}
+
+func (b *Broker) call(verb byte, name, value string) (answer, error) {
+	about := device(name, value)
+	c, err := b.child(about)
+	if err != nil {
+		var stuck *assign.StuckError
+		if !errors.As(err, &stuck) {
+			err = fmt.Errorf("start the process that writes to /sys, before anything was written: %w", err)
+		}
+		return answer{}, err
+	}
+	// Once the driver lets go its nodes are gone, and nobody could tell who has them open.
+	var nodes []string
+	if verb == ioctl.AsideWrite && mayWait(name) {
+		nodes = b.nodes(about)
+	}
+	limit := b.Deadline
+	if limit <= 0 {
+		limit = Deadline
+	}
+	a, err := c.ask(verb, b.root+"/"+name, value, limit)
+	switch {
+	case err == nil:
+		b.mu.Lock()
+		b.idle = append(b.idle, c)
+		b.mu.Unlock()
+		return a, nil
+	case errors.Is(err, errLate):
+		return answer{}, b.late(c, about, nodes, verb, name, limit)
+	}
+	_ = c.stop()
+	return answer{}, b.fail(word(verb), name, err)
+}
+
+// mayWait reports whether a write makes a driver let go of a device.
+func mayWait(name string) bool {
+	return strings.HasSuffix(name, "/unbind") || strings.HasSuffix(name, "/remove")
+}
+
+func word(verb byte) string {
+	if verb == ioctl.AsideRead {
+		return "read"
+	}
+	return "write"
+}
+
+// child returns a process for a call about a device, unless there is one that has not
+// returned.
+func (b *Broker) child(about string) (*child, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for device, s := range b.stuck {
+		if s.child.ended() {
+			delete(b.stuck, device)
+		}
+	}
+	if s, ok := b.stuck[about]; ok {
+		return nil, s.err
+	}
+	if n := len(b.idle); n > 0 {
+		c := b.idle[n-1]
+		b.idle = b.idle[:n-1]
+		return c, nil
+	}
+	return start()
+}
+
+// late gives up a call that has not returned.
+func (b *Broker) late(c *child, about string, nodes []string, verb byte, name string, limit time.Duration) error {
+	pid := c.pid
+	if c.kill() {
+		return b.fail(word(verb), name, fmt.Errorf("%w after %s", os.ErrDeadlineExceeded, limit))
+	}
+	live := hostfs.Live()
+	started, err := assign.ProcessStart(live, pid)
+	if err != nil {
+		started = "" // without /proc nobody can look for it later either
+	}
+	holders, err := assign.Holders(live, nodes)
+	if err != nil {
+		holders = nil
+	}
+	e := &assign.StuckError{File: name, Waited: limit, PID: pid, Started: started, Holders: holders}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stuck == nil {
+		b.stuck = map[string]stuck{}
+	}
+	b.stuck[about] = stuck{c, e}
+	return e
+}
+
+// nodes returns the nodes of the device, by its bus and its name.
+func (b *Broker) nodes(about string) []string {
+	bus, name, ok := strings.Cut(about, " ")
+	if !ok || b.root != "" {
+		return nil
+	}
+	nodes, err := assign.Nodes(hostfs.Live(), bus, name)
+	if err != nil {
+		return nil // who holds it is then not known
+	}
+	return nodes
+}
+
+// Close ends the processes that are not in a call. One that is stuck ends by itself.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var errs []error
+	for _, c := range b.idle {
+		errs = append(errs, c.stop())
+	}
+	b.idle = nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,271 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/hostfs"
+)
+
+const (
+	unbind   = "sys/bus/pci/drivers/nvme/unbind"
+	override = "sys/bus/pci/devices/0000:02:00.0/driver_override"
+)
+
+// below returns a Broker for a directory with files of these names.
+func below(t *testing.T, limit time.Duration, names ...string) *Broker {
+	t.Helper()
+	b := &Broker{Deadline: limit, root: t.TempDir()}
+	for _, name := range names {
+		file := filepath.Join(b.root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte("(null)\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+func (b *Broker) content(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestCalls(t *testing.T) {
+	b := below(t, 0, unbind, override)
+	before := descriptors(t)
+	for range 3 {
+		if err := b.WriteFile(unbind, []byte("0000:02:00.0")); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := b.ReadFile(override); err != nil || string(data) != "(null)\n" {
+			t.Errorf("%q, %v", data, err)
+		}
+	}
+	if got := b.content(t, unbind); got != "0000:02:00.0" {
+		t.Errorf("written: %q", got)
+	}
+	if n := len(b.idle); n != 1 {
+		t.Errorf("%d processes for calls one after the other", n)
+	}
+	if n := descriptors(t); n != before+1 {
+		t.Errorf("%d descriptors more, not one socket", n-before)
+	}
+	pid := b.idle[0].pid
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil || len(fds) != 1 {
+		t.Errorf("the process has %v, %v, not its socket alone", fds, err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil || !strings.Contains(string(status), "Name:\tindy aside\n") || !strings.Contains(string(status), "Threads:\t1\n") {
+		t.Errorf("%s, %v", status, err)
+	}
+	if sid, err := unix.Getsid(pid); err != nil || sid != pid {
+		t.Errorf("its session is %d, %v", sid, err)
+	}
+	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGURG, unix.SIGPIPE} {
+		if err := unix.Kill(pid, s); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := b.WriteFile(unbind, []byte("0000:03:00.0")); err != nil {
+		t.Errorf("after signals: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("after Close: %v", err)
+	}
+	if n := descriptors(t); n != before {
+		t.Errorf("%d descriptors more after Close", n-before)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(fds)
+}
+
+// What it says of an error is what the running host itself says of it.
+func TestErrors(t *testing.T) {
+	b := below(t, 0, "sys/bus/pci/rescan")
+	b.root = ""
+	live := hostfs.Live()
+	for _, name := range []string{"sys/bus/pci/drivers/nothing/bind", "sys/bus/pci/devices/none/driver_override"} {
+		got, want := b.WriteFile(name, []byte("x")), live.WriteFile(name, []byte("x"))
+		if got == nil || want == nil || got.Error() != want.Error() || !errors.Is(got, fs.ErrNotExist) {
+			t.Errorf("%s: %v; the host says %v", name, got, want)
+		}
+	}
+	const missing = "sys/bus/pci/devices/none/driver_override"
+	_, got := b.ReadFile(missing)
+	_, want := live.ReadFile(missing)
+	if got == nil || got.Error() != want.Error() {
+		t.Errorf("%v; the host says %v", got, want)
+	}
+	if err := b.WriteFile(unbind, make([]byte, 1<<20)); !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Errorf("a value of 1 MiB: %v", err)
+	}
+	// The kernel's errors arrive as they are.
+	b.root = t.TempDir()
+	full := filepath.Join(b.root, unbind)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.Symlink("/dev/full", full)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.WriteFile(unbind, []byte("x")); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("a write that fails: %v", err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	b := below(t, 0, unbind, "etc/passwd", "sys/bus/pci/devices/0000:02:00.0/config")
+	for _, name := range []string{
+		"etc/passwd", "sys/bus/pci/devices/0000:02:00.0/config", "sys/bus/pci/drivers/nvme/new_id", "sys/bus/pci/drivers/../drivers_probe",
+		"../etc/passwd", "/etc/passwd", "", "sys/bus/pci/drivers/a/b/unbind",
+	} {
+		if err := b.WriteFile(name, []byte("x")); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("write %q: %v", name, err)
+		}
+		if _, err := b.ReadFile(name); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("read %q: %v", name, err)
+		}
+	}
+	if len(b.idle) != 0 {
+		t.Error("a process was started for what is refused")
+	}
+	for name, want := range map[string]bool{
+		override: true, "sys/bus/pci/devices/0000:02:00.0/sriov_numvfs": true, "sys/bus/pci/devices/0000:02:00.0/uevent": false,
+		"sys/bus/platform/devices/x/driver_override": false,
+	} {
+		if got := b.Waits(name); got != want {
+			t.Errorf("Waits(%s) is %v", name, got)
+		}
+	}
+	for _, test := range []struct{ name, value, want string }{
+		{unbind, "0000:02:00.0\n", "pci 0000:02:00.0"},
+		{override, "vfio-pci", "pci 0000:02:00.0"},
+		{"sys/bus/pci/drivers_probe", "0000:02:00.0", "pci 0000:02:00.0"},
+		{"sys/bus/pci/rescan", "1", "sys/bus/pci/rescan"},
+		{"sys/bus/usb/devices/1-4/authorized", "0", "usb 1-4"},
+		{"sys/bus/usb/drivers/usbhid/unbind", "1-4:1.0", "usb 1-4:1.0"},
+	} {
+		if got := device(test.name, test.value); got != test.want {
+			t.Errorf("%s of %q is about %q, not %q", test.name, test.value, got, test.want)
+		}
+	}
+}
+
+// A call that waits for something a signal ends is ended, and is no reason to leave the
+// device alone.
+func TestDeadline(t *testing.T) {
+	b := below(t, 50*time.Millisecond, override)
+	pipe := filepath.Join(b.root, unbind)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(pipe), 0o755), unix.Mkfifo(pipe, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	err := b.WriteFile(unbind, []byte("0000:02:00.0"))
+	if !errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, assign.ErrStuck) {
+		t.Errorf("nobody reads: %v", err)
+	}
+	if took := time.Since(began); took < 50*time.Millisecond || took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if err := b.WriteFile(override, []byte("vfio-pci")); err != nil {
+		t.Errorf("the same device: %v", err)
+	}
+}
+
+// A child that somebody kills is an error, and the next call has another.
+func TestKilled(t *testing.T) {
+	b := below(t, time.Minute, override)
+	if err := b.WriteFile(override, []byte("a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(b.idle[0].pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if err := b.WriteFile(override, []byte("b")); !errors.Is(err, errEnded) {
+		t.Errorf("its process was killed: %v", err)
+	}
+	if err := b.WriteFile(override, []byte("c")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	var names []string
+	for i := range 16 {
+		names = append(names, fmt.Sprintf("sys/bus/pci/devices/0000:%02x:00.0/driver_override", i))
+	}
+	b := below(t, 0, names...)
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() {
+			for n := range 50 {
+				value := fmt.Sprintf("%03d:%03d\n", i, n)
+				if err := b.WriteFile(name, []byte(value)); err != nil {
+					t.Error(err)
+				}
+				if data, err := b.ReadFile(name); string(data) != value || err != nil {
+					t.Errorf("%q, %v; want %q", data, err, value)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// What the broker costs: a process with the first call, and what a call takes then.
+func BenchmarkFirstCall(b *testing.B) {
+	dir := b.TempDir()
+	file := filepath.Join(dir, override)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o644)); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		broker := Broker{root: dir}
+		if err := errors.Join(broker.WriteFile(override, []byte("x")), broker.Close()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCall(b *testing.B) {
+	dir := b.TempDir()
+	file := filepath.Join(dir, override)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o644)); err != nil {
+		b.Fatal(err)
+	}
+	broker := Broker{root: dir}
+	defer broker.Close()
+	for b.Loop() {
+		if err := broker.WriteFile(override, []byte("x")); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

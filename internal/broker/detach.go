@@ -1,0 +1,24 @@
+package broker
+
+import (
+	"fmt"
+	"os/exec"
+	"syscall"
+)
+
+// Detach starts this program once more, with these arguments, as a process that goes on
+// when this one, its terminal and its session have ended: it has a session of its own and
+// neither terminal nor any open file of this process. Its working directory is /, and its
+// environment has PATH alone.
+func Detach(path string, args ...string) error {
+	// Not by its name: that may be another program by now.
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Args[0] = "indy"
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=" + path}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil { // without Stdin, Stdout and Stderr these are /dev/null
+		return fmt.Errorf("start a process that goes on alone: %w", err)
+	}
+	return cmd.Process.Release()
+}

@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/pci"
+)
+
+// confirming is what a person asks for who may not be able to type after a hand-over: to
+// have it undone unless it is confirmed.
+type confirming struct {
+	within  time.Duration
+	guarded bool // somebody watches the time
+}
+
+// Bounds of the time to confirm: less nobody can type, and after more nobody would think
+// of it any longer.
+const (
+	confirmLeast = 5 * time.Second
+	confirmMost  = time.Hour
+)
+
+// watchdogCommand is the command that undoes what is not confirmed. It is for no person
+// to type.
+const watchdogCommand = "undo-unless-confirmed"
+
+func (c *confirming) add(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&c.within, "confirm-within", 0,
+		fmt.Sprintf(`undo it unless "indy confirm" is run within this time, %s to %s`, confirmLeast, confirmMost))
+}
+
+// check blames a time that no person can mean.
+func (c *confirming) check(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("confirm-within") && (c.within < confirmLeast || c.within > confirmMost) {
+		return usageError{fmt.Errorf("--confirm-within %s: from %s to %s", c.within, confirmLeast, confirmMost)}
+	}
+	return nil
+}
+
+// guard has somebody watch the time from before the first write, who does so when this
+// process and its terminal have been killed, too.
+func (c *confirming) guard(env *Env, p *assign.Plan) error {
+	if c.within == 0 || c.guarded {
+		return nil
+	}
+	if env.Detach == nil {
+		return fmt.Errorf("--confirm-within: %w: nobody can watch the time here", errors.ErrUnsupported)
+	}
+	c.guarded = true
+	return env.Detach(watchdogCommand, p.Devices[0].String())
+}
+
+// tell says until when, and how, to confirm.
+func (c *confirming) tell(env *Env, l *assign.Lease) {
+	if l.Confirm == nil {
+		return
+	}
+	fmt.Fprintf(env.Stdout, "undone in %s, at %s, unless you run: indy confirm %s\n",
+		c.within, l.Confirm.Time.Local().Format(time.TimeOnly), l.Devices[0])
+}
+
+func newConfirmCommand(env *Env) *cobra.Command {
+	var flags reading
+	cmd := &cobra.Command{
+		Use:   "confirm DEVICE...",
+		Short: "keep what was handed over with assign --confirm-within",
+		Long: `Say that a hand-over is as it should be, so that it is not undone when the time given
+to "indy assign --confirm-within" is over. All devices of the lease are kept. What needs
+no confirmation, or has it, is left as it is.
+
+` + exitHelp,
+		Args:              usage(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: completeDevices(env),
+		RunE: func(_ *cobra.Command, args []string) error {
+			devices, err := releasing(env, args)
+			if err != nil {
+				return err
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			kept := []pci.Address{}
+			var errs []error
+			for _, a := range devices {
+				if contains(kept, a) {
+					continue // went with another function of its lease
+				}
+				l, err := env.store().Confirm(ctx, env.assignHost(), a.String())
+				if err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				kept = append(kept, l.Devices...)
+			}
+			if flags.json {
+				if err := writeJSON(env, map[string][]pci.Address{"confirmed": kept}); err != nil {
+					return err
+				}
+			} else if len(kept) > 0 {
+				fmt.Fprintf(env.Stdout, "confirmed %s\n", joinAddresses(kept))
+			}
+			return errors.Join(errs...)
+		},
+	}
+	flags.addJSON(cmd)
+	return cmd
+}
+
+func newWatchdogCommand(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:    watchdogCommand + " ADDRESS",
+		Short:  "wait for the time to confirm a lease to be over, and give it back",
+		Hidden: true,
+		Args:   usage(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			a, err := pci.ParseAddress(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+			store := env.store()
+			return watchdog{
+				lease: func() (*assign.Lease, error) { return store.Holding(a) },
+				undo: func() error {
+					_, err := store.Recover(context.Background(), env.assignHost())
+					return err
+				},
+				now: bootTime, sleep: time.Sleep,
+			}.run()
+		},
+	}
+}
+
+// bootTime is the time since the kernel started, asleep or not.
+func bootTime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0 // there is such a clock since Linux 2.6.39
+	}
+	return time.Duration(t.Nano())
+}
+
+// A watchdog undoes a lease whose time to confirm is over.
+type watchdog struct {
+	lease func() (*assign.Lease, error)
+	undo  func() error
+	now   func() time.Duration
+	sleep func(time.Duration)
+}
+
+// watchdogStep is how long it sleeps without looking: the host may have been asleep
+// meanwhile, which time.Sleep does not count, and the lease may have been confirmed.
+// watchdogLimit is when it gives up what neither becomes a lease nor can be undone; then
+// that is for "indy recover".
+const (
+	watchdogStep  = time.Second
+	watchdogLimit = confirmMost + 10*time.Minute
+)
+
+// run returns when nothing is left to be undone.
+func (w watchdog) run() error {
+	end := w.now() + watchdogLimit
+	var last error
+	for w.now() < end {
+		l, err := w.lease()
+		step := watchdogStep
+		switch {
+		case errors.Is(err, assign.ErrNotHeld):
+			return nil // given back
+		case err != nil:
+			last = err // cannot be read just now
+		case l.Confirm == nil && l.State == assign.Assigned:
+			return nil // confirmed
+		case l.Confirm == nil:
+			// It is about to be planned, or given back by somebody else.
+		case w.now() >= l.Confirm.Clock:
+			last = w.undo() // and look again: a driver that is stuck may come back
+		default:
+			step = min(step, l.Confirm.Clock-w.now())
+		}
+		w.sleep(step)
+	}
+	return last
+}

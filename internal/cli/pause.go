@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/internal/broker"
+	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/uevent"
+)
+
+// assigning is the host for who is about to hand devices over: it listens to the kernel
+// from now on, so that a node which comes late is seen when it comes. Where that cannot
+// be, it looks again and again.
+func (e *Env) assigning() (h *assign.Host, stop func()) {
+	h = e.assignHost()
+	if e.Listen == nil {
+		return h, func() {}
+	}
+	events, err := e.Listen()
+	if err != nil {
+		return h, func() {} // as in a sandbox without netlink
+	}
+	h.Pause = pauser(events)
+	return h, func() { _ = events.Close() }
+}
+
+// pauser returns when the kernel says something about VFIO, or after d.
+func pauser(events Events) func(ctx context.Context, d time.Duration) {
+	return func(ctx context.Context, d time.Duration) {
+		ctx, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		for {
+			switch event, err := events.Read(ctx); {
+			case errors.Is(err, uevent.ErrMalformed):
+			case errors.Is(err, uevent.ErrOverflow):
+				return // it may have been among what was lost
+			case err != nil:
+				<-ctx.Done()
+				return
+			case event.Subsystem == "vfio" || event.Subsystem == "vfio-dev":
+				return
+			}
+		}
+	}
+}
+
+// addDeadline adds the flag that says how long a call into the kernel is waited for.
+func (e *Env) addDeadline(cmd *cobra.Command) {
+	b := cmp.Or(e.Broker, &broker.Broker{})
+	cmd.Flags().DurationVar(&b.Deadline, "deadline", broker.Deadline,
+		"leave a device alone when a write to one of its files has not returned for so long")
+}
+
+// nodeFault adds to the error that a group cannot be opened what is wrong with its node.
+func nodeFault(fsys fs.FS, id iommu.GroupID, err error) error {
+	node := "dev/vfio/" + id.String()
+	info, lerr := fs.Lstat(fsys, node)
+	switch {
+	case err == nil || lerr != nil:
+		return err
+	case info.Mode()&fs.ModeCharDevice == 0:
+		return fmt.Errorf("%w; /%s is %s, and not the node of the group; remove it and bind its devices anew", err, node, info.Mode())
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; /%s is %s: whoever runs guests must be its owner or in its group (chown, or a udev rule for SUBSYSTEM==\"vfio\")", err, node, info.Mode())
+	}
+	return err
+}

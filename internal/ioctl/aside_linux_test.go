@@ -1,0 +1,86 @@
+package ioctl_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/project-independence/indy/internal/ioctl"
+)
+
+// asked returns the answer of a process to one request.
+func asked(t *testing.T, socket int, verb byte, name, value string) (failed byte, errno unix.Errno, data []byte) {
+	t.Helper()
+	request := make([]byte, ioctl.AsideValue+len(value))
+	request[0] = verb
+	copy(request[ioctl.AsideName:], name)
+	copy(request[ioctl.AsideValue:], value)
+	if _, err := unix.Write(socket, request); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 1<<16)
+	n, err := unix.Read(socket, answer)
+	if err != nil || n < ioctl.AsideData {
+		t.Fatalf("an answer of %d bytes, %v", n, err)
+	}
+	if count := binary.NativeEndian.Uint32(answer[ioctl.AsideCount:]); verb == ioctl.AsideRead && int(count) != n-ioctl.AsideData {
+		t.Errorf("%d bytes counted, %d sent", count, n-ioctl.AsideData)
+	}
+	return answer[0], unix.Errno(binary.NativeEndian.Uint32(answer[ioctl.AsideErrno:])), answer[ioctl.AsideData:n]
+}
+
+func TestAside(t *testing.T) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := ioctl.Aside(ends[1], "a name of more than fifteen bytes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(ends[1])
+	file := filepath.Join(t.TempDir(), "attribute")
+	if err := os.WriteFile(file, []byte("before"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if failed, errno, _ := asked(t, ends[0], ioctl.AsideWrite, file, "after\n"); failed != 0 || errno != 0 {
+		t.Errorf("write: %q, %v", failed, errno)
+	}
+	if failed, errno, data := asked(t, ends[0], ioctl.AsideRead, file, ""); failed != 0 || errno != 0 || string(data) != "after\n" {
+		t.Errorf("read: %q, %v, %q", failed, errno, data)
+	}
+	if err := os.WriteFile(file, bytes.Repeat([]byte("x"), ioctl.AsideMost+1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, data := asked(t, ends[0], ioctl.AsideRead, file, ""); len(data) != ioctl.AsideMost {
+		t.Errorf("%d bytes of a file that has more", len(data))
+	}
+	for _, test := range []struct {
+		verb   byte
+		name   string
+		failed byte
+		errno  unix.Errno
+	}{
+		{ioctl.AsideWrite, file + "-", 'o', unix.ENOENT},
+		{ioctl.AsideRead, "/proc/self/mem", 'r', unix.EIO},
+		{ioctl.AsideWrite, "/dev/full", 'w', unix.ENOSPC},
+	} {
+		if failed, errno, _ := asked(t, ends[0], test.verb, test.name, "x"); failed != test.failed || errno != test.errno {
+			t.Errorf("%s: %q, %v; want %q, %v", test.name, failed, errno, test.failed, test.errno)
+		}
+	}
+	unix.Close(ends[0])
+	var status unix.WaitStatus
+	if got, err := unix.Wait4(pid, &status, 0, nil); got != pid || err != nil || !status.Exited() || status.ExitStatus() != 0 {
+		t.Errorf("it ended: %d, %v, %v", got, status, err)
+	}
+	if _, err := ioctl.Aside(-1, ""); err != nil {
+		t.Errorf("a socket that is none is for the process to see: %v", err)
+	} else if _, err := unix.Wait4(-1, nil, 0, nil); err != nil {
+		t.Error(err)
+	}
+}
