@@ -199,11 +199,7 @@ func (o *onlooker) of(tid int) int {
 	if p := o.process[tid]; p != 0 {
 		return p
 	}
-	var p int
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
-	if _, after, ok := strings.Cut(string(text), "\nTgid:"); ok {
-		_, _ = fmt.Sscan(after, &p)
-	}
+	p := process(tid)
 	o.process[tid] = p
 	return p
 }

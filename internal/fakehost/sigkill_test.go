@@ -3,11 +3,14 @@ package fakehost_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -63,7 +66,8 @@ type moment string
 const (
 	before moment = "before"
 	after  moment = "after"
-	torn   moment = "torn" // when half of it was written
+	torn   moment = "torn"     // when half of it was written
+	orphan moment = "orphaned" // before, but another process is at it and does it all the same
 )
 
 // A point is one place at which a process is killed.
@@ -107,7 +111,7 @@ func (b *bench) points(t *testing.T, args ...string) []point {
 		defer mu.Unlock()
 		name := o.String()
 		// After an operation on a file is before the next one, as far as anybody sees.
-		moments := []moment{before, after}
+		moments := []moment{before, after, orphan}
 		switch {
 		case o.State() && o.Kind == "write":
 			moments = []moment{before, torn}
@@ -141,9 +145,17 @@ func (b *bench) killAt(t *testing.T, p point, args ...string) {
 		if seen++; seen != p.nth+1 {
 			return fakehost.Fault{}
 		}
-		return fatal(p.moment, o, func() {
+		return fatal(p.moment, o, func() (alone bool) {
 			<-started
+			pid := cmd.Process.Pid
 			_ = cmd.Process.Kill()
+			if process(o.TID) == pid {
+				return true
+			}
+			for deadline := time.Now().Add(10 * time.Second); alive(pid) && time.Now().Before(deadline); {
+				time.Sleep(time.Millisecond)
+			}
+			return false
 		})
 	})
 	defer b.SetHook(nil)
@@ -158,15 +170,35 @@ func (b *bench) killAt(t *testing.T, p point, args ...string) {
 	}
 }
 
-// fatal kills at a moment of an operation.
-func fatal(m moment, o fakehost.Op, kill func()) fakehost.Fault {
+// fatal kills at a moment of an operation. The operation is not done if its process dies
+// before, which kill says, or is to die with the one that is killed.
+func fatal(m moment, o fakehost.Op, kill func() (alone bool)) fakehost.Fault {
 	switch m {
 	case after:
-		return fakehost.Fault{After: kill}
+		return fakehost.Fault{After: func() { kill() }}
 	case torn:
-		return fakehost.Fault{Take: max(len(o.Data)/2, 1), After: kill}
+		return fakehost.Fault{Take: max(len(o.Data)/2, 1), After: func() { kill() }}
 	}
-	return fakehost.Fault{Before: kill, Err: 5}
+	if kill() || m == before {
+		return fakehost.Fault{Err: syscall.EIO}
+	}
+	return fakehost.Fault{}
+}
+
+// process is the process of a thread.
+func process(tid int) (pid int) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	if _, after, ok := strings.Cut(string(text), "\nTgid:"); ok {
+		_, _ = fmt.Sscan(after, &pid)
+	}
+	return pid
+}
+
+// alive reports whether a process has not ended; one that nobody has waited for has.
+func alive(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(text), ") ")
+	return err == nil && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
 // recover brings the host to where nothing is in between.
