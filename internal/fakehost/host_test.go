@@ -5,7 +5,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -170,22 +172,23 @@ func TestHook(t *testing.T) {
 	k := kernel(t, sim.Options{VFIO: true})
 	h := host(t, k)
 	assign := []string{"assign", "0000:05:00.0"}
+	var mu sync.Mutex
 	var seen []string
 	h.SetHook(func(o fakehost.Op) fakehost.Fault {
+		mu.Lock()
+		defer mu.Unlock()
 		seen = append(seen, o.String())
 		return fakehost.Fault{}
 	})
 	if r, err := h.Run("indy", assign...); err != nil || r.Code != 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	for _, want := range []string{
 		"create /run/indy/leases/lock", "fsync /run/indy/leases/.0000:05:00.0@*", "write /sys/bus/pci/drivers_probe", "open /dev/vfio/13",
 	} {
-		found := false
-		for _, s := range seen {
-			found = found || s == want
-		}
-		if !found {
+		if !slices.Contains(seen, want) {
 			t.Errorf("no %q in %q", want, seen)
 		}
 	}

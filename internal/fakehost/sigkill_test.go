@@ -126,6 +126,8 @@ func (b *bench) points(t *testing.T, args ...string) []point {
 	})
 	defer b.SetHook(nil)
 	b.must(t, args...)
+	mu.Lock()
+	defer mu.Unlock()
 	return all
 }
 
