@@ -2,6 +2,7 @@ package fakehost
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -273,9 +274,10 @@ func (h *Host) Command(name string, args ...string) *exec.Cmd {
 }
 
 // Helper returns a command that runs a helper of [Main] on the host, with env, as K=V, in
-// its environment. It is started by [Host.Start].
-func (h *Host) Helper(name string, env ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+// its environment. The test binary is the file program; if that is empty, the one that
+// runs. It is started by [Host.Start].
+func (h *Host) Helper(program, name string, env ...string) *exec.Cmd {
+	cmd := exec.Command(cmp.Or(program, "/proc/self/exe"), "-test.run=^$")
 	cmd.Env = append(append(os.Environ(), helperVariable+"="+name, rootVariable+"="+h.root), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd

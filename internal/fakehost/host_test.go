@@ -33,7 +33,7 @@ func TestConform(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := fakehost.New(t, kernel(t, sim.Options{}), fakehost.Options{})
-	cmd := h.Helper("conform")
+	cmd := h.Helper("", "conform")
 	var out, said bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = script, &out, &said
 	if err := h.Start(cmd); err != nil {

