@@ -24,13 +24,14 @@ type scenario struct {
 	name    string
 	prepare [][2]string // file below sys/bus/pci and what is written to it before
 	assign  []string    // arguments
+	files   bool        // it is killed at what it does to its own files, too
 }
 
 func scenarios() []scenario {
 	return []scenario{
-		{name: "ethernet", assign: []string{"0000:01:00.0"}},
+		{name: "ethernet", assign: []string{"0000:01:00.0"}, files: true},
 		{name: "disk", assign: []string{"0000:02:00.0", "--allow", "host-disk-unknown"}},
-		{name: "two behind a bridge", assign: []string{"0000:04:01.0", "--with-companions"}},
+		{name: "two behind a bridge", assign: []string{"0000:04:01.0", "--with-companions"}, files: true},
 		{name: "group of three", assign: []string{"0000:00:1f.3", "--with-companions", "--allow", "host-disk-unknown,no-reset"}},
 		{name: "prior override", prepare: [][2]string{{"devices/0000:05:00.0/driver_override", "igb"}}, assign: []string{"0000:05:00.0"}},
 		{name: "no driver", prepare: [][2]string{{"drivers/igb/unbind", "0000:05:00.0"}}, assign: []string{"0000:05:00.0"}},
@@ -51,11 +52,11 @@ func phases(s scenario) []phase {
 		{"assign", func(*testing.T, *bench) {}, assign},
 		{"release", assigned, []string{"release", s.assign[0]}},
 		{"recover of an assign", func(t *testing.T, b *bench) {
-			b.killAt(t, point{"write /sys/bus/pci/drivers_probe", 0, after}, assign...)
+			b.killAt(t, point{"write /sys/bus/pci/drivers_probe", 0, after, false}, assign...)
 		}, []string{"recover"}},
 		{"recover of a release", func(t *testing.T, b *bench) {
 			b.must(t, assign...)
-			b.killAt(t, point{"write /sys/bus/pci/drivers/vfio-pci/unbind", 0, after}, "release", s.assign[0])
+			b.killAt(t, point{"write /sys/bus/pci/drivers/vfio-pci/unbind", 0, after, false}, "release", s.assign[0])
 		}, []string{"recover"}},
 	}
 }
@@ -75,6 +76,7 @@ type point struct {
 	op     string // as Op.String says
 	nth    int    // of those, from 0
 	moment moment
+	state  bool // at a file of its own, not at the kernel
 }
 
 func (p point) String() string { return fmt.Sprintf("%s #%d %s", p.op, p.nth+1, p.moment) }
@@ -119,7 +121,7 @@ func (b *bench) points(t *testing.T, args ...string) []point {
 			moments = []moment{before}
 		}
 		for _, m := range moments {
-			all = append(all, point{name, seen[name], m})
+			all = append(all, point{name, seen[name], m, o.State()})
 		}
 		seen[name]++
 		return fakehost.Fault{}
@@ -288,7 +290,10 @@ func TestSIGKILL(t *testing.T) {
 			}
 			one.phase = p
 			for _, one.point = range points {
-				all = append(all, one)
+				// What is kept in files is so in the same way for each; that takes most of the time.
+				if s.files || !one.point.state {
+					all = append(all, one)
+				}
 			}
 		}
 	}
