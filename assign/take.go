@@ -91,6 +91,10 @@ func (s *Store) claim(ctx context.Context, h *Host, t Taking) (*openLease, error
 	if err != nil {
 		return nil, err
 	}
+	// Who loses is told so without the lock, for which many would wait in vain.
+	if err := s.held(h, boot, t.Claims); err != nil {
+		return nil, err
+	}
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -115,6 +119,19 @@ func (s *Store) claim(ctx context.Context, h *Host, t Taking) (*openLease, error
 // reserve is the space that a lease has from the beginning, in bytes: that of most, from
 // the first record to the last.
 const reserve = 16 << 10
+
+// held says who holds one of the claims for certain; whether they are free only the lock
+// can tell.
+func (s *Store) held(h *Host, boot string, claims []Claim) error {
+	leases, _ := s.List()
+	for i := range leases {
+		l := &leases[i]
+		if c, taken := conflict(claims, l.Claims); taken && l.BootID == boot && l.State != Planning {
+			return NewHeldError(h.FS, c, l)
+		}
+	}
+	return nil
+}
 
 // free says who holds one of the claims, or why that is not known; else it returns the IDs of
 // all leases. The caller has the store's lock; own is the ID of its own lease.

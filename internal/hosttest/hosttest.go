@@ -1,9 +1,11 @@
-// Package hosttest finds the saved machines that tests run over.
+// Package hosttest finds the saved machines that tests run over, and builds the command.
 package hosttest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -40,5 +42,37 @@ func Root(t testing.TB) string {
 			t.Fatal("no go.mod at or above the working directory")
 		}
 		dir = parent
+	}
+}
+
+// BuildIndy builds the command indy as it is released, statically linked, in dir, and
+// returns its path.
+func BuildIndy(t testing.TB, dir string) string {
+	t.Helper()
+	indy := filepath.Join(dir, "indy")
+	build(t, "build", "-trimpath", "-o", indy, "./cmd/indy")
+	return indy
+}
+
+// BuildTest compiles the tests of a package of this module, named as ./pci or by its
+// import path, statically linked and without the race detector, in dir, and returns the
+// path of the program.
+func BuildTest(t testing.TB, dir, pkg string) string {
+	t.Helper()
+	program := filepath.Join(dir, "inside.test")
+	build(t, "test", "-c", "-o", program, pkg)
+	if _, err := os.Stat(program); err != nil {
+		t.Fatalf("%s has no tests: %v", pkg, err)
+	}
+	return program
+}
+
+func build(t testing.TB, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = Root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 }

@@ -6,6 +6,7 @@
 // calling from within [syscall.RawConn.Control].
 //
 // [Aside] forks off a process for system calls that may never return.
+// [Supervise] has somebody else answer system calls of processes, which tests do.
 //
 // On systems other than Linux every call fails with [errors.ErrUnsupported].
 package ioctl

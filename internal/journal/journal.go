@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -96,12 +97,20 @@ func (d Dir) OpenLocked(name string) (f *File, records []json.RawMessage, ok boo
 // Read returns the records of a journal, and whether a crash has left a part of one more.
 // The error may be a *[DamageError], with the records before the damage.
 func (d Dir) Read(name string) (records []json.RawMessage, torn bool, err error) {
-	data, err := d.Disk.ReadFile(d.path(name), MaxSize)
-	if err != nil {
-		return nil, false, err
+	var last []byte
+	for {
+		data, err := d.Disk.ReadFile(d.path(name), MaxSize)
+		if err != nil {
+			return nil, false, err
+		}
+		records, _, torn, err = parse(data)
+		// Of a file that is appended to meanwhile one read may see what is later and not
+		// what is earlier. What is damaged stays as it is.
+		if err == nil || bytes.Equal(data, last) {
+			return records, torn, named(err, d.path(name))
+		}
+		last = data
 	}
-	records, _, torn, err = parse(data)
-	return records, torn, named(err, d.path(name))
 }
 
 // Remove removes a journal. Once it returns nil the name is gone for good.

@@ -55,9 +55,7 @@ func Open(t testing.TB) *lab.Lab {
 // temporary directory, and returns its path.
 func BuildIndy(t testing.TB) string {
 	t.Helper()
-	indy := filepath.Join(t.TempDir(), "indy")
-	build(t, "build", "-trimpath", "-o", indy, "./cmd/indy")
-	return indy
+	return hosttest.BuildIndy(t, t.TempDir())
 }
 
 // BuildTest compiles the tests of a package of this module, named as ./pci or by its
@@ -65,22 +63,7 @@ func BuildIndy(t testing.TB) string {
 // the program.
 func BuildTest(t testing.TB, pkg string) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "inside.test")
-	build(t, "test", "-c", "-o", program, pkg)
-	if _, err := os.Stat(program); err != nil {
-		t.Fatalf("%s has no tests: %v", pkg, err)
-	}
-	return program
-}
-
-func build(t testing.TB, args ...string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir = hosttest.Root(t)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	return hosttest.BuildTest(t, t.TempDir(), pkg)
 }
 
 // RunTest compiles the tests of pkg, boots an emulated laptop and runs those that
