@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
@@ -148,6 +149,7 @@ func exitCode(err error) int {
 	var find *laptop.FindError
 	var partial *assign.PartialError
 	var partly partlyRead
+	var rom *qemu.ROMError
 	switch {
 	case errors.As(err, &partial):
 		return exitPartial
@@ -159,7 +161,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errors.ErrUnsupported):
 		return exitUnsupported
-	case errors.Is(err, assign.ErrRefused):
+	case errors.Is(err, assign.ErrRefused) || errors.As(err, &rom):
 		return exitRefused
 	}
 	return exitFailed
