@@ -245,6 +245,10 @@ func steps(a pci.Address, s function) []Step {
 		// cost a notebook the function's power saving for good.
 		all[0].Undo = append(all[0].Undo, Write{devices + addr + "/" + control, s.control, Check{What: control, Is: s.control}})
 	}
+	if strings.Contains(s.resets, " ") {
+		// A reset sets one method at a time. Of a single one it need not.
+		all[0].Undo = append(all[0].Undo, Write{devices + addr + "/" + resetMethods, s.resets, Check{What: resetMethods, Is: s.resets}})
+	}
 	return append(all, Step{
 		Device: addr,
 		Prior:  Check{What: driver},
