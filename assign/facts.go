@@ -27,6 +27,7 @@ type function struct {
 	resets           string // reset methods, in their order; empty when not stated
 	stays            bool   // with the host, as bridges do
 	id               string // what it is, see Identity
+	residue          Residue
 }
 
 // Read gathers the facts about the groups of the given functions, which are those that

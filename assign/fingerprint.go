@@ -44,13 +44,18 @@ type Fingerprint struct {
 // An error means that not even the ids could be read; it is [fs.ErrNotExist] when there
 // is no such function.
 func ReadFingerprint(fsys fs.FS, a pci.Address) (Fingerprint, error) {
+	return readFingerprint(fsys, a, false)
+}
+
+// readFingerprint is ReadFingerprint, and wakes the function for what it can say.
+func readFingerprint(fsys fs.FS, a pci.Address, wake bool) (Fingerprint, error) {
 	f, err := pci.ReadFunction(fsys, a)
 	if err != nil {
 		return Fingerprint{}, err
 	}
 	id := Fingerprint{Vendor: f.Vendor, Device: f.Device, SubsystemVendor: f.SubsystemVendor, SubsystemDevice: f.SubsystemDevice}
 	id.Disk = nvmeSerial(fsys, f)
-	if awake(fsys, a) {
+	if wake || awake(fsys, a) {
 		id.ask(fsys, a)
 	}
 	return id, nil

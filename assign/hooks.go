@@ -1,20 +1,130 @@
 package assign
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/project-independence/indy/pci"
+)
 
 // What else has to be done at some moments of a lease. The lease is locked by this process
 // at each of them.
 
 // beforeWrites is called once the plan is on the disk and before the first write. Nothing
 // has been written when it returns an error, which ends the hand-over.
-func (s *Store) beforeWrites(ctx context.Context, h *Host, l *Lease) error { return nil }
+//
+// Whatever becomes of the hand-over and of this machine, it is on record from here on that
+// the guest had the functions.
+func (s *Store) beforeWrites(_ context.Context, h *Host, l *Lease) error { return s.noteUse(h.FS, l) }
 
 // beforeUndo is called when an assigned lease is given back: nobody uses its devices, it is
 // in the state releasing, and they still are with vfio-pci. It is called again when a
 // release that was interrupted is finished. What it cannot do it keeps on record; the
-// devices are given back all the same.
-func (s *Store) beforeUndo(ctx context.Context, h *Host, l *Lease) {}
+// devices are given back all the same, but for those whose writes have not come back,
+// which it returns.
+func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
+	if s.StateDir == "" {
+		return nil // a reset that nobody remembers is of no use
+	}
+	var devices []pci.Address
+	for _, a := range l.handed() {
+		// One that a host driver has already was reset before, or is on record as used.
+		driver, err := pci.Driver(h.FS, a)
+		waits := slices.ContainsFunc(stuck, func(w StuckWrite) bool { return w.Bus == "" && w.Device == a.String() })
+		if err == nil && (driver == "" || driver == VFIODriver) && !waits {
+			devices = append(devices, a)
+		}
+	}
+	results, hung, err := h.reset(devices, l.Plan)
+	noted, nerr := s.noteReset(h.FS, results, false)
+	if err = errors.Join(err, nerr); err != nil {
+		h.told(fmt.Sprintf("reset: %v", err))
+	}
+	for _, r := range noted {
+		if r.State != Clean {
+			h.told(fmt.Sprintf("%s is %s: %s; another guest gets it once it is reset: indy reset %s", r.Device, r, r.why(), r.Device))
+		}
+	}
+	return hung
+}
+
+// unused is called when a hand-over was taken back before it was complete, so that no
+// guest can have used the devices. That it is not noted costs a reset and no more.
+func (s *Store) unused(h *Host, l *Lease) {
+	if err := s.noteUnused(h.FS, l); err != nil {
+		h.told(err.Error())
+	}
+}
 
 // forgotten is called before a lease is removed that was taken on a kernel which does not
-// run any more.
-func (s *Store) forgotten(ctx context.Context, h *Host, l *Lease) error { return nil }
+// run any more. Its functions may be with host drivers again, and still hold what the
+// guest left: a restart resets some devices and not others. Those that nobody has are
+// reset; the others stay on record as used.
+func (s *Store) forgotten(h *Host, l *Lease) error {
+	if s.StateDir == "" || l.Plan == nil || l.State == Planning {
+		return nil
+	}
+	if err := s.noteUse(h.FS, l); err != nil {
+		return err
+	}
+	var free []pci.Address
+	for _, a := range l.handed() {
+		driver, err := pci.Driver(h.FS, a)
+		switch {
+		case err != nil: // it has gone
+		case driver == "" || driver == VFIODriver && s.isFree(h, a):
+			free = append(free, a)
+		default:
+			h.told(fmt.Sprintf("%s was used by guest %q before the last boot and is with %s now: another guest gets it once it was reset; "+
+				"assign it to that guest and release it, or say indy reset --power-cycled %s if the machine was switched off", a, l.Guest, driver, a))
+		}
+	}
+	results, _, err := h.reset(free, nil)
+	noted, nerr := s.noteReset(h.FS, results, false)
+	for _, r := range noted {
+		h.told(fmt.Sprintf("%s was used by guest %q before the last boot; it is %s", r.Device, l.Guest, r))
+	}
+	if err = errors.Join(err, nerr); err != nil {
+		h.told(fmt.Sprintf("reset: %v", err))
+	}
+	return nil
+}
+
+// isFree reports whether no other lease has function a, and nobody has its group open.
+func (s *Store) isFree(h *Host, a pci.Address) bool {
+	boot, err := bootID(h.FS)
+	leases, lerr := s.List()
+	f, ferr := pci.ReadFunction(h.FS, a)
+	if err != nil || lerr != nil || ferr != nil {
+		return false
+	}
+	for i := range leases {
+		if leases[i].BootID == boot && slices.Contains(leases[i].Devices, a) {
+			return false
+		}
+	}
+	return h.InUse == nil || h.InUse(f.Group) == nil
+}
+
+// handed returns the functions that the lease gives to the guest through vfio-pci.
+func (l *Lease) handed() []pci.Address {
+	if l.Plan == nil {
+		return nil
+	}
+	var all []pci.Address
+	for _, a := range l.Devices {
+		steps, bound := 0, false
+		for _, s := range l.Plan.Steps {
+			if s.Bus == "" && s.Device == a.String() {
+				steps++
+				bound = bound || s.Do.After == Check{What: driver, Is: VFIODriver}
+			}
+		}
+		if bound || steps == 0 { // vfio-pci had it before
+			all = append(all, a)
+		}
+	}
+	return all
+}

@@ -177,6 +177,9 @@ func (p *Plan) include(f *Facts, r Request, a pci.Address) []laptop.Finding {
 		for _, finding := range state.findings(member) {
 			weigh(finding)
 		}
+		if finding, ok := state.residue.finding(r); ok {
+			weigh(finding)
+		}
 	}
 	if len(left) > 0 {
 		weigh(laptop.Finding{
@@ -251,7 +254,7 @@ func steps(a pci.Address, s function) []Step {
 	}
 	if strings.Contains(s.resets, " ") {
 		// A reset sets one method at a time. Of a single one it need not.
-		all[0].Undo = append(all[0].Undo, Write{devices + addr + "/" + resetMethods, s.resets, Check{What: resetMethods, Is: s.resets}})
+		all[0].Undo = append(all[0].Undo, Write{File: devices + addr + "/" + resetMethods, Value: s.resets, After: Check{What: resetMethods, Is: s.resets}})
 	}
 	return append(all, Step{
 		Device: addr,

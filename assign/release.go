@@ -90,7 +90,7 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 		return nil, err
 	}
 	if o.BootID != boot { // a kernel that has started anew binds its own drivers
-		if err := s.forgotten(ctx, h, o.Lease); err != nil {
+		if err := s.forgotten(h, o.Lease); err != nil {
 			return nil, err
 		}
 		return o.Lease, o.remove()
@@ -104,10 +104,13 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 	interrupted := o.State == Assigning
 	// The device matters more than the note: a full disk does not keep it.
 	noted := o.setState(Releasing)
-	if !interrupted {
-		s.beforeUndo(ctx, h, o.Lease)
+	stuck := o.stillStuck(h.FS)
+	if interrupted {
+		s.unused(h, o.Lease)
+	} else {
+		stuck = append(stuck, s.beforeUndo(h, o.Lease, stuck)...)
 	}
-	w := &work{host: h, plan: o.Plan, note: o.note, begun: o.begun, stuck: o.stillStuck(h.FS)}
+	w := &work{host: h, plan: o.Plan, note: o.note, begun: o.begun, stuck: stuck}
 	left := w.undo()
 	for _, line := range w.told {
 		h.told(line)

@@ -31,6 +31,16 @@ const (
 	hotMethod = "hot"
 )
 
+// notMethod stands for ENOTTY: there is no such method, or it does not work on this function
+// by itself.
+const notMethod = "ENOTTY: this method does not work on it"
+
+// impossible reports whether there is no way to reset the function, so that nothing has
+// been done to it.
+func (r Reset) impossible() bool {
+	return !slices.ContainsFunc(r.Tried, func(t Try) bool { return t.Error != notMethod })
+}
+
 // String says in one line how it went.
 func (r Reset) String() string {
 	if len(r.Tried) == 0 {
@@ -59,39 +69,44 @@ func (r Reset) String() string {
 // no other write. It blocks as long as the kernel does: a function may be waited for for
 // a minute.
 func (h *Host) Reset(devices []pci.Address, p *Plan) (map[pci.Address]Reset, error) {
+	results, _, err := h.reset(devices, p)
+	return results, err
+}
+
+// reset is Reset, with the writes that have not come back.
+func (h *Host) reset(devices []pci.Address, p *Plan) (map[pci.Address]Reset, []StuckWrite, error) {
 	results := make(map[pci.Address]Reset, len(devices))
 	var errs []error
-	stuck := map[pci.Address]bool{}
+	w := &work{host: h}
 	for _, a := range devices {
-		r, err := h.resetOne(a, p)
-		stuck[a] = errors.Is(err, ErrStuck)
+		r, err := w.resetOne(a, p)
 		results[a] = r
 		if err != nil {
 			errs = append(errs, &OpError{"reset", a.String(), err})
 		}
 	}
-	if err := h.resetBuses(devices, results, stuck); err != nil {
+	if err := w.resetBuses(devices, results); err != nil {
 		errs = append(errs, err)
 	}
-	return results, errors.Join(errs...)
+	return results, w.stuck, errors.Join(errs...)
 }
 
 // resetOne resets one function by the methods that it has for itself.
-func (h *Host) resetOne(a pci.Address, p *Plan) (r Reset, err error) {
+func (w *work) resetOne(a pci.Address, p *Plan) (r Reset, err error) {
 	dir := deviceDir("", a.String())
-	if d, err := pci.Driver(h.FS, a); err != nil {
+	if d, err := pci.Driver(w.host.FS, a); err != nil {
 		return r, err
 	} else if d != "" && d != VFIODriver {
 		return r, fmt.Errorf("the driver %s has it, and would lose its device under its hands: %w", d, ErrRefused)
 	}
-	now, err := hostfs.ReadString(h.FS, dir+"/reset_method")
+	now, err := hostfs.ReadString(w.host.FS, dir+"/reset_method")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// Before Linux 5.15 there is only a file reset, where there is any way.
-		if _, err := fs.Lstat(h.FS, dir+"/reset"); err != nil {
+		if _, err := fs.Lstat(w.host.FS, dir+"/reset"); err != nil {
 			return r, ignoreNotExist(err)
 		}
-		err := h.try(&r, a, anyMethod)
+		err := w.try(&r, a, anyMethod)
 		return r, ignoreFailed(err)
 	case err != nil:
 		return r, err
@@ -103,7 +118,7 @@ func (h *Host) resetOne(a pci.Address, p *Plan) (r Reset, err error) {
 	methods := strings.Fields(was)
 	for _, m := range methods {
 		if m != now {
-			if err := h.setResetMethods(a, m); err != nil {
+			if err := w.setResetMethods(a, m); err != nil {
 				if errors.Is(err, ErrStuck) {
 					return r, err
 				}
@@ -112,7 +127,7 @@ func (h *Host) resetOne(a pci.Address, p *Plan) (r Reset, err error) {
 			}
 			now = m
 		}
-		if err = h.try(&r, a, m); err == nil || errors.Is(err, ErrStuck) {
+		if err = w.try(&r, a, m); err == nil || errors.Is(err, ErrStuck) {
 			break
 		}
 	}
@@ -120,17 +135,18 @@ func (h *Host) resetOne(a pci.Address, p *Plan) (r Reset, err error) {
 		return r, err // whatever is written to it now would wait, too
 	}
 	if now != was {
-		return r, h.setResetMethods(a, was)
+		return r, w.setResetMethods(a, was)
 	}
 	return r, nil
 }
 
 // try resets function a by the method that is set, and looks at it afterwards.
-func (h *Host) try(r *Reset, a pci.Address, method string) error {
-	w := Write{deviceDir("", a.String()) + "/reset", "1", Check{What: present, Is: "yes"}}
-	err := h.write(Step{Device: a.String()}, w)
+func (w *work) try(r *Reset, a pci.Address, method string) error {
+	err := w.write(Step{Device: a.String()}, Write{
+		File: deviceDir("", a.String()) + "/reset", Value: "1", After: Check{What: present, Is: "yes"},
+	})
 	if err == nil {
-		err = h.answers(a)
+		err = w.host.answers(a)
 	}
 	t := Try{Method: method, Error: kernelWords(err)}
 	r.Tried = append(r.Tried, t)
@@ -140,9 +156,9 @@ func (h *Host) try(r *Reset, a pci.Address, method string) error {
 	return err
 }
 
-func (h *Host) setResetMethods(a pci.Address, methods string) error {
+func (w *work) setResetMethods(a pci.Address, methods string) error {
 	file := deviceDir("", a.String()) + "/reset_method"
-	return h.write(Step{Device: a.String()}, Write{file, methods, Check{What: resetMethods, Is: methods}})
+	return w.write(Step{Device: a.String()}, Write{File: file, Value: methods, After: Check{What: resetMethods, Is: methods}})
 }
 
 const resetMethods = "reset_method"
@@ -205,12 +221,12 @@ func (h *Host) woken(a pci.Address) (pci.Config, error) {
 
 // resetBuses resets the buses of functions that nothing else has reset, if all on them is
 // among devices.
-func (h *Host) resetBuses(devices []pci.Address, results map[pci.Address]Reset, stuck map[pci.Address]bool) error {
+func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset) error {
 	left := slices.DeleteFunc(slices.Clone(devices), func(a pci.Address) bool { return results[a].Verified })
-	if h.ResetBus == nil || len(left) == 0 {
+	if w.host.ResetBus == nil || len(left) == 0 {
 		return nil
 	}
-	functions, err := pci.Functions(h.FS)
+	functions, err := pci.Functions(w.host.FS)
 	if err != nil {
 		return fmt.Errorf("reset a bus: %w", err)
 	}
@@ -219,20 +235,20 @@ func (h *Host) resetBuses(devices []pci.Address, results map[pci.Address]Reset, 
 		if results[a].Verified {
 			continue // with another on its bus
 		}
-		bus, err := pci.ReadBusReset(h.FS, a, functions)
+		bus, err := pci.ReadBusReset(w.host.FS, a, functions)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		if !bus.Possible() || bus.Alone() || len(bus.Outside(devices)) > 0 ||
-			slices.ContainsFunc(bus.Functions, func(b pci.Address) bool { return stuck[b] }) {
+			slices.ContainsFunc(bus.Functions, func(b pci.Address) bool { return w.isStuck(b) }) {
 			continue
 		}
-		err = h.ResetBus(bus.Functions)
+		err = w.host.ResetBus(bus.Functions)
 		for _, b := range bus.Functions {
 			r, failed := results[b], err
 			if failed == nil {
-				failed = h.answers(b)
+				failed = w.host.answers(b)
 			}
 			r.Tried = append(slices.Clone(r.Tried), Try{hotMethod, kernelWords(failed)})
 			if r.Verified = failed == nil; r.Verified {
@@ -244,6 +260,10 @@ func (h *Host) resetBuses(devices []pci.Address, results map[pci.Address]Reset, 
 	return errors.Join(errs...)
 }
 
+func (w *work) isStuck(a pci.Address) bool {
+	return slices.ContainsFunc(w.stuck, func(s StuckWrite) bool { return s.Bus == "" && s.Device == a.String() })
+}
+
 // kernelWords is what the kernel said, with the name of the number that it gave.
 func kernelWords(err error) string {
 	var errno syscall.Errno
@@ -251,7 +271,7 @@ func kernelWords(err error) string {
 	case err == nil:
 		return ""
 	case errors.Is(err, syscall.ENOTTY):
-		return "ENOTTY: this method does not work on it" // the kernel's text is about terminals
+		return notMethod // the kernel's text is about terminals
 	case errors.As(err, &errno):
 		return fmt.Sprintf("%s (errno %d)", errno.Error(), int(errno))
 	}

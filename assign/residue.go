@@ -1,7 +1,9 @@
 package assign
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +50,7 @@ const maxUsers = 32
 
 // use returns what is left once u has had it, too. A tainted function stays tainted.
 func (r Residue) use(u User, boot string) Residue {
-	r.Users = append(slices.Clone(r.Users), u)
+	r.Users = append(slices.DeleteFunc(slices.Clone(r.Users), func(one User) bool { return one.Lease != "" && one.Lease == u.Lease }), u)
 	if len(r.Users) > maxUsers {
 		r.Users = distinctUsers(r.Users)
 	}
@@ -90,7 +92,7 @@ func (r Residue) after(reset Reset, now Fingerprint, boot string, at time.Time) 
 		r.State, r.Detail = Tainted, "after its guest it says of itself: "+changed
 	case reset.Verified:
 		return Residue{Device: r.Device, Fingerprint: r.Fingerprint.merge(now), State: Clean, Since: at, BootID: boot, Reset: &reset}
-	case len(reset.Tried) == 0:
+	case reset.impossible():
 		return r
 	default:
 		r.State, r.Detail = Tainted, reset.String()
@@ -133,6 +135,17 @@ func (r Residue) finding(q Request) (f laptop.Finding, ok bool) {
 		f.Detail += "; what a locked guest used goes to no other before"
 	}
 	return f, true
+}
+
+// why says what keeps it from being clean.
+func (r Residue) why() string {
+	switch {
+	case r.Detail != "":
+		return r.Detail
+	case r.Reset != nil:
+		return r.Reset.String()
+	}
+	return "it was not reset"
 }
 
 // users names them, with how they stand.
@@ -212,4 +225,27 @@ func worse(a, b Residue) Residue {
 	}
 	b.Users = append(slices.Clone(b.Users), a.Users...)
 	return b
+}
+
+// AddResidue adds to the facts what is left in the functions: a plan without knows nothing
+// of it. It reads their fingerprints, which wakes none. The error joins what could not be
+// read; nothing should then be planned.
+func (f *Facts) AddResidue(fsys fs.FS, r *Residues) error {
+	if len(r.all) == 0 {
+		return nil // nothing is noted of any
+	}
+	var errs []error
+	for a, s := range f.functions {
+		if s.stays {
+			continue
+		}
+		now, err := ReadFingerprint(fsys, a)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.residue = r.Of(a, now)
+		f.functions[a] = s
+	}
+	return errors.Join(errs...)
 }

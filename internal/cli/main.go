@@ -50,6 +50,7 @@ type Env struct {
 	Host     hostfs.FS // the running host
 	Names    fs.FS     // where the lists of names are, pci.ids and usb.ids
 	LeaseDir string    // where leases are kept
+	StateDir string    // where is kept what outlives a restart of the machine
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
@@ -70,7 +71,7 @@ type Env struct {
 // OS returns the environment of this process.
 func OS(version string) *Env {
 	e := &Env{
-		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
+		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 	}
@@ -301,7 +302,7 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newWatchCommand(env), newCaptureCommand(env),
-		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env),
+		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newResetCommand(env), newLeasesCommand(env),
 		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env), newDiffCommand(env), newDoctorCommand(env),
 	)
 	root.SetHelpCommand(newHelpCommand())
