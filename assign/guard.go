@@ -286,8 +286,7 @@ func (g *Guard) other(a pci.Address) (string, error) {
 		return "", err
 	}
 	for _, f := range files {
-		used := slices.ContainsFunc(f.Users, func(u User) bool { return u.Lease == g.Lease.ID })
-		if f.Device == a && used {
+		if f.Device == a && f.usedIn(g.Lease.ID) {
 			return f.Fingerprint.Differs(now), nil
 		}
 	}

@@ -66,14 +66,20 @@ func (s *Store) forgotten(h *Host, l *Lease) error {
 	if s.StateDir == "" || l.Plan == nil || l.State == Planning {
 		return nil
 	}
-	if err := s.noteUse(h.FS, l); err != nil {
+	noted, err := s.Residues(h.FS)
+	if err != nil {
 		return err
 	}
-	var free []pci.Address
+	var used, free []pci.Address
 	for _, a := range l.handed() {
+		now, err := ReadFingerprint(h.FS, a)
+		if err != nil || !noted.Of(a, now).usedIn(l.ID) {
+			continue // it has gone, or another one is there now
+		}
+		used = append(used, a)
 		driver, err := pci.Driver(h.FS, a)
 		switch {
-		case err != nil: // it has gone
+		case err != nil:
 		case driver == "" || driver == VFIODriver && s.isFree(h, a):
 			free = append(free, a)
 		default:
@@ -81,9 +87,12 @@ func (s *Store) forgotten(h *Host, l *Lease) error {
 				"assign it to that guest and release it, or say indy reset --power-cycled %s if the machine was switched off", a, l.Guest, driver, a))
 		}
 	}
+	if err := s.noteUseOf(h.FS, l, used); err != nil {
+		return err
+	}
 	results, _, err := h.reset(free, nil)
-	noted, nerr := s.noteReset(h.FS, results, false)
-	for _, r := range noted {
+	left, nerr := s.noteReset(h.FS, results, false)
+	for _, r := range left {
 		h.told(fmt.Sprintf("%s was used by guest %q before the last boot; it is %s", r.Device, l.Guest, r))
 	}
 	if err = errors.Join(err, nerr); err != nil {

@@ -71,6 +71,11 @@ func distinctUsers(all []User) []User {
 	return kept
 }
 
+// usedIn reports whether the guest of the lease with that ID had it.
+func (r Residue) usedIn(lease string) bool {
+	return slices.ContainsFunc(r.Users, func(u User) bool { return u.Lease == lease })
+}
+
 // unuse takes back use for a lease whose hand-over was undone: its guest never had it.
 func (r Residue) unuse(lease string) Residue {
 	r.Users = slices.DeleteFunc(slices.Clone(r.Users), func(u User) bool { return u.Lease == lease })
@@ -217,14 +222,16 @@ func (r *Residues) Of(a pci.Address, now Fingerprint) Residue {
 func worse(a, b Residue) Residue {
 	rank := func(c Condition) int { return slices.Index([]Condition{"", Clean, Used, Tainted, Unknown}, c) }
 	switch {
-	case rank(a.State) > rank(b.State):
-		a.Users = append(slices.Clone(a.Users), b.Users...)
-		return a
-	case rank(a.State) == rank(b.State) && a.Since.After(b.Since):
-		return a
+	case rank(a.State) > rank(b.State), rank(a.State) == rank(b.State) && a.Since.After(b.Since):
+	default:
+		a, b = b, a
 	}
-	b.Users = append(slices.Clone(b.Users), a.Users...)
-	return b
+	for _, u := range b.Users {
+		if !a.usedIn(u.Lease) {
+			a.Users = append(slices.Clone(a.Users), u)
+		}
+	}
+	return a
 }
 
 // AddResidue adds to the facts what is left in the functions: a plan without knows nothing

@@ -54,12 +54,15 @@ func (s *Store) residues(boot string, files []residueFile) *Residues {
 	}
 	leases, _ := s.List() // what is damaged there keeps everybody from assigning
 	for _, l := range leases {
-		for _, a := range l.Devices {
+		if l.State == Planning || l.State == Assigning {
+			continue // its guest has nothing yet
+		}
+		for _, a := range l.handed() {
 			noted := slices.ContainsFunc(r.all, func(one Residue) bool {
 				return one.State == Unknown && one.Device == a ||
-					slices.ContainsFunc(one.Users, func(u User) bool { return u.Lease == l.ID })
+					one.usedIn(l.ID)
 			})
-			if !noted && l.State != Planning && l.Plan != nil {
+			if !noted {
 				r.all = append(r.all, Residue{Device: a, State: Clean}.use(l.user(), l.BootID))
 			}
 		}
@@ -273,8 +276,10 @@ func appendTo(d journal.Dir, name string, r Residue, room int) error {
 
 // noteUse notes that the guest of a lease gets its functions, before anything is written
 // to them. It makes sure that what becomes of them can be noted on a full disk, too.
-func (s *Store) noteUse(fsys fs.FS, l *Lease) error {
-	return s.note(fsys, l.handed(), false, residueRoom, func(r Residue, _ Fingerprint, boot string) Residue {
+func (s *Store) noteUse(fsys fs.FS, l *Lease) error { return s.noteUseOf(fsys, l, l.handed()) }
+
+func (s *Store) noteUseOf(fsys fs.FS, l *Lease, devices []pci.Address) error {
+	return s.note(fsys, devices, false, residueRoom, func(r Residue, _ Fingerprint, boot string) Residue {
 		return r.use(l.user(), boot)
 	})
 }
