@@ -132,15 +132,18 @@ func (g *Guard) Check(ctx context.Context) ([]Incident, error) {
 	if o.State != Assigned || o.BootID != g.Lease.BootID {
 		return all, nil // on its way back
 	}
-	var lost []pci.Address
+	lost := slices.Clone(o.Lost)
 	for _, a := range back {
 		i := g.isolate(a)
+		if i.What != "" {
+			lost = slices.DeleteFunc(lost, func(b pci.Address) bool { return a == b })
+		}
 		if i.What == Replaced || i.What == Lost {
 			lost = append(lost, a)
 		}
 		all = g.note(all, i)
 	}
-	if len(lost) > 0 {
+	if !slices.Equal(lost, o.Lost) {
 		err = o.lose(lost)
 	}
 	return all, err
@@ -181,6 +184,9 @@ func (g *Guard) isolate(a pci.Address) (i Incident) {
 	begin := time.Now()
 	i.Device = a
 	lost := func(err error) Incident {
+		if errors.Is(err, fs.ErrNotExist) {
+			return i // it is gone again; the next event is about that
+		}
 		g.failed[a]++
 		i.What, i.Detail = Lost, "it came back, and could not be taken from the host again: "+err.Error()
 		return i
@@ -192,10 +198,10 @@ func (g *Guard) isolate(a pci.Address) (i Incident) {
 		return lost(errors.New("it was not indy that bound it to vfio-pci"))
 	}
 	if err := w.same(w.plan.Steps[step]); err != nil {
-		g.failed[a] = maxFailures // until it has gone again
 		if !errors.Is(err, ErrOtherDevice) {
 			return lost(err)
 		}
+		g.failed[a] = maxFailures // until it has gone again
 		i.What, i.Detail = Replaced, err.Error()+"; it is left to the host"
 		return i
 	}
@@ -205,10 +211,10 @@ func (g *Guard) isolate(a pci.Address) (i Incident) {
 	}
 	i.Took = time.Since(begin)
 	if changed, err := g.other(a); changed != "" || err != nil {
-		g.failed[a] = maxFailures
 		if err != nil {
 			return lost(err)
 		}
+		g.failed[a] = maxFailures
 		err := g.Host.Undo(w.plan.of(a))
 		i.What, i.Detail = Replaced, "another one of its make has its address, with "+changed+"; it is left to the host"
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/project-independence/indy/internal/journal"
 	"github.com/project-independence/indy/iommu"
@@ -28,7 +27,7 @@ const (
 	opState     = "state"     // how far it has come
 	opStuck     = "stuck"     // writes that have not come back
 	opOwner     = "owner"     // another process has it from now on
-	opLost      = "lost"      // functions that are in other hands now
+	opLost      = "lost"      // all functions that are in other hands now
 	opConfirmed = "confirmed" // the hand-over has been confirmed
 )
 
@@ -142,11 +141,7 @@ func (at *progress) apply(l *Lease, r *record) bool {
 		}
 		l.PID, l.Started, l.Run = r.Process.PID, r.Process.Started, r.Run
 	case opLost:
-		for _, a := range r.Devices {
-			if !slices.Contains(l.Lost, a) {
-				l.Lost = append(l.Lost, a)
-			}
-		}
+		l.Lost = r.Devices
 	case opConfirmed:
 		l.Confirm = nil
 	default:

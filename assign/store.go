@@ -206,7 +206,7 @@ func (o *openLease) append(r record) error {
 // note is what [work] notes before a write.
 func (o *openLease) note(op string, step int) error { return o.append(record{Op: op, Step: step}) }
 
-// lose notes that functions are in other hands.
+// lose notes which functions are in other hands.
 func (o *openLease) lose(devices []pci.Address) error {
 	return o.append(record{Op: opLost, Devices: devices})
 }
