@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -19,11 +20,12 @@ import (
 // the guest had the functions.
 func (s *Store) beforeWrites(_ context.Context, h *Host, l *Lease) error { return s.noteUse(h.FS, l) }
 
-// beforeUndo is called when an assigned lease is given back: nobody uses its devices, it is
-// in the state releasing, and they still are with vfio-pci. It is called again when a
-// release that was interrupted is finished. What it cannot do it keeps on record; the
-// devices are given back all the same, but for those whose writes have not come back,
-// which it returns.
+// beforeUndo is called when a lease is given back, other than one whose hand-over was
+// interrupted: nobody uses its devices, it is in the state releasing, and they still are
+// with vfio-pci. It is called again when a release that was interrupted, or was stuck, is
+// gone on with; some of the devices may be with their drivers then, or be stuck, which is
+// what it is given. What it cannot do it keeps on record; the devices are given back all
+// the same, but for those whose writes have not come back from it, which it returns.
 func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 	if s.StateDir == "" {
 		return nil // a reset that nobody remembers is of no use
@@ -62,7 +64,7 @@ func (s *Store) unused(h *Host, l *Lease) {
 // run any more. Its functions may be with host drivers again, and still hold what the
 // guest left: a restart resets some devices and not others. Those that nobody has are
 // reset; the others stay on record as used.
-func (s *Store) forgotten(h *Host, l *Lease) error {
+func (s *Store) forgotten(ctx context.Context, h *Host, l *Lease) error {
 	if s.StateDir == "" || l.Plan == nil || l.State == Planning {
 		return nil
 	}
@@ -77,44 +79,27 @@ func (s *Store) forgotten(h *Host, l *Lease) error {
 			continue // it has gone, or another one is there now
 		}
 		used = append(used, a)
-		driver, err := pci.Driver(h.FS, a)
-		switch {
-		case err != nil:
-		case driver == "" || driver == VFIODriver && s.isFree(h, a):
-			free = append(free, a)
-		default:
+		if driver, err := pci.Driver(h.FS, a); err == nil && driver != "" && driver != VFIODriver {
 			h.told(fmt.Sprintf("%s was used by guest %q before the last boot and is with %s now: another guest gets it once it was reset; "+
 				"assign it to that guest and release it, or say indy reset --power-cycled %s if the machine was switched off", a, l.Guest, driver, a))
+			continue
 		}
+		free = append(free, a)
 	}
-	if err := s.noteUseOf(h.FS, l, used); err != nil {
+	if err := s.noteUseOf(h.FS, l, used); err != nil || len(free) == 0 {
 		return err
 	}
-	results, _, err := h.reset(free, nil)
-	left, nerr := s.noteReset(h.FS, results, false)
+	left, err := s.Clean(ctx, h, Cleaning{Devices: free, Group: func(a pci.Address) iommu.GroupID {
+		f, _ := pci.ReadFunction(h.FS, a)
+		return f.Group
+	}})
 	for _, r := range left {
 		h.told(fmt.Sprintf("%s was used by guest %q before the last boot; it is %s", r.Device, l.Guest, r))
 	}
-	if err = errors.Join(err, nerr); err != nil {
-		h.told(fmt.Sprintf("reset: %v", err))
+	if err != nil {
+		h.told(err.Error()) // somebody has it by now; it stays on record
 	}
 	return nil
-}
-
-// isFree reports whether no other lease has function a, and nobody has its group open.
-func (s *Store) isFree(h *Host, a pci.Address) bool {
-	boot, err := bootID(h.FS)
-	leases, lerr := s.List()
-	f, ferr := pci.ReadFunction(h.FS, a)
-	if err != nil || lerr != nil || ferr != nil {
-		return false
-	}
-	for i := range leases {
-		if leases[i].BootID == boot && slices.Contains(leases[i].Devices, a) {
-			return false
-		}
-	}
-	return h.InUse == nil || h.InUse(f.Group) == nil
 }
 
 // handed returns the functions that the lease gives to the guest through vfio-pci.

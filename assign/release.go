@@ -90,7 +90,7 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 		return nil, err
 	}
 	if o.BootID != boot { // a kernel that has started anew binds its own drivers
-		if err := s.forgotten(h, o.Lease); err != nil {
+		if err := s.forgotten(ctx, h, o.Lease); err != nil {
 			return nil, err
 		}
 		return o.Lease, o.remove()
@@ -101,22 +101,29 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 	if err := o.inUse(h); err != nil {
 		return nil, err
 	}
-	interrupted := o.State == Assigning
-	// The device matters more than the note: a full disk does not keep it.
-	noted := o.setState(Releasing)
-	stuck := o.stillStuck(h.FS)
-	if interrupted {
-		s.unused(h, o.Lease)
-	} else {
-		stuck = append(stuck, s.beforeUndo(h, o.Lease, stuck)...)
+	interrupted, still := o.State == Assigning, o.stillStuck(h.FS)
+	// One that is looked at again and again while nothing has come back says so once.
+	same := o.State == Stuck && len(still) == len(o.Stuck)
+	var noted error
+	if !same {
+		// The device matters more than the note: a full disk does not keep it.
+		noted = o.setState(Releasing)
+		if interrupted {
+			s.unused(h, o.Lease)
+		} else {
+			still = append(still, s.beforeUndo(h, o.Lease, still)...)
+		}
 	}
-	w := &work{host: h, plan: o.Plan, note: o.note, begun: o.begun, stuck: stuck}
+	w := &work{host: h, plan: o.Plan, note: o.note, begun: o.begun, stuck: still}
 	left := w.undo()
 	for _, line := range w.told {
 		h.told(line)
 	}
 	if left != nil {
-		errs := append([]error{left}, o.setStuck(w.stuck)...)
+		errs := []error{left}
+		if !same || len(w.stuck) != len(still) {
+			errs = append(errs, o.setStuck(w.stuck)...)
+		}
 		return o.Lease, &PartialError{Left: errs}
 	}
 	if err := o.remove(); err != nil {
