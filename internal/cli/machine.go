@@ -87,9 +87,7 @@ func readMachine(env *Env, fsys fs.FS) *machine {
 	// Names come from the lists installed here, whichever machine is looked at, and
 	// from its devices where the lists know none.
 	m := &machine{Laptop: l, fsys: fsys, names: laptop.NewNames(env.Names).Of(fsys), err: err}
-	if env.Host != nil && fsys == fs.FS(env.Host) {
-		m.residues = func() (*assign.Residues, error) { return env.store().Residues(env.Host) }
-	}
+	m.residues = func() (*assign.Residues, error) { return env.store().Residues(fsys) }
 	return m
 }
 
@@ -103,6 +101,9 @@ func (r *reading) look(env *Env, show func(*machine) error) error {
 	defer done()
 	m := readMachine(env, fsys)
 	m.err, m.saved = errors.Join(r.partly, m.err), r.from != ""
+	if m.saved {
+		m.residues = nil // what is noted here is about the devices that are here
+	}
 	if err := show(m); err != nil {
 		return err
 	}

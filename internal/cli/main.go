@@ -23,6 +23,7 @@ import (
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
 )
 
 // Exit codes, a contract with every script that calls indy.
@@ -65,6 +66,9 @@ type Env struct {
 	InUse    func(iommu.GroupID) error
 	DiskFree func(node string) error
 
+	// ResetBus resets the bus on which the given functions are, which all are with vfio-pci.
+	ResetBus func([]pci.Address) error
+
 	Listen func() (Events, error) // to what the running host says of its devices
 }
 
@@ -73,7 +77,7 @@ func OS(version string) *Env {
 	e := &Env{
 		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
-		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive, Listen: listen,
+		Viable: viable, InUse: inUse, ResetBus: resetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
 		if w, _, err := term.GetSize(fd); err == nil {

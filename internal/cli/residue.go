@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/project-independence/indy/assign"
@@ -46,4 +47,15 @@ func residueWords(r assign.Residue) string {
 		s += ": " + r.Reset.String()
 	}
 	return fmt.Sprintf("%s; indy reset %s makes it clean, if the kernel can reset it", s, r.Device)
+}
+
+// writeResidues lists the functions that are not clean and that no lease has: of the
+// others the lease says who has them.
+func writeResidues(env *Env, left []assign.Residue, leases []assign.Lease) {
+	for _, r := range left {
+		leased := slices.ContainsFunc(leases, func(l assign.Lease) bool { return contains(l.Devices, r.Device) })
+		if r.State != assign.Clean && !leased {
+			fmt.Fprintf(env.Stdout, "%s is %s\n", r.Device, printable(residueWords(r)))
+		}
+	}
 }
