@@ -134,7 +134,7 @@ func (g *Guard) Check(ctx context.Context) ([]Incident, error) {
 	}
 	lost := slices.Clone(o.Lost)
 	for _, a := range back {
-		i := g.isolate(a)
+		i := g.isolate(ctx, a)
 		if i.What != "" {
 			lost = slices.DeleteFunc(lost, func(b pci.Address) bool { return a == b })
 		}
@@ -180,7 +180,7 @@ func (g *Guard) look(a pci.Address) (i Incident, came bool) {
 
 // isolate gives function a, which came back, to vfio-pci again, if it is the one that was
 // leased.
-func (g *Guard) isolate(a pci.Address) (i Incident) {
+func (g *Guard) isolate(ctx context.Context, a pci.Address) (i Incident) {
 	begin := time.Now()
 	i.Device = a
 	lost := func(err error) Incident {
@@ -205,7 +205,7 @@ func (g *Guard) isolate(a pci.Address) (i Incident) {
 		i.What, i.Detail = Replaced, err.Error()+"; it is left to the host"
 		return i
 	}
-	had, err := g.bind(w, a)
+	had, err := g.bind(ctx, w, a)
 	if err != nil {
 		return lost(err)
 	}
@@ -233,7 +233,7 @@ func (g *Guard) isolate(a pci.Address) (i Incident) {
 // bind brings function a from whatever driver took it to vfio-pci, and returns that
 // driver. What it writes is taken back by the undo of the plan, all of whose steps are on
 // record as begun.
-func (g *Guard) bind(w *work, a pci.Address) (had string, err error) {
+func (g *Guard) bind(ctx context.Context, w *work, a pci.Address) (had string, err error) {
 	addr := a.String()
 	s := Step{Device: addr}
 	if g.MayTake != nil {
@@ -253,29 +253,38 @@ func (g *Guard) bind(w *work, a pci.Address) (had string, err error) {
 			return "", err
 		}
 	}
-	for range maxFailures { // the kernel may be in the middle of binding it
+	// The kernel announces a function before it is ready for any driver: then it goes to
+	// vfio-pci by itself a moment later, and until then nobody can make it.
+	end, asked := time.Now().Add(bindTimeout), 0
+	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
 		driver, err := pci.Driver(g.Host.FS, a)
-		if err != nil || driver == VFIODriver {
+		switch {
+		case err != nil || driver == VFIODriver:
 			return had, err
-		}
-		if driver == "" {
+		case driver == "":
 			err = w.write(s, Write{File: "sys/bus/pci/drivers_probe", Value: addr, After: Check{What: "driver", Is: VFIODriver}})
 			if err == nil {
 				return had, nil
 			}
-			if errors.Is(err, ErrStuck) {
-				return had, err
+		case asked == maxFailures:
+			return had, fmt.Errorf("the driver %s does not let go of it", driver)
+		default:
+			had = driver
+			asked++
+			err = w.write(s, Write{File: "sys/bus/pci/drivers/" + driver + "/unbind", Value: addr, After: Check{What: "driver", Is: driver, Not: true}})
+			if err == nil {
+				continue
 			}
-			continue
 		}
-		had = driver
-		err = w.write(s, Write{File: "sys/bus/pci/drivers/" + driver + "/unbind", Value: addr, After: Check{What: "driver", Is: driver, Not: true}})
-		if errors.Is(err, ErrStuck) {
+		if errors.Is(err, ErrStuck) || time.Now().After(end) || ctx.Err() != nil {
 			return had, err
 		}
+		g.Host.pause(ctx, wait)
 	}
-	return had, fmt.Errorf("vfio-pci does not get it; %s has it", had)
 }
+
+// bindTimeout is how long a function that came back may take to be ready for a driver.
+const bindTimeout = 5 * time.Second
 
 // other says what tells function a from the one that was noted when it was leased, empty
 // when nothing does.

@@ -39,7 +39,12 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 			devices = append(devices, a)
 		}
 	}
-	results, hung, err := h.reset(devices, l.Plan)
+	// What is or was a locked guest's takes more of a reset.
+	before, err := s.Residues(h.FS)
+	if err != nil {
+		h.told(err.Error())
+	}
+	results, hung, err := h.reset(devices, l.Plan, func(a pci.Address) bool { return l.Locked || before.locked(a) })
 	noted, nerr := s.noteReset(h.FS, results, false)
 	if err = errors.Join(err, nerr); err != nil {
 		h.told(fmt.Sprintf("reset: %v", err))

@@ -31,12 +31,18 @@ const (
 	hotMethod = "hot"
 )
 
+// Weak reports whether the only thing that is known to have been done is the way through
+// D3hot and back (pm), or what a kernel does that does not say what. A function is to reset
+// itself on that way unless it says otherwise, and not every one does: QEMU's network cards
+// answer afterwards, with all in their registers that was there before.
+func (r Reset) Weak() bool { return r.Method == "pm" || r.Method == anyMethod }
+
 // notMethod stands for ENOTTY: there is no such method, or it does not work on this function
-// by itself.
+// by itself, or the link of a bus that was reset has not come back in time.
 const notMethod = "ENOTTY: this method does not work on it"
 
-// impossible reports whether there is no way to reset the function, so that nothing has
-// been done to it.
+// impossible reports whether there is no way to reset the function, for all that the kernel
+// says.
 func (r Reset) impossible() bool {
 	return !slices.ContainsFunc(r.Tried, func(t Try) bool { return t.Error != notMethod })
 }
@@ -59,8 +65,8 @@ func (r Reset) String() string {
 
 // Reset resets functions that no driver but vfio-pci has and nobody uses, each by the
 // kernel's methods in the kernel's order, one at a time, until one works and the function
-// answers afterwards. What is left is reset with its whole bus if all on that bus is among
-// the given functions. What one method said is noted, and does not keep the next from
+// answers afterwards; after one that is weak (see [Reset.Weak]) the next are tried, too. What
+// is left is reset with its whole bus if all on that bus is among the given functions. What one method said is noted, and does not keep the next from
 // being tried.
 //
 // The result has one Reset for each function, with those of a plan restored to the
@@ -69,30 +75,31 @@ func (r Reset) String() string {
 // no other write. It blocks as long as the kernel does: a function may be waited for for
 // a minute.
 func (h *Host) Reset(devices []pci.Address, p *Plan) (map[pci.Address]Reset, error) {
-	results, _, err := h.reset(devices, p)
+	results, _, err := h.reset(devices, p, func(pci.Address) bool { return true })
 	return results, err
 }
 
-// reset is Reset, with the writes that have not come back.
-func (h *Host) reset(devices []pci.Address, p *Plan) (map[pci.Address]Reset, []StuckWrite, error) {
+// reset is Reset, with the writes that have not come back. A function that need not be
+// reset thoroughly is done with after its way through D3hot.
+func (h *Host) reset(devices []pci.Address, p *Plan, thorough func(pci.Address) bool) (map[pci.Address]Reset, []StuckWrite, error) {
 	results := make(map[pci.Address]Reset, len(devices))
 	var errs []error
 	w := &work{host: h}
 	for _, a := range devices {
-		r, err := w.resetOne(a, p)
+		r, err := w.resetOne(a, p, thorough(a))
 		results[a] = r
 		if err != nil {
 			errs = append(errs, &OpError{"reset", a.String(), err})
 		}
 	}
-	if err := w.resetBuses(devices, results); err != nil {
+	if err := w.resetBuses(devices, results, thorough); err != nil {
 		errs = append(errs, err)
 	}
 	return results, w.stuck, errors.Join(errs...)
 }
 
 // resetOne resets one function by the methods that it has for itself.
-func (w *work) resetOne(a pci.Address, p *Plan) (r Reset, err error) {
+func (w *work) resetOne(a pci.Address, p *Plan, thorough bool) (r Reset, err error) {
 	dir := deviceDir("", a.String())
 	if d, err := pci.Driver(w.host.FS, a); err != nil {
 		return r, err
@@ -127,7 +134,8 @@ func (w *work) resetOne(a pci.Address, p *Plan) (r Reset, err error) {
 			}
 			now = m
 		}
-		if err = w.try(&r, a, m); err == nil || errors.Is(err, ErrStuck) {
+		err = w.try(&r, a, m)
+		if errors.Is(err, ErrStuck) || err == nil && !(thorough && r.Weak()) {
 			break
 		}
 	}
@@ -148,10 +156,12 @@ func (w *work) try(r *Reset, a pci.Address, method string) error {
 	if err == nil {
 		err = w.host.answers(a)
 	}
-	t := Try{Method: method, Error: kernelWords(err)}
-	r.Tried = append(r.Tried, t)
-	if err == nil {
+	r.Tried = append(r.Tried, Try{Method: method, Error: kernelWords(err)})
+	switch {
+	case err == nil:
 		r.Verified, r.Method = true, method
+	case err != nil && !strings.HasPrefix(kernelWords(err), "ENOTTY"):
+		r.Verified, r.Method = false, "" // it did answer, and may not any more
 	}
 	return err
 }
@@ -221,8 +231,9 @@ func (h *Host) woken(a pci.Address) (pci.Config, error) {
 
 // resetBuses resets the buses of functions that nothing else has reset, if all on them is
 // among devices.
-func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset) error {
-	left := slices.DeleteFunc(slices.Clone(devices), func(a pci.Address) bool { return results[a].Verified })
+func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset, thorough func(pci.Address) bool) error {
+	done := func(a pci.Address) bool { return results[a].Verified && !(results[a].Weak() && thorough(a)) }
+	left := slices.DeleteFunc(slices.Clone(devices), done)
 	if w.host.ResetBus == nil || len(left) == 0 {
 		return nil
 	}
@@ -232,7 +243,7 @@ func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset) 
 	}
 	var errs []error
 	for _, a := range left {
-		if results[a].Verified {
+		if done(a) {
 			continue // with another on its bus
 		}
 		bus, err := pci.ReadBusReset(w.host.FS, a, functions)
@@ -251,8 +262,11 @@ func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset) 
 				failed = w.host.answers(b)
 			}
 			r.Tried = append(slices.Clone(r.Tried), Try{hotMethod, kernelWords(failed)})
-			if r.Verified = failed == nil; r.Verified {
-				r.Method = hotMethod
+			switch {
+			case failed == nil:
+				r.Verified, r.Method = true, hotMethod
+			case err == nil:
+				r.Verified, r.Method = false, "" // it was reset and does not answer
 			}
 			results[b] = r
 		}

@@ -66,8 +66,18 @@ func TestReset(t *testing.T) {
 		},
 		{
 			"ENOTTY lets the next be tried", igb, map[string]error{"flr": syscall.ENOTTY}, false,
-			assign.Reset{Tried: []assign.Try{{"flr", "ENOTTY: this method does not work on it"}, {Method: "pm"}}, Method: "pm", Verified: true},
-			[]string{"reset_method=flr", "reset=1", "reset_method=pm", "reset=1", "reset_method=flr pm bus"},
+			assign.Reset{Tried: []assign.Try{{"flr", "ENOTTY: this method does not work on it"}, {Method: "pm"}, {Method: "bus"}}, Method: "bus", Verified: true},
+			[]string{"reset_method=flr", "reset=1", "reset_method=pm", "reset=1", "reset_method=bus", "reset=1", "reset_method=flr pm bus"},
+		},
+		{
+			"only the weak one works", "0000:01:00.0", map[string]error{"bus": syscall.ENOTTY}, false,
+			assign.Reset{Tried: []assign.Try{{Method: "pm"}, {"bus", "ENOTTY: this method does not work on it"}}, Method: "pm", Verified: true},
+			[]string{"reset_method=pm", "reset=1", "reset_method=bus", "reset=1", "reset_method=pm bus"},
+		},
+		{
+			"it breaks after the weak one", "0000:01:00.0", map[string]error{"bus": syscall.EIO}, false,
+			assign.Reset{Tried: []assign.Try{{Method: "pm"}, {"bus", "input/output error (errno 5)"}}},
+			[]string{"reset_method=pm", "reset=1", "reset_method=bus", "reset=1", "reset_method=pm bus"},
 		},
 		{
 			"a real error is noted, too", igb, map[string]error{"flr": syscall.ETIMEDOUT, "pm": syscall.EIO}, false,

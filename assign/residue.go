@@ -17,7 +17,7 @@ type Condition string
 
 // The conditions.
 const (
-	Clean   Condition = "clean"   // nobody used it since a verified reset, or ever
+	Clean   Condition = "clean"   // nobody used it since a verified reset, or ever; after a weak one it has users
 	Used    Condition = "used-by" // somebody did, and it was not reset since
 	Tainted Condition = "tainted" // a reset failed, or it is not what it was before
 	Unknown Condition = "unknown" // what was noted about it cannot be read
@@ -41,8 +41,9 @@ type User struct {
 	Guest  string    `json:"guest"`
 	Locked bool      `json:"locked"`
 	Since  time.Time `json:"since"`
-	How    string    `json:"how"`   // assign, or run for a guest that indy ran
-	Lease  string    `json:"lease"` // id of the lease
+	How    string    `json:"how"`            // assign, or run for a guest that indy ran
+	Lease  string    `json:"lease"`          // id of the lease
+	Weak   bool      `json:"weak,omitempty"` // a weak reset came after it, see [Reset.Weak]
 }
 
 // maxUsers bounds how many users are told apart. More of one name and kind are one.
@@ -64,7 +65,7 @@ func (r Residue) use(u User, boot string) Residue {
 func distinctUsers(all []User) []User {
 	var kept []User
 	for _, u := range all {
-		if !slices.ContainsFunc(kept, func(k User) bool { return k.Guest == u.Guest && k.Locked == u.Locked }) {
+		if !slices.ContainsFunc(kept, func(k User) bool { return k.Guest == u.Guest && k.Locked == u.Locked && k.Weak == u.Weak }) {
 			kept = append(kept, u)
 		}
 	}
@@ -79,7 +80,7 @@ func (r Residue) usedIn(lease string) bool {
 // unuse takes back use for a lease whose hand-over was undone: its guest never had it.
 func (r Residue) unuse(lease string) Residue {
 	r.Users = slices.DeleteFunc(slices.Clone(r.Users), func(u User) bool { return u.Lease == lease })
-	if len(r.Users) == 0 && r.State == Used {
+	if r.State == Used && !slices.ContainsFunc(r.Users, func(u User) bool { return !u.Weak }) {
 		r.State = Clean
 	}
 	return r
@@ -95,6 +96,13 @@ func (r Residue) after(reset Reset, now Fingerprint, boot string, at time.Time) 
 	case reset.Verified && changed != "":
 		// What it says of itself is kept in memory that no reset clears.
 		r.State, r.Detail = Tainted, "after its guest it says of itself: "+changed
+	case reset.Verified && reset.Weak():
+		// Good enough between free guests; whose it was is not forgotten.
+		r.Fingerprint, r.State, r.Detail = r.Fingerprint.merge(now), Clean, ""
+		r.Users = slices.Clone(r.Users)
+		for i := range r.Users {
+			r.Users[i].Weak = true
+		}
 	case reset.Verified:
 		return Residue{Device: r.Device, Fingerprint: r.Fingerprint.merge(now), State: Clean, Since: at, BootID: boot, Reset: &reset}
 	case reset.impossible():
@@ -110,27 +118,32 @@ func (r Residue) after(reset Reset, now Fingerprint, boot string, at time.Time) 
 // something does. It depends on nothing but the two.
 func (r Residue) finding(q Request) (f laptop.Finding, ok bool) {
 	mine := func(u User) bool { return u.Guest == q.Guest && u.Locked == q.Locked }
-	foreign := slices.ContainsFunc(r.Users, func(u User) bool { return !mine(u) })
-	if r.State == Clean || r.State == "" || r.State == Used && !foreign {
+	// One that went through D3hot since is none for a free guest, unless it was locked.
+	foreign := slices.ContainsFunc(r.Users, func(u User) bool { return !mine(u) && !u.Weak })
+	weakly := slices.ContainsFunc(r.Users, func(u User) bool { return !mine(u) && u.Weak && (u.Locked || q.Locked) })
+	locked := slices.ContainsFunc(r.Users, func(u User) bool { return u.Locked && !mine(u) })
+	if (r.State == "" || r.State == Clean || r.State == Used && !foreign) && !weakly {
 		return f, false
 	}
 	f = laptop.Finding{
 		Severity: laptop.Block, Device: "pci:" + r.Device.String(), Evidence: "/sys/bus/pci/devices/" + r.Device.String() + "/reset_method",
 		Remedy: "reset it: indy reset " + r.Device.String(),
 	}
-	switch r.State {
-	case Used:
-		f.Code = laptop.UsedBy
-		f.Detail = fmt.Sprintf("%s was used by %s and has not been reset since: what was left in it the next guest would find", r.Device, r.users())
-	case Tainted:
-		f.Code = laptop.Tainted
-		f.Detail = fmt.Sprintf("%s was used by %s and is not known to be free of it: %s", r.Device, r.users(), r.Detail)
-	default:
+	switch {
+	case r.State == Unknown:
 		f.Code = laptop.LockedResidue // a locked guest may have used it
 		f.Detail = fmt.Sprintf("what guests have left in %s is not known: %s", r.Device, r.Detail)
 		return f, true
+	case r.State == Tainted:
+		f.Code = laptop.Tainted
+		f.Detail = fmt.Sprintf("%s was used by %s and is not known to be free of it: %s", r.Device, r.users(), r.Detail)
+	case r.State == Used && foreign:
+		f.Code = laptop.UsedBy
+		f.Detail = fmt.Sprintf("%s was used by %s and has not been reset since: what was left in it the next guest would find", r.Device, r.users())
+	default:
+		f.Code = laptop.LockedResidue
+		f.Detail = fmt.Sprintf("%s was used by %s and since then went through D3hot only, which not every device takes for a reset", r.Device, r.users())
 	}
-	locked := slices.ContainsFunc(r.Users, func(u User) bool { return u.Locked && !mine(u) })
 	switch {
 	case q.Locked:
 		f.Code = laptop.LockedResidue
@@ -183,7 +196,7 @@ func (r Residue) String() string {
 		}
 		names = append(names, name)
 	}
-	if len(names) > 0 {
+	if len(names) > 0 && r.State != Clean {
 		s += " " + strings.Join(names, ", ")
 	}
 	return s
@@ -215,6 +228,16 @@ func (r *Residues) Of(a pci.Address, now Fingerprint) Residue {
 		}
 	}
 	return found
+}
+
+// locked reports whether a locked guest used what is at an address, or may have.
+func (r *Residues) locked(a pci.Address) bool {
+	if r == nil {
+		return true
+	}
+	return slices.ContainsFunc(r.all, func(one Residue) bool {
+		return one.Device == a && (one.State == Unknown || slices.ContainsFunc(one.Users, func(u User) bool { return u.Locked }))
+	})
 }
 
 // worse returns the one that less is known to be good of. Of two of a kind it is the

@@ -260,9 +260,34 @@ func TestFault10ResetFails(t *testing.T) {
 func TestFault11NoFLR(t *testing.T) {
 	b := newBench(t, emulated(t, sim.Options{}))
 	b.must("play", false, e1000eNIC)
-	if r := b.left(e1000eNIC); r.State != assign.Clean || r.Reset.Method != "pm" {
+	if r := b.left(e1000eNIC); r.State != assign.Clean || r.Reset.Method != "pm" || !r.Reset.Weak() {
 		t.Errorf("e1000e: %+v", r)
 	}
+	// The way through D3hot does among free guests. It is no reset for a locked one, for
+	// which, and after which, the bus is reset as well.
+	b.must("other", false, e1000eNIC)
+	b.refused(laptop.LockedResidue, "work", true, e1000eNIC, laptop.UsedBy, laptop.Tainted)
+	unbound(t, b.kernel, e1000eNIC)
+	if err := b.reset(e1000eNIC, assign.Cleaning{}); err != nil {
+		t.Error(err)
+	}
+	b.must("work", true, e1000eNIC)
+	if r := b.left(e1000eNIC); r.State != assign.Clean || r.Reset.Method != "bus" || len(r.Users) > 0 {
+		t.Errorf("e1000e after a locked guest: %+v", r)
+	}
+	b.kernel.ResetFails = func(_, method string) error {
+		if method == "bus" {
+			return syscall.ENOTTY
+		}
+		return nil
+	}
+	b.must("work", true, e1000eNIC)
+	if r := b.left(e1000eNIC); r.State != assign.Clean || r.Reset.Method != "pm" {
+		t.Errorf("e1000e without its bus: %+v", r)
+	}
+	b.refused(laptop.LockedResidue, "play", false, e1000eNIC, laptop.UsedBy)
+	b.must("work", true, e1000eNIC)
+	b.kernel.ResetFails = nil
 	// Nobody resets the bus here, and nothing else resets these two.
 	b.must("play", false, hdAudio, laptop.NoReset)
 	for _, device := range []string{hdAudio, "0000:04:01.0"} {

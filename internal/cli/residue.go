@@ -37,6 +37,8 @@ func residueWords(r assign.Residue) string {
 		s += ", since " + r.Since.Local().Format(time.DateTime)
 	}
 	switch {
+	case r.State == assign.Clean && len(r.Users) > 0:
+		return s + ": it was reset by way of D3hot only, which not every device takes for one, so that no locked guest gets it or was the last to"
 	case r.State == assign.Clean && r.Reset != nil && r.Reset.Method != "":
 		return s + ": it was reset by " + r.Reset.Method
 	case r.State == assign.Clean:
