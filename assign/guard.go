@@ -243,20 +243,18 @@ func (g *Guard) bind(ctx context.Context, w *work, a pci.Address) (had string, e
 			}
 		}
 	}
-	tied, err := pci.DriverOverride(g.Host.FS, a)
-	if err != nil {
-		return "", err
-	}
-	if tied != VFIODriver {
-		// First of all: from now on no other driver takes it.
-		if err := w.write(s, Write{File: deviceDir("", addr) + "/" + override, Value: VFIODriver, After: Check{What: override, Is: VFIODriver}}); err != nil {
-			return "", err
-		}
-	}
 	// The kernel announces a function before it is ready for any driver: then it goes to
 	// vfio-pci by itself a moment later, and until then nobody can make it.
 	end, asked := time.Now().Add(bindTimeout), 0
 	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		tied, err := pci.DriverOverride(g.Host.FS, a)
+		if err == nil && tied != VFIODriver {
+			// First of all: from now on no other driver takes it.
+			err = w.write(s, Write{File: deviceDir("", addr) + "/" + override, Value: VFIODriver, After: Check{What: override, Is: VFIODriver}})
+		}
+		if err != nil {
+			return had, err
+		}
 		driver, err := pci.Driver(g.Host.FS, a)
 		switch {
 		case err != nil || driver == VFIODriver:

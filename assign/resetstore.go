@@ -117,7 +117,7 @@ func (s *Store) notePowerCycle(h *Host, devices []pci.Address) ([]Residue, error
 	err := s.note(h.FS, devices, false, 0, func(r Residue, now Fingerprint, boot string) Residue {
 		switch {
 		case r.State == Clean || r.State == "":
-		case r.BootID == boot && boot != "":
+		case r.BootID == boot:
 			refused = append(refused, &OpError{"reset", r.Device.String(),
 				fmt.Errorf("%w: it came to be %s while this kernel runs, and the machine was not without power since", ErrRefused, r.State)})
 		default:
