@@ -48,7 +48,7 @@ func mayImport() map[string][]string {
 		"vfio":                append([]string{"iommu"}, facts...),
 		"laptop":              host,
 		"policy":              joined,
-		"assign":              append([]string{"internal/journal"}, joined...),
+		"assign":              append([]string{"internal/journal", "uevent"}, joined...),
 		"internal/journal":    {},
 		"guest":               {"pci", "usb"},
 		"guest/qmp":           {},

@@ -20,12 +20,12 @@ import (
 	"github.com/project-independence/indy/vfio"
 )
 
-func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir} }
+func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir, StateDir: e.StateDir} }
 
 // assignHost is this host, whose kernel is asked about its groups.
 func (e *Env) assignHost() *assign.Host {
 	h := &assign.Host{
-		FS: withSettings(e.Host), InUse: e.InUse,
+		FS: withSettings(e.Host), InUse: e.InUse, ResetBus: e.ResetBus,
 		Told: func(line string) { e.errorf("%s", line) },
 		Waiting: func(l assign.Lease) {
 			e.errorf("waiting for another process, which works on the lease of %s (%s)", l.Name(), l.State)
@@ -61,6 +61,27 @@ func inUse(id iommu.GroupID) error {
 		return err
 	}
 	return nil
+}
+
+// resetBus opens the functions, which proves to the kernel that all on their bus are ours,
+// and lets it reset the bus.
+func resetBus(functions []pci.Address) (err error) {
+	space, err := vfio.NewAddressSpace(vfio.AnyInterface)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, space.Close()) }()
+	var first *vfio.Device
+	for _, a := range functions {
+		d, err := space.Open(a)
+		if err != nil {
+			return err
+		}
+		if first == nil {
+			first = d
+		}
+	}
+	return first.ResetBus()
 }
 
 func newAssignCommand(env *Env) *cobra.Command {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -54,16 +55,25 @@ func newLeasesCommand(env *Env) *cobra.Command {
 		Short: "devices in guests' hands",
 		Long: `List the leases: which functions which guest has, since when, and how far it got.
 "interrupted" is a lease on which nobody works any more: "indy recover" sees to it.
-"stuck" is one with a write that has not come back, and who has the device open.
+"stuck" is one with a write that has not come back, and who has the device open. Then
+the devices in which guests have left something, and that no other guest gets before they
+are reset.
 
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			leases, err := env.store().List()
+			noted, rerr := env.store().Residues(env.Host)
+			err = errors.Join(err, rerr)
+			left := []assign.Residue{}
+			if noted != nil {
+				left = append(left, noted.All()...)
+			}
 			if flags.json {
 				out := struct {
-					Leases []assign.Lease `json:"leases"`
-				}{append([]assign.Lease{}, leases...)}
+					Leases  []assign.Lease   `json:"leases"`
+					Residue []assign.Residue `json:"residue"`
+				}{append([]assign.Lease{}, leases...), left}
 				if werr := writeJSON(env, out); werr != nil {
 					return werr
 				}
@@ -71,6 +81,7 @@ func newLeasesCommand(env *Env) *cobra.Command {
 			}
 			if len(leases) == 0 {
 				fmt.Fprintln(env.Stdout, "no device is handed out")
+				writeResidues(env, left, nil)
 				return err
 			}
 			boot, _ := bootID(env.Host)
@@ -92,7 +103,11 @@ func newLeasesCommand(env *Env) *cobra.Command {
 				for _, w := range l.Stuck {
 					fmt.Fprintf(env.Stdout, "%s: %s\n", w.Device, printable(w.Error()))
 				}
+				if len(l.Lost) > 0 {
+					fmt.Fprintf(env.Stdout, "%s: in other hands since it went and something came back in its place\n", joinAddresses(l.Lost))
+				}
 			}
+			writeResidues(env, left, leases)
 			return err
 		},
 	}

@@ -15,6 +15,7 @@ import (
 // request are the flags of every command that hands devices over.
 type request struct {
 	guest      string
+	locked     bool
 	companions bool
 	allow      []string
 	parts      parts
@@ -24,11 +25,12 @@ type request struct {
 func (r *request) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.companions, "with-companions", false, "take along the other functions of the IOMMU groups")
 	cmd.Flags().StringSliceVar(&r.allow, "allow", nil, "override a refusal by its name, such as host-disk, at your own risk")
+	cmd.Flags().BoolVar(&r.locked, "locked", false, "the guest is locked: it gets nothing that another guest used and that was not reset since, and no other gets what it used")
 }
 
 // resolve makes of flags and words what is asked for.
 func (r *request) resolve(m *machine, words []string) (assign.Request, error) {
-	to := assign.Request{Guest: r.guest, Companions: r.companions}
+	to := assign.Request{Guest: r.guest, Locked: r.locked, Companions: r.companions}
 	for _, a := range r.allow {
 		code := laptop.Code(a)
 		if !code.Overridable() {
@@ -48,6 +50,15 @@ func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
 	facts, err := assign.ReadRequest(settingsOf(m.fsys), m.Laptop, to)
 	if err != nil {
 		return nil, err
+	}
+	if m.residues != nil {
+		noted, err := m.residues()
+		if err == nil {
+			err = facts.AddResidue(m.fsys, noted)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	p, err := assign.NewPlan(facts, to)
 	if err != nil {

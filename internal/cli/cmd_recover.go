@@ -21,7 +21,9 @@ whether each device is as before: its driver, its override, whether it answers, 
 network interfaces and disks.
 
 It may be run at any time, and again, and may itself be killed: the next one does the
-rest. Leases that are as they should be are left alone.
+rest. Leases that are as they should be are left alone, but for a device that was removed
+and found again meanwhile: it is taken from the host's driver again, unless the host has
+begun to use it.
 
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
@@ -29,17 +31,23 @@ rest. Leases that are as they should be are left alone.
 			ctx, stop := interruptible()
 			defer stop()
 			all, err := env.store().Recover(ctx, env.assignHost())
+			incidents, gerr := env.isolateAgain(ctx)
+			err = errors.Join(err, gerr)
 			if flags.json {
 				out := struct {
 					Recovered []assign.Recovered `json:"recovered"`
-				}{append([]assign.Recovered{}, all...)}
+					Incidents []assign.Incident  `json:"incidents"`
+				}{append([]assign.Recovered{}, all...), append([]assign.Incident{}, incidents...)}
 				return errors.Join(writeJSON(env, out), err)
 			}
-			if len(all) == 0 && err == nil {
+			if len(all)+len(incidents) == 0 && err == nil {
 				fmt.Fprintln(env.Stdout, "nothing to recover")
 			}
 			for _, r := range all {
 				writeRecovered(env, r)
+			}
+			for _, i := range incidents {
+				fmt.Fprintln(env.Stdout, printable(i.String()))
 			}
 			return err
 		},

@@ -24,6 +24,8 @@ import (
 type running struct {
 	request
 	disks, devices  []string
+	roms            []string
+	leases          []*assign.Lease // that the guest's devices are in
 	memory          string
 	firmware, accel string
 	cpus            int
@@ -59,6 +61,7 @@ software emulation, and indy says which.
 	f.StringVar(&flags.guest, "name", "guest", "name of the guest: a-z, 0-9 and -")
 	f.StringArrayVar(&flags.disks, "disk", nil, "disk image, FILE.qcow2, FILE.raw, FILE.img or FILE.iso, or raw:FILE and so on")
 	f.StringArrayVar(&flags.devices, "device", nil, "device to assign")
+	f.StringArrayVar(&flags.roms, "rom", nil, "option ROM for a device, DEVICE=FILE,sha256=HEX; without it a device has none")
 	f.StringVar(&flags.memory, "memory", "1GiB", "memory of the guest")
 	f.IntVar(&flags.cpus, "cpus", 1, "processors of the guest")
 	f.StringVar(&flags.firmware, "firmware", "bios", "bios or uefi")
@@ -119,6 +122,9 @@ func (r *running) run(ctx context.Context, env *Env) (err error) {
 	if opts.Binary, err = qemu.Find(); err != nil {
 		return err
 	}
+	if err := r.addROMs(env, &g); err != nil {
+		return err
+	}
 	if err := qemu.Check(g); err != nil {
 		return err
 	}
@@ -137,6 +143,7 @@ func (r *running) run(ctx context.Context, env *Env) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, giveBack()) }()
+		defer env.guard(ctx, r.leases)()
 	}
 	return r.start(ctx, env, g, opts)
 }
@@ -191,7 +198,7 @@ func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, de
 		case err != nil || !m.current(l):
 			wanted = append(wanted, a.String())
 			continue
-		case l.Guest != r.guest, l.Run && !l.Abandoned(env.Host):
+		case l.Guest != r.guest, l.Locked != r.locked, l.Run && !l.Abandoned(env.Host):
 			return nil, nil, assign.NewHeldError(env.Host, assign.GroupClaim(group), l)
 		case l.State != assign.Assigned:
 			return nil, nil, fmt.Errorf("%s is held by a lease that was interrupted while %s; indy release %s first", a, l.State, a)
@@ -206,6 +213,9 @@ func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, de
 			release(l) // a run that was killed left it, and this one gives it back
 		}
 		groups[group] = true
+		if !slices.ContainsFunc(r.leases, func(known *assign.Lease) bool { return known.ID == l.ID }) {
+			r.leases = append(r.leases, l)
+		}
 	}
 	if len(wanted) > 0 {
 		l, err := takeOver(ctx, env, &r.request, wanted, true)
@@ -214,6 +224,7 @@ func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, de
 		}
 		writeFindings(env, l.Plan.Findings)
 		release(l)
+		r.leases = append(r.leases, l)
 		for _, g := range l.Groups {
 			groups[g] = true
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/hostfs/importer"
 	"github.com/project-independence/indy/laptop"
@@ -76,13 +77,18 @@ type machine struct {
 	names *laptop.Names
 	err   error
 	saved bool // it does not run
+
+	// What guests have left in the devices of the running host; nil of a saved machine.
+	residues func() (*assign.Residues, error)
 }
 
 func readMachine(env *Env, fsys fs.FS) *machine {
 	l, err := laptop.Read(fsys)
 	// Names come from the lists installed here, whichever machine is looked at, and
 	// from its devices where the lists know none.
-	return &machine{Laptop: l, fsys: fsys, names: laptop.NewNames(env.Names).Of(fsys), err: err}
+	m := &machine{Laptop: l, fsys: fsys, names: laptop.NewNames(env.Names).Of(fsys), err: err}
+	m.residues = func() (*assign.Residues, error) { return env.store().Residues(fsys) }
+	return m
 }
 
 // look opens and reads a machine, lets the command show it, and says what could
@@ -95,6 +101,9 @@ func (r *reading) look(env *Env, show func(*machine) error) error {
 	defer done()
 	m := readMachine(env, fsys)
 	m.err, m.saved = errors.Join(r.partly, m.err), r.from != ""
+	if m.saved {
+		m.residues = nil // what is noted here is about the devices that are here
+	}
 	if err := show(m); err != nil {
 		return err
 	}

@@ -19,10 +19,12 @@ import (
 	"golang.org/x/term"
 
 	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/broker"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
 )
 
 // Exit codes, a contract with every script that calls indy.
@@ -51,6 +53,7 @@ type Env struct {
 	Broker   *broker.Broker // makes the calls on Host that may never return; nil when Host is another
 	Names    fs.FS          // where the lists of names are, pci.ids and usb.ids
 	LeaseDir string         // where leases are kept
+	StateDir string         // where is kept what outlives a restart of the machine
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
@@ -65,6 +68,9 @@ type Env struct {
 	InUse    func(iommu.GroupID) error
 	DiskFree func(node string) error
 
+	// ResetBus resets the bus on which the given functions are, which all are with vfio-pci.
+	ResetBus func([]pci.Address) error
+
 	Listen func() (Events, error) // to what the running host says of its devices
 
 	// Detach starts indy with these arguments as a process that outlives this one, its
@@ -76,9 +82,9 @@ type Env struct {
 func OS(version string) *Env {
 	aside := &broker.Broker{}
 	e := &Env{
-		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
+		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
-		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive, Listen: listen,
+		Viable: viable, InUse: inUse, ResetBus: resetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach: func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
@@ -156,6 +162,7 @@ func exitCode(err error) int {
 	var find *laptop.FindError
 	var partial *assign.PartialError
 	var partly partlyRead
+	var rom *qemu.ROMError
 	switch {
 	case errors.As(err, &partial):
 		return exitPartial
@@ -167,7 +174,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errors.ErrUnsupported):
 		return exitUnsupported
-	case errors.Is(err, assign.ErrRefused):
+	case errors.Is(err, assign.ErrRefused) || errors.As(err, &rom):
 		return exitRefused
 	}
 	return exitFailed
@@ -307,7 +314,7 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newWatchCommand(env), newCaptureCommand(env),
-		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env), newRecoverCommand(env),
+		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newResetCommand(env), newLeasesCommand(env), newRecoverCommand(env),
 		newConfirmCommand(env), newWatchdogCommand(env), newEarlyCommand(env),
 		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env), newDiffCommand(env), newDoctorCommand(env),
 	)

@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 			env := cli.OS("test")
 			env.Names = os.DirFS(os.Getenv("IDS"))
 			env.LeaseDir = filepath.Join(os.Getenv("WORK"), "leases")
+			env.StateDir = filepath.Join(os.Getenv("WORK"), "state")
 			os.Exit(cli.Main(os.Args[1:], env))
 		},
 	})

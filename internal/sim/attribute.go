@@ -50,8 +50,29 @@ func (k *Kernel) reset(dev *device, value string) error {
 	switch {
 	case err != nil || n != 1:
 		return syscall.EINVAL
-	case len(dev.enabled) == 0:
-		return syscall.ENOTTY
+	}
+	for _, m := range dev.enabled {
+		err := k.resetBy(dev, m)
+		if err != syscall.ENOTTY {
+			return err
+		}
+	}
+	return syscall.ENOTTY
+}
+
+// resetBy is one method of pci_reset_function. That of the bus is tried only by a
+// function that is alone on it.
+func (k *Kernel) resetBy(dev *device, method string) error {
+	if method == "bus" {
+		bus := dev.path[:strings.LastIndexByte(dev.path, '/')]
+		for _, other := range k.dev {
+			if other != dev && other.path[:strings.LastIndexByte(other.path, '/')] == bus {
+				return syscall.ENOTTY
+			}
+		}
+	}
+	if k.ResetFails != nil {
+		return k.ResetFails(dev.addr, method)
 	}
 	return nil
 }

@@ -1,0 +1,109 @@
+package assign
+
+import (
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
+	"github.com/project-independence/indy/internal/journal"
+	"github.com/project-independence/indy/internal/sim"
+	"github.com/project-independence/indy/pci"
+)
+
+// A fullDisk gives no more space once it is full.
+type fullDisk struct {
+	journal.Disk
+	full *bool
+}
+
+type fullHandle struct {
+	journal.Handle
+	full *bool
+	size *int64
+}
+
+func (d fullDisk) Create(name string, data []byte, size int64) (journal.Handle, error) {
+	if *d.full {
+		return nil, syscall.ENOSPC
+	}
+	h, err := d.Disk.Create(name, data, size)
+	return fullHandle{h, d.full, &size}, err
+}
+
+func (d fullDisk) Open(name string) (journal.Handle, error) {
+	h, err := d.Disk.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	data, err := h.ReadAll(journal.MaxSize)
+	size := int64(len(data))
+	return fullHandle{h, d.full, &size}, err
+}
+
+func (h fullHandle) Allocate(size int64) error {
+	if *h.full && size > *h.size {
+		return syscall.ENOSPC
+	}
+	*h.size = max(size, *h.size)
+	return h.Handle.Allocate(size)
+}
+
+func (h fullHandle) WriteAt(b []byte, off int64) error {
+	if *h.full && off+int64(len(b)) > *h.size {
+		return syscall.ENOSPC
+	}
+	return h.Handle.WriteAt(b, off)
+}
+
+// On a disk that is full by then a release notes all the same what came of its reset, every
+// time; and what cannot be noted ahead is not begun.
+func TestResidueOnFullDisk(t *testing.T) {
+	saved, err := hostfs.Open(filepath.Join(hosttest.Root(t), "testdata", "hosts", "lab-intel.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := sim.New(saved.(*hostfs.Tree), sim.Options{VFIO: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := false
+	dir := t.TempDir()
+	s := &Store{Dir: filepath.Join(dir, "leases"), StateDir: filepath.Join(dir, "state"), disk: fullDisk{journal.OS(), &full}}
+	l := &Lease{ID: "x", Guest: "play", State: Assigned, Devices: []pci.Address{nic}, Plan: &Plan{}}
+	failing := Reset{Tried: []Try{{"flr", "input/output error (errno 5)"}}}
+	state := func(want Condition) {
+		t.Helper()
+		r, err := s.Residues(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := ReadFingerprint(k, nic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Of(nic, now); got.State != want {
+			t.Fatalf("%+v, want %s", got, want)
+		}
+	}
+	for range 40 { // through more than one file
+		full = false
+		if err := s.noteUse(k, l); err != nil {
+			t.Fatal(err)
+		}
+		full = true
+		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: failing}, false); err != nil {
+			t.Fatal(err)
+		}
+		state(Tainted)
+		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: worked}, false); err != nil {
+			t.Fatal(err)
+		}
+		state(Clean)
+	}
+	other := &Lease{ID: "y", Guest: "play", Devices: []pci.Address{pci.NewAddress(0, 2, 0, 0)}, Plan: &Plan{}}
+	if err := s.noteUse(k, other); err == nil {
+		t.Error("a use was noted on a full disk")
+	}
+}
