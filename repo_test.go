@@ -69,6 +69,7 @@ func mayImport() map[string][]string {
 		"bench":                {},
 		"bench/gensysfs":       {},
 		"bench/enumerate":      {"hostfs", "pci", "uevent"},
+		"bench/bind":           {"hostfs", "pci", "iommu", "laptop", "assign", "vfio", "internal/lab"},
 	}
 }
 
