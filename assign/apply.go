@@ -10,24 +10,32 @@ import (
 
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
-	"github.com/project-independence/indy/pci"
 )
 
-// A Host is the machine on which plans are carried out.
+// A Host is the machine on which plans are carried out. What is nil is not asked and
+// not told.
 type Host struct {
-	FS hostfs.FS
+	FS hostfs.FS // an error of a write may be a *[StuckError]
 
 	// Viable asks the kernel whether a group can be used by a guest, once all its
-	// functions are bound and its node is there. Nil means that nobody is asked.
+	// functions are bound and its node is there.
 	Viable func(iommu.GroupID) error
 
 	// InUse says whether somebody has a group open, a guest that runs with it: giving
 	// its functions back would then wait until that guest ends, and could not be
-	// stopped. Nil means that nobody is asked.
+	// stopped.
 	InUse func(iommu.GroupID) error
 
-	// Did is told each write as it is made, with the error it gave. It may be nil.
-	Did func(pci.Address, Write, error)
+	// Did is told each write as it is made, with the error it gave.
+	Did func(device string, w Write, err error)
+
+	// Waiting is told, once, that another process works on a lease that is to be
+	// changed, and that it is waited for.
+	Waiting func(Lease)
+
+	// Pause returns when the kernel has said that something about its devices has
+	// changed, or after d, or when ctx is done. Nil pauses for d.
+	Pause func(ctx context.Context, d time.Duration)
 }
 
 // NodeTimeout is how long [Host.Apply] waits for /dev/vfio/GROUP to appear.
@@ -52,16 +60,16 @@ func (e *PartialError) Error() string {
 // Unwrap returns the cause and what is left.
 func (e *PartialError) Unwrap() []error { return append([]error{e.Cause}, e.Left...) }
 
-// An OpError says what could not be done to which function. Err keeps the kernel's
+// An OpError says what could not be done to which device. Err keeps the kernel's
 // *fs.PathError.
 type OpError struct {
 	Op     string
-	Device pci.Address
+	Device string // its name on its bus
 	Err    error
 }
 
-// Error returns operation, function and cause.
-func (e *OpError) Error() string { return e.Op + " " + e.Device.String() + ": " + e.Err.Error() }
+// Error returns operation, device and cause.
+func (e *OpError) Error() string { return e.Op + " " + e.Device + ": " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *OpError) Unwrap() error { return e.Err }
@@ -94,10 +102,10 @@ func (h *Host) apply(ctx context.Context, p *Plan) (begun int, err error) {
 		if err := context.Cause(ctx); err != nil {
 			return i, err
 		}
-		if err := h.expect(s.Device, s.Prior); err != nil {
+		if err := h.expect(s, s.Prior); err != nil {
 			return i, &OpError{"assign", s.Device, fmt.Errorf("changed since it was planned: %w", err)}
 		}
-		if err := h.write(s.Device, s.Do); err != nil {
+		if err := h.write(s, s.Do); err != nil {
 			return i + 1, &OpError{"assign", s.Device, err}
 		}
 	}
@@ -123,14 +131,14 @@ func (h *Host) Undo(p *Plan) error { return h.undo(p.Steps) }
 func (h *Host) undo(steps []Step) error {
 	var errs []error
 	for _, s := range slices.Backward(steps) {
-		if _, err := fs.Lstat(h.FS, "sys/bus/pci/devices/"+s.Device.String()); errors.Is(err, fs.ErrNotExist) {
+		if _, err := fs.Lstat(h.FS, s.dir()); errors.Is(err, fs.ErrNotExist) {
 			continue // unplugged: nobody is owed it any more
 		}
 		for _, w := range s.Undo {
-			if h.expect(s.Device, w.After) == nil {
+			if h.expect(s, w.After) == nil {
 				continue
 			}
-			if err := h.write(s.Device, w); err != nil {
+			if err := h.write(s, w); err != nil {
 				errs = append(errs, &OpError{"give back", s.Device, err})
 			}
 		}
@@ -138,31 +146,24 @@ func (h *Host) undo(steps []Step) error {
 	return errors.Join(errs...)
 }
 
-func (h *Host) write(a pci.Address, w Write) error {
+func (h *Host) write(s Step, w Write) error {
 	err := h.FS.WriteFile(w.File, []byte(w.Value))
 	if err == nil {
 		// A write that succeeded proves nothing: drivers_probe does so when no driver
 		// took the function.
-		if err = h.expect(a, w.After); err != nil {
+		if err = h.expect(s, w.After); err != nil {
 			err = fmt.Errorf("after writing %q to /%s: %w", w.Value, w.File, err)
 		}
 	}
 	if h.Did != nil {
-		h.Did(a, w, err)
+		h.Did(s.Device, w, err)
 	}
 	return err
 }
 
-// expect reads the function's state and says how it differs from what c demands.
-func (h *Host) expect(a pci.Address, c Check) error {
-	read := pci.Driver
-	switch c.What {
-	case override:
-		read = pci.DriverOverride
-	case control:
-		read = pci.RuntimeControl
-	}
-	value, err := read(h.FS, a)
+// expect reads the device's state and says how it differs from what c demands.
+func (h *Host) expect(s Step, c Check) error {
+	value, err := readCheck(h.FS, s.dir(), c.What)
 	if err != nil {
 		return err
 	}
@@ -175,20 +176,25 @@ func (h *Host) expect(a pci.Address, c Check) error {
 	return fmt.Errorf("expected that %s; it is %s", c, value)
 }
 
-// awaitNode waits for the node by which a guest opens the group.
-func (h *Host) awaitNode(ctx context.Context, g iommu.GroupID) error {
-	node := "dev/vfio/" + g.String()
-	ctx, cancel := context.WithTimeout(ctx, NodeTimeout)
-	defer cancel()
-	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		_, err := fs.Lstat(h.FS, node)
-		if err == nil {
-			return nil
+// readCheck reads what a [Check] is about of the device in dir.
+func readCheck(fsys fs.FS, dir, what string) (value string, err error) {
+	switch what {
+	case present:
+		_, err = fs.Lstat(fsys, dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for /%s: %w (%w); are devtmpfs and the module vfio there?", node, context.Cause(ctx), err)
-		case <-time.After(wait):
+		return "yes", err
+	case driver:
+		value, err = hostfs.ReadLinkBase(fsys, dir+"/driver")
+	default:
+		if value, err = hostfs.ReadString(fsys, dir+"/"+what); value == "(null)" {
+			value = ""
 		}
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		// A device that is there has none of it, or it is no longer there.
+		_, err = fs.Lstat(fsys, dir)
+	}
+	return value, err
 }

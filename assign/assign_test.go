@@ -467,7 +467,7 @@ func TestInterrupted(t *testing.T) {
 	p := mustPlan(t, k, "0000:04:01.0")
 	ctx, cancel := context.WithCancel(t.Context())
 	n := 0
-	h := &assign.Host{FS: k, Did: func(pci.Address, assign.Write, error) {
+	h := &assign.Host{FS: k, Did: func(string, assign.Write, error) {
 		if n++; n == 4 {
 			cancel()
 		}

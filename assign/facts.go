@@ -25,6 +25,7 @@ type function struct {
 	driver, override string
 	control          string // runtime power control, auto or on; empty when not stated
 	stays            bool   // with the host, as bridges do
+	id               string // what it is, see Identity
 }
 
 // Read gathers the facts about the groups of the given functions, which are those that
@@ -78,6 +79,7 @@ func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error)
 	}
 	var err error
 	s.stays = laptop.StaysWithHost(*d.PCI) || pci.Forwards(fsys, *d.PCI)
+	s.id = identify(*d.PCI)
 	s.driver, err = pci.Driver(fsys, a)
 	note(err)
 	s.override, err = pci.DriverOverride(fsys, a)

@@ -24,25 +24,45 @@ import (
 // A State is how far a lease has come.
 type State string
 
-// The states. A lease found in any but Assigned was interrupted.
+// The states. A lease that is found in any but Assigned, and on which no process works,
+// was interrupted.
 const (
+	Planning  State = "planning" // claimed, and nothing written yet
 	Assigning State = "assigning"
 	Assigned  State = "assigned"
 	Releasing State = "releasing"
+	Stuck     State = "stuck" // a write to one of its devices has not come back
 )
 
-// A Lease is a set of functions in a guest's hands, and how they get back.
+// A Lease is a set of devices in a guest's hands, and how they get back.
 type Lease struct {
+	ID      string          `json:"id"` // of this lease alone, as long as the kernel runs
 	Guest   string          `json:"guest"`
-	Devices []pci.Address   `json:"devices"`
+	Locked  bool            `json:"locked"`  // the guest is one that only admins change
+	Devices []pci.Address   `json:"devices"` // functions; while it is being planned, those asked for
 	Groups  []iommu.GroupID `json:"groups"`
+	Claims  []Claim         `json:"claims"` // what nobody else gets meanwhile
 	State   State           `json:"state"`
 	Since   time.Time       `json:"since"`
 	PID     int             `json:"pid"`     // process that took it
 	Started string          `json:"started"` // when that process started, in the kernel's ticks
 	Run     bool            `json:"run"`     // taken by a guest's run, which also gives it back
 	BootID  string          `json:"boot_id"` // kernel it was taken on; another one has forgotten it
-	Plan    *Plan           `json:"plan"`
+	Plan    *Plan           `json:"plan"`    // nil while it is being planned
+
+	// Confirm is until when the hand-over has to be confirmed, see [Store.Confirm]; nil
+	// when it need not be, or has been.
+	Confirm *Deadline `json:"confirm,omitempty"`
+
+	// Stuck has the writes that have not come back.
+	Stuck []StuckError `json:"stuck,omitempty"`
+}
+
+// A Deadline is a moment of this boot. Whatever is done to the clock of the host does not
+// move it.
+type Deadline struct {
+	Clock time.Duration `json:"clock"` // of the kernel since it started, suspended or not (CLOCK_BOOTTIME), in nanoseconds
+	Time  time.Time     `json:"time"`  // what the host's clock said it would be, to show to people
 }
 
 // Abandoned reports whether the lease was taken by a guest's run that has ended
@@ -71,20 +91,43 @@ func processStart(fsys fs.FS, pid int) (string, error) {
 // file is the name of the lease in its store: that of its first function.
 func (l *Lease) file() string { return l.Devices[0].String() + ".json" }
 
-// A HeldError says who holds a group that was asked for.
+// A HeldError says who holds what was asked for.
 type HeldError struct {
-	Group iommu.GroupID
-	Lease Lease
+	Claim   Claim  // the first that is held
+	Lease   Lease  // by which
+	Process string // name of the process that took it; empty when it has ended
 }
 
-// Error names the holder.
+// Error names guest, state, time and process.
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("IOMMU group %s is held by guest %q since %s; indy release %s gives it back",
-		e.Group, e.Lease.Guest, e.Lease.Since.Format(time.RFC3339), e.Lease.Devices[0])
+	what := strings.Replace(e.Claim.Key(), "group ", "IOMMU group ", 1)
+	by := fmt.Sprintf("process %d, which has ended", e.Lease.PID)
+	if e.Process != "" {
+		by = fmt.Sprintf("%s (process %d)", e.Process, e.Lease.PID)
+	}
+	return fmt.Sprintf("%s is held by guest %q since %s, taken by %s, %s; indy release %s gives it back",
+		what, e.Lease.Guest, e.Lease.Since.Format(time.RFC3339), by, e.Lease.State, e.Lease.Name())
 }
 
-// Is reports whether target is [ErrRefused]: a group has one owner.
+// Is reports whether target is [ErrRefused]: what is held has one owner.
 func (e *HeldError) Is(target error) bool { return target == ErrRefused }
+
+// Name is how a person names the lease: by its first device, or by its ID.
+func (l *Lease) Name() string {
+	if len(l.Devices) > 0 {
+		return l.Devices[0].String()
+	}
+	return l.ID
+}
+
+// held makes the error of who wanted what l has.
+func held(fsys fs.FS, c Claim, l Lease) *HeldError {
+	e := &HeldError{Claim: c, Lease: l}
+	if started, err := processStart(fsys, l.PID); err == nil && started == l.Started {
+		e.Process, _ = hostfs.ReadString(fsys, "proc/"+strconv.Itoa(l.PID)+"/comm")
+	}
+	return e
+}
 
 // A BusyError says that a lease cannot be ended because a guest runs with it.
 type BusyError struct {
@@ -109,7 +152,12 @@ var ErrNotHeld = errors.New("not handed out by indy; indy leases lists what is")
 
 // A Store keeps leases as files in Dir, one each, changed under a lock that all
 // processes using the directory share.
-type Store struct{ Dir string }
+type Store struct {
+	Dir string // of the leases, which a new boot forgets: /run/indy/leases
+
+	// StateDir keeps what outlives a boot: /var/lib/indy. Empty keeps nothing.
+	StateDir string
+}
 
 // List returns the leases by first function. A damaged file is in the error and
 // hides no other lease.
@@ -172,7 +220,7 @@ func (s *Store) Assign(ctx context.Context, h *Host, t Taking) (*Lease, error) {
 		return nil, err
 	}
 	defer unlock()
-	held, err := s.List()
+	leases, err := s.List()
 	if err != nil {
 		return nil, err // who holds what must be known
 	}
@@ -184,10 +232,10 @@ func (s *Store) Assign(ctx context.Context, h *Host, t Taking) (*Lease, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	for _, l := range held {
+	for _, l := range leases {
 		for _, g := range p.Groups {
 			if slices.Contains(l.Groups, g) && l.BootID == boot {
-				return nil, &HeldError{g, l}
+				return nil, held(h.FS, GroupClaim(g), l)
 			}
 		}
 	}
@@ -196,7 +244,7 @@ func (s *Store) Assign(ctx context.Context, h *Host, t Taking) (*Lease, error) {
 		return nil, err
 	}
 	l := &Lease{
-		Guest: p.Guest, Devices: p.Devices, Groups: p.Groups, State: Assigning,
+		ID: p.Devices[0].String(), Guest: p.Guest, Locked: p.Locked, Devices: p.Devices, Groups: p.Groups, Claims: p.claims(), State: Assigning,
 		Since: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Started: started, Run: t.Run, BootID: boot, Plan: p,
 	}
 	if err := s.put(l); err != nil {
@@ -263,7 +311,7 @@ func (s *Store) Adopt(ctx context.Context, h *Host, a pci.Address) (*Lease, erro
 	}
 	defer unlock()
 	if !l.Abandoned(h.FS) || l.State != Assigned {
-		return nil, &HeldError{l.Groups[0], *l}
+		return nil, held(h.FS, GroupClaim(l.Groups[0]), *l)
 	}
 	started, err := processStart(h.FS, os.Getpid())
 	if err != nil {
@@ -309,7 +357,7 @@ func (s *Store) Holding(a pci.Address) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, &OpError{"release", a, ErrNotHeld}
+	return nil, &OpError{"release", a.String(), ErrNotHeld}
 }
 
 // lockHolding is Holding for who is about to change the lease. Without an error the

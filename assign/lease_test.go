@@ -15,7 +15,6 @@ import (
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/internal/sim"
 	"github.com/project-independence/indy/iommu"
-	"github.com/project-independence/indy/pci"
 )
 
 func TestLease(t *testing.T) {
@@ -122,7 +121,7 @@ func TestReleaseWithoutDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := filepath.Join(store.Dir, "0000:02:00.0.json")
-	h.Did = func(pci.Address, assign.Write, error) { // between note and removal
+	h.Did = func(string, assign.Write, error) { // between note and removal
 		_ = os.Remove(name)
 		_ = os.MkdirAll(filepath.Join(name, "x"), 0o755)
 	}

@@ -16,6 +16,7 @@ const VFIODriver = "vfio-pci"
 // A Request says which functions a guest wants.
 type Request struct {
 	Guest      string        // name of the guest, may be empty
+	Locked     bool          // the guest is one that only admins change
 	Devices    []pci.Address // at least one
 	Companions bool          // take along the other functions of their groups
 	Allow      []laptop.Code // refusals overridden by name
@@ -25,19 +26,36 @@ type Request struct {
 // touched. It is a value: it can be printed, stored and carried out later.
 type Plan struct {
 	Guest    string           `json:"guest"`
-	Devices  []pci.Address    `json:"devices"` // all functions that change hands
+	Locked   bool             `json:"locked,omitempty"` // the guest is one that only admins change
+	Devices  []pci.Address    `json:"devices"`          // all functions that change hands
 	Groups   []iommu.GroupID  `json:"groups"`
 	Steps    []Step           `json:"steps"`
 	Findings []laptop.Finding `json:"findings"` // warnings, and refusals that were overridden
+
+	// Identities says what the devices of the steps were when it was planned. One that
+	// says something else later is another device under the same address.
+	Identities []Identity `json:"identities,omitempty"`
 }
 
 // A Step is one write with what must hold before it, and the writes that take it
 // back, in their order. A step without undo is taken back by that of another.
 type Step struct {
-	Device pci.Address `json:"device"`
-	Prior  Check       `json:"prior"`
-	Do     Write       `json:"do"`
-	Undo   []Write     `json:"undo"`
+	Bus    string  `json:"bus,omitempty"` // as in sys/bus; empty is pci
+	Device string  `json:"device"`        // name in sys/bus/BUS/devices
+	Prior  Check   `json:"prior"`
+	Do     Write   `json:"do"`
+	Undo   []Write `json:"undo"`
+}
+
+// dir is the directory of the step's device, whether or not it is there.
+func (s Step) dir() string { return deviceDir(s.Bus, s.Device) }
+
+// deviceDir is the directory of a device, below the root; no bus is pci.
+func deviceDir(bus, device string) string {
+	if bus == "" {
+		bus = "pci"
+	}
+	return "sys/bus/" + bus + "/devices/" + device
 }
 
 // A Write is one value for one file, and what holds once the kernel has acted on
@@ -48,17 +66,20 @@ type Write struct {
 	After Check  `json:"after"`
 }
 
-// A Check is a statement about a function: that its driver, its driver override or
-// its runtime power control is the named one, or with Not that it is any other. None
-// is the empty name.
+// A Check is a statement about a device: that its driver or an attribute in its directory
+// is the named value, or with Not that it is any other. None is the empty value.
 type Check struct {
-	What string `json:"what"` // driver, driver_override or power/control
+	// What is "driver", the name of the bound driver; "present", which is "yes" or
+	// empty; or an attribute, such as driver_override or power/control. An attribute
+	// that is "(null)" or not there is empty.
+	What string `json:"what"`
 	Is   string `json:"is"`
 	Not  bool   `json:"not,omitempty"`
 }
 
 const (
 	driver   = "driver"
+	present  = "present" // "yes" while the device is there
 	override = "driver_override"
 	control  = "power/control"
 )
@@ -84,7 +105,7 @@ func NewPlan(f *Facts, r Request) (*Plan, error) {
 	if len(r.Devices) == 0 {
 		return nil, fmt.Errorf("plan: no device named")
 	}
-	p := &Plan{Guest: r.Guest, Steps: []Step{}}
+	p := &Plan{Guest: r.Guest, Locked: r.Locked, Steps: []Step{}}
 	var refused []laptop.Finding
 	for _, a := range r.Devices {
 		refused = append(refused, p.include(f, r, a)...)
@@ -102,8 +123,18 @@ func NewPlan(f *Facts, r Request) (*Plan, error) {
 	p.Findings = distinct(p.Findings)
 	for _, a := range p.Devices {
 		p.Steps = append(p.Steps, steps(a, f.functions[a])...)
+		p.Identities = append(p.Identities, Identity{Device: a.String(), ID: f.functions[a].id})
 	}
 	return p, nil
+}
+
+// claims are what a lease of the plan needs to itself.
+func (p *Plan) claims() []Claim {
+	claims := []Claim{}
+	for _, g := range p.Groups {
+		claims = append(claims, GroupClaim(g))
+	}
+	return claims
 }
 
 // include adds the group of function a to the plan, once, and returns what speaks
@@ -189,7 +220,7 @@ func steps(a pci.Address, s function) []Step {
 	// sysfs drops an empty write; a line without text clears the override.
 	cleared := Write{overrideFile, "\n", Check{What: override}}
 	tie := Step{
-		Device: a,
+		Device: addr,
 		Prior:  Check{What: override, Is: s.override},
 		Do:     Write{overrideFile, VFIODriver, Check{What: override, Is: VFIODriver}},
 		Undo:   []Write{cleared},
@@ -200,7 +231,7 @@ func steps(a pci.Address, s function) []Step {
 		// does not promise. It can only while no override names another.
 		all[0].Undo = append(all[0].Undo, Write{drivers + s.driver + "/bind", addr, Check{What: driver, Is: s.driver}})
 		all = append(all, Step{
-			Device: a,
+			Device: addr,
 			Prior:  Check{What: driver, Is: s.driver},
 			Do:     Write{drivers + s.driver + "/unbind", addr, Check{What: driver}},
 			Undo:   []Write{},
@@ -215,7 +246,7 @@ func steps(a pci.Address, s function) []Step {
 		all[0].Undo = append(all[0].Undo, Write{devices + addr + "/" + control, s.control, Check{What: control, Is: s.control}})
 	}
 	return append(all, Step{
-		Device: a,
+		Device: addr,
 		Prior:  Check{What: driver},
 		Do:     Write{"sys/bus/pci/drivers_probe", addr, Check{What: driver, Is: VFIODriver}},
 		Undo:   []Write{{drivers + VFIODriver + "/unbind", addr, Check{What: driver, Is: VFIODriver, Not: true}}},

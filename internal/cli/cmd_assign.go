@@ -101,7 +101,7 @@ func takeOver(ctx context.Context, env *Env, m *machine, req *request, words []s
 	for _, a := range devices {
 		l, err := env.store().Holding(a)
 		if err == nil && m.current(l) {
-			return nil, &assign.HeldError{Group: m.Function(a).PCI.Group, Lease: *l}
+			return nil, &assign.HeldError{Claim: assign.GroupClaim(m.Function(a).PCI.Group), Lease: *l}
 		}
 	}
 	return env.store().Assign(ctx, env.assignHost(), assign.Taking{Run: run, Plan: func() (*assign.Plan, error) {

@@ -65,7 +65,12 @@ func (k *Kernel) fill() error {
 		}
 		k.adopt(addr, dir)
 	}
+	k.fillUSB()
+	k.fillMdev()
 	for _, d := range k.dev {
+		if k.there(d.path + "/sriov_totalvfs") {
+			k.ensure(d.path+"/sriov_drivers_autoprobe", "1\n")
+		}
 		if pf, err := k.resolve(d.path + "/physfn"); err == nil && k.byPath[pf] != nil {
 			d.physfn = k.byPath[pf]
 			d.physfn.vfs = append(d.physfn.vfs, d)

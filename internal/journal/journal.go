@@ -1,0 +1,228 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+)
+
+// A Dir is a directory of journals.
+type Dir struct {
+	Disk Disk
+	Path string
+}
+
+// lockName is the file whose lock is that of a directory.
+const lockName = "lock"
+
+// damagedDir is the directory below a Dir where damaged journals are put aside.
+const damagedDir = "damaged"
+
+// Lock takes the lock of the directory, which one at a time has, in all processes, and
+// makes the directory if it is not there. It waits until ctx is done.
+func (d Dir) Lock(ctx context.Context) (unlock func(), err error) {
+	unlock, err = d.Disk.Lock(ctx, d.path(lockName))
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := d.Disk.MkdirAll(d.Path); err != nil {
+			return nil, err
+		}
+		unlock, err = d.Disk.Lock(ctx, d.path(lockName))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", d.path(lockName), err)
+	}
+	return unlock, nil
+}
+
+// Create makes a journal with its first record and space for reserve bytes in all. The
+// caller has the directory's lock, and then also that of the file. On an error there is
+// no such file.
+func (d Dir) Create(name string, reserve int, first any) (*File, error) {
+	line, err := encode(first)
+	if err != nil {
+		return nil, err
+	}
+	size := int64(max(reserve, len(line)))
+	h, err := d.Disk.Create(d.path(name), line, size)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Disk.SyncDir(d.Path); err != nil {
+		return nil, errors.Join(err, d.Disk.Remove(d.path(name)), h.Close())
+	}
+	return &File{handle: h, name: d.path(name), end: int64(len(line)), size: size}, nil
+}
+
+// Open opens a journal that is to be appended to, and returns its records. It is not
+// locked, and may have been removed or appended to by the time that it is: see
+// [File.TryLock] and [File.Records]. A damaged file is a *[DamageError], with a file and
+// the records before the damage; it cannot be appended to.
+func (d Dir) Open(name string) (*File, []json.RawMessage, error) {
+	h, err := d.Disk.Open(d.path(name))
+	if err != nil {
+		return nil, nil, err
+	}
+	f := &File{handle: h, name: d.path(name)}
+	records, err := f.Records()
+	if err != nil && f.damage == nil {
+		return nil, nil, errors.Join(err, h.Close())
+	}
+	return f, records, err
+}
+
+// Read returns the records of a journal, and whether a crash has left a part of one more.
+// The error may be a *[DamageError], with the records before the damage.
+func (d Dir) Read(name string) (records []json.RawMessage, torn bool, err error) {
+	data, err := d.Disk.ReadFile(d.path(name), MaxSize)
+	if err != nil {
+		return nil, false, err
+	}
+	records, _, torn, err = parse(data)
+	return records, torn, named(err, d.path(name))
+}
+
+// Remove removes a journal. Once it returns nil the name is gone for good.
+func (d Dir) Remove(name string) error {
+	if err := d.Disk.Remove(d.path(name)); err != nil {
+		return err
+	}
+	return d.Disk.SyncDir(d.Path)
+}
+
+// PutAside moves a damaged journal to where nobody takes it for one, and returns its new
+// name.
+func (d Dir) PutAside(name string) (string, error) {
+	aside := d.path(damagedDir)
+	if err := d.Disk.MkdirAll(aside); err != nil {
+		return "", err
+	}
+	to := filepath.Join(aside, name)
+	if err := d.Disk.Rename(d.path(name), to); err != nil {
+		return "", err
+	}
+	return to, errors.Join(d.Disk.SyncDir(aside), d.Disk.SyncDir(d.Path))
+}
+
+// Names lists the journals, sorted. A directory that is not there has none.
+func (d Dir) Names() ([]string, error) {
+	names, err := d.Disk.Names(d.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return slices.DeleteFunc(names, func(s string) bool { return s == lockName }), err
+}
+
+// Sweep removes what a crash has left of journals that were being created. The caller has
+// the directory's lock.
+func (d Dir) Sweep() error { return d.Disk.Sweep(d.Path) }
+
+func (d Dir) path(name string) string { return filepath.Join(d.Path, name) }
+
+// A File is an open journal. It is used by one goroutine at a time.
+type File struct {
+	handle    Handle
+	name      string
+	end, size int64 // of the records, and of what is allocated
+	torn      bool  // bytes of a record that was not written whole follow
+	damage    error
+}
+
+// Name returns the path of the file.
+func (f *File) Name() string { return f.name }
+
+// Torn reports whether a crash has left a part of a record behind those that were read:
+// somebody was about to append it.
+func (f *File) Torn() bool { return f.torn }
+
+// Records reads the file anew. The error may be a *[DamageError], with the records before
+// the damage.
+func (f *File) Records() ([]json.RawMessage, error) {
+	data, err := f.handle.ReadAll(MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	records, end, torn, err := parse(data)
+	f.end, f.size, f.torn = int64(end), int64(len(data)), torn
+	f.damage = named(err, f.name)
+	return records, f.damage
+}
+
+// TryLock takes the lock of the file until it is closed. It is false when somebody else
+// has it. A file that has been removed meanwhile is [fs.ErrNotExist].
+func (f *File) TryLock() (bool, error) {
+	ok, err := f.handle.TryLock()
+	if !ok || err != nil {
+		return false, err
+	}
+	linked, err := f.handle.Linked()
+	if err == nil && !linked {
+		err = &fs.PathError{Op: "lock", Path: f.name, Err: fs.ErrNotExist}
+	}
+	return err == nil, err
+}
+
+// Reserve makes sure that n bytes more can be appended, whatever becomes of the disk.
+func (f *File) Reserve(n int) error {
+	want := f.end + int64(n)
+	if want <= f.size {
+		return nil
+	}
+	if want > MaxSize {
+		return fmt.Errorf("%s: more than %d bytes", f.name, MaxSize)
+	}
+	if err := f.handle.Allocate(want); err != nil {
+		return err
+	}
+	f.size = want
+	return f.handle.Sync()
+}
+
+// Append adds a record and returns when it is on the disk. After an error nobody knows
+// whether it is; the next record takes its place.
+func (f *File) Append(record any) error {
+	if f.damage != nil {
+		return f.damage
+	}
+	line, err := encode(record)
+	if err != nil {
+		return err
+	}
+	if err := f.Reserve(len(line)); err != nil {
+		return err
+	}
+	if f.torn {
+		// What is left of a record must not be read as the end of this one.
+		if err := f.handle.WriteAt(make([]byte, f.size-f.end), f.end); err != nil {
+			return err
+		}
+		if err := f.handle.Sync(); err != nil {
+			return err
+		}
+		f.torn = false
+	}
+	f.torn = true // until it is known not to be
+	if err := f.handle.WriteAt(line, f.end); err != nil {
+		return err
+	}
+	if err := f.handle.Sync(); err != nil {
+		return err
+	}
+	f.torn = false
+	f.end += int64(len(line))
+	return nil
+}
+
+// Close lets go of the file and of its lock.
+func (f *File) Close() error { return f.handle.Close() }
+
+func named(err error, name string) error {
+	var d *DamageError
+	if errors.As(err, &d) {
+		return &DamageError{Name: name, Why: d.Why}
+	}
+	return err
+}
