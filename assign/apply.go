@@ -3,9 +3,6 @@ package assign
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
-	"slices"
 	"time"
 
 	"github.com/project-independence/indy/hostfs"
@@ -32,6 +29,11 @@ type Host struct {
 	// Waiting is told, once, that another process works on a lease that is to be
 	// changed, and that it is waited for.
 	Waiting func(Lease)
+
+	// Told is told, line by line, what whoever looks should know of a release or a
+	// recovery that went well: what has gone, what somebody else has changed, what did not
+	// come back as it was.
+	Told func(line string)
 
 	// Pause returns when the kernel has said that something about its devices has
 	// changed, or after d, or when ctx is done. Nil pauses for d.
@@ -73,128 +75,3 @@ func (e *OpError) Error() string { return e.Op + " " + e.Device + ": " + e.Err.E
 
 // Unwrap returns the cause.
 func (e *OpError) Unwrap() error { return e.Err }
-
-// Apply carries out a plan. Before each step it checks that ctx is not done and that
-// the function is as the plan found it; after each it reads back what the kernel
-// made of the write. On any error everything is undone in reverse, also when ctx is
-// done, and the error is a *[PartialError] only if that failed too.
-//
-// It blocks as long as the drivers take to let go and to bind, and up to
-// [NodeTimeout] for the group's node.
-func (h *Host) Apply(ctx context.Context, p *Plan) error {
-	done, err := h.apply(ctx, p)
-	if err == nil {
-		return nil
-	}
-	if left := h.undo(p.Steps[:done]); left != nil {
-		return &PartialError{Cause: err, Left: []error{left}}
-	}
-	return err
-}
-
-// apply returns how many steps were begun. One that was not may find the function
-// in somebody else's hands, and must not be undone.
-func (h *Host) apply(ctx context.Context, p *Plan) (begun int, err error) {
-	if _, err := fs.Stat(h.FS, "sys/bus/pci/drivers/"+VFIODriver); err != nil {
-		return 0, fmt.Errorf("%w: the driver vfio-pci is not loaded; run: modprobe vfio-pci (%w)", errors.ErrUnsupported, err)
-	}
-	for i, s := range p.Steps {
-		if err := context.Cause(ctx); err != nil {
-			return i, err
-		}
-		if err := h.expect(s, s.Prior); err != nil {
-			return i, &OpError{"assign", s.Device, fmt.Errorf("changed since it was planned: %w", err)}
-		}
-		if err := h.write(s, s.Do); err != nil {
-			return i + 1, &OpError{"assign", s.Device, err}
-		}
-	}
-	for _, g := range p.Groups {
-		if err := h.awaitNode(ctx, g); err != nil {
-			return len(p.Steps), err
-		}
-		if h.Viable == nil {
-			continue
-		}
-		if err := h.Viable(g); err != nil {
-			return len(p.Steps), err
-		}
-	}
-	return len(p.Steps), nil
-}
-
-// Undo takes back every step of a plan, in reverse, whether it was carried out or
-// not: what already is as before is left alone. It goes on after an error and
-// returns all of them.
-func (h *Host) Undo(p *Plan) error { return h.undo(p.Steps) }
-
-func (h *Host) undo(steps []Step) error {
-	var errs []error
-	for _, s := range slices.Backward(steps) {
-		if _, err := fs.Lstat(h.FS, s.dir()); errors.Is(err, fs.ErrNotExist) {
-			continue // unplugged: nobody is owed it any more
-		}
-		for _, w := range s.Undo {
-			if h.expect(s, w.After) == nil {
-				continue
-			}
-			if err := h.write(s, w); err != nil {
-				errs = append(errs, &OpError{"give back", s.Device, err})
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (h *Host) write(s Step, w Write) error {
-	err := h.FS.WriteFile(w.File, []byte(w.Value))
-	if err == nil {
-		// A write that succeeded proves nothing: drivers_probe does so when no driver
-		// took the function.
-		if err = h.expect(s, w.After); err != nil {
-			err = fmt.Errorf("after writing %q to /%s: %w", w.Value, w.File, err)
-		}
-	}
-	if h.Did != nil {
-		h.Did(s.Device, w, err)
-	}
-	return err
-}
-
-// expect reads the device's state and says how it differs from what c demands.
-func (h *Host) expect(s Step, c Check) error {
-	value, err := readCheck(h.FS, s.dir(), c.What)
-	if err != nil {
-		return err
-	}
-	if c.holds(value) {
-		return nil
-	}
-	if value == "" {
-		value = "none"
-	}
-	return fmt.Errorf("expected that %s; it is %s", c, value)
-}
-
-// readCheck reads what a [Check] is about of the device in dir.
-func readCheck(fsys fs.FS, dir, what string) (value string, err error) {
-	switch what {
-	case present:
-		_, err = fs.Lstat(fsys, dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			return "", nil
-		}
-		return "yes", err
-	case driver:
-		value, err = hostfs.ReadLinkBase(fsys, dir+"/driver")
-	default:
-		if value, err = hostfs.ReadString(fsys, dir+"/"+what); value == "(null)" {
-			value = ""
-		}
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		// A device that is there has none of it, or it is no longer there.
-		_, err = fs.Lstat(fsys, dir)
-	}
-	return value, err
-}

@@ -89,6 +89,28 @@ func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error)
 	return s, errors.Join(errs...)
 }
 
+// identity says what function a is, and what the host has of it.
+func (f *Facts) identity(a pci.Address) Identity {
+	id := Identity{Device: a.String(), ID: f.functions[a].id}
+	for i := range f.laptop.Devices {
+		d := &f.laptop.Devices[i]
+		if d.PCI == nil || d.PCI.Address != a {
+			if d.USB == nil || d.USB.Controller != a {
+				continue
+			}
+		}
+		for _, c := range d.Classes {
+			switch c.Class {
+			case "net":
+				id.Interfaces = append(id.Interfaces, c.Name)
+			case "block":
+				id.Disks = append(id.Disks, c.Name)
+			}
+		}
+	}
+	return id
+}
+
 // findings says what a member's own state means for a hand-over.
 func (s function) findings(a pci.Address) []laptop.Finding {
 	if s.driver != VFIODriver {

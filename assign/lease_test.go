@@ -2,6 +2,8 @@ package assign_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -54,30 +56,13 @@ func TestLease(t *testing.T) {
 // A kernel that has started anew has forgotten what was bound: the lease goes, and
 // nothing is written.
 func TestLeaseOfAnotherBoot(t *testing.T) {
-	k := emulated(t, sim.Options{})
 	store := &assign.Store{Dir: t.TempDir()}
-	h := &assign.Host{FS: k}
-	l, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:02:00.0")))
+	k := booted(t, "one")
+	l, err := store.Assign(t.Context(), &assign.Host{FS: k}, take(mustPlan(t, k, "0000:02:00.0")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := emulated(t, sim.Options{}).Tree()
-	put(next, "proc/sys/kernel/random/boot_id", "another\n")
-	again, err := sim.New(next, sim.Options{VFIO: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if l.BootID == "" {
-		name := filepath.Join(store.Dir, "0000:02:00.0.json")
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b = []byte(strings.Replace(string(b), `"boot_id": ""`, `"boot_id": "one"`, 1))
-		if err := os.WriteFile(name, b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	again := booted(t, "two")
 	if _, err := store.Release(t.Context(), &assign.Host{FS: again}, l.Devices[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +72,18 @@ func TestLeaseOfAnotherBoot(t *testing.T) {
 	if leases, _ := store.List(); len(leases) != 0 {
 		t.Errorf("left: %v", leases)
 	}
+}
+
+// booted returns the emulated laptop under a kernel with the given boot id.
+func booted(t *testing.T, id string) *sim.Kernel {
+	t.Helper()
+	tree := emulated(t, sim.Options{}).Tree()
+	put(tree, "proc/sys/kernel/random/boot_id", id+"\n")
+	k, err := sim.New(tree, sim.Options{VFIO: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // What a guest runs with is not given back: the kernel would wait for the guest's end.
@@ -120,7 +117,7 @@ func TestReleaseWithoutDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(store.Dir, "0000:02:00.0.json")
+	name := filepath.Join(store.Dir, l.ID+".lease")
 	h.Did = func(string, assign.Write, error) { // between note and removal
 		_ = os.Remove(name)
 		_ = os.MkdirAll(filepath.Join(name, "x"), 0o755)
@@ -158,43 +155,41 @@ func TestAbandoned(t *testing.T) {
 	}
 }
 
+// since is a kernel on which this process has started at another time.
+type since struct {
+	*sim.Kernel
+	start string
+}
+
+func (s since) ReadFile(name string) ([]byte, error) {
+	if self := strconv.Itoa(os.Getpid()); name == "proc/"+self+"/stat" {
+		return []byte(self + " (me) S 1 1 1 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 " + s.start + " 0 0"), nil
+	}
+	return s.Kernel.ReadFile(name)
+}
+
 // Of two that run again what was killed, one gets the lease; and nobody gives back a
 // lease that is not theirs any more.
 func TestAdopt(t *testing.T) {
-	tree := emulated(t, sim.Options{}).Tree()
-	self := strconv.Itoa(os.Getpid())
-	put(tree, "proc/"+self+"/stat", self+" (me) S 1 1 1 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0")
-	k, err := sim.New(tree, sim.Options{VFIO: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	k := emulated(t, sim.Options{})
 	store := &assign.Store{Dir: t.TempDir()}
-	h := &assign.Host{FS: k}
+	first, h := &assign.Host{FS: since{k, "5"}}, &assign.Host{FS: since{k, "777"}}
 	p := mustPlan(t, k, "0000:02:00.0")
-	l, err := store.Assign(t.Context(), h, assign.Taking{Run: true, Plan: func() (*assign.Plan, error) { return p, nil }})
+	l, err := store.Assign(t.Context(), first, assign.Taking{Run: true, Plan: func() (*assign.Plan, error) { return p, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var held *assign.HeldError
-	if _, err := store.Adopt(t.Context(), h, l.Devices[0]); !errors.As(err, &held) {
+	if _, err := store.Adopt(t.Context(), first, l.Devices[0]); !errors.As(err, &held) {
 		t.Errorf("adopted from a process that runs: %v", err)
 	}
-	// The process that took it is another one, and has gone.
-	name := filepath.Join(store.Dir, "0000:02:00.0.json")
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b = []byte(strings.Replace(string(b), `"started": "777"`, `"started": "5"`, 1))
-	if err := os.WriteFile(name, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := store.ReleaseOwn(t.Context(), h, l); err != nil || drivers(t, k)["0000:02:00.0"] == "nvme" {
-		t.Errorf("gave back another's lease: %v", err)
-	}
+	// The process that took it has gone, and another one has its number.
 	own, err := store.Adopt(t.Context(), h, l.Devices[0])
 	if err != nil || own.PID != os.Getpid() || own.Started != "777" {
 		t.Fatalf("%+v, %v", own, err)
+	}
+	if err := store.ReleaseOwn(t.Context(), first, l); err != nil || drivers(t, k)["0000:02:00.0"] == "nvme" {
+		t.Errorf("gave back another's lease: %v", err)
 	}
 	if _, err := store.Adopt(t.Context(), h, l.Devices[0]); !errors.As(err, &held) {
 		t.Errorf("adopted twice: %v", err)
@@ -207,24 +202,69 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// The plan is made when nobody else can change anything any more.
-func TestPlanUnderLock(t *testing.T) {
+// The plan is made when nobody else can have the devices any more.
+func TestPlanUnderClaim(t *testing.T) {
 	k := emulated(t, sim.Options{})
 	store := &assign.Store{Dir: t.TempDir()}
 	h := &assign.Host{FS: k}
+	p := mustPlan(t, k, "0000:02:00.0")
 	no := errors.New("mounted meanwhile")
-	if _, err := store.Assign(t.Context(), h, assign.Taking{Plan: func() (*assign.Plan, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		defer cancel()
-		if _, err := store.Release(ctx, h, address(t, "0000:02:00.0")); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("somebody else came in: %v", err)
-		}
-		return nil, no
-	}}); !errors.Is(err, no) {
-		t.Errorf("got %v", err)
+	asked := 0
+	_, err := store.Assign(t.Context(), h, assign.Taking{
+		Guest: "first", Devices: p.Devices, Claims: []assign.Claim{assign.GroupClaim(p.Groups[0])},
+		Plan: func() (*assign.Plan, error) {
+			asked++
+			var held *assign.HeldError
+			if _, err := store.Assign(t.Context(), h, take(p)); !errors.As(err, &held) || held.Lease.Guest != "first" || held.Lease.State != assign.Planning {
+				t.Errorf("somebody else came in: %v", err)
+			}
+			told := 0
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			waits := &assign.Host{FS: k, Waiting: func(assign.Lease) { told++ }}
+			if _, err := store.Release(ctx, waits, p.Devices[0]); !errors.Is(err, context.DeadlineExceeded) || told != 1 {
+				t.Errorf("released while it is being planned: %v, told %d times", err, told)
+			}
+			// Other groups are nobody's business.
+			if l, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:05:00.0"))); err != nil {
+				t.Error(err)
+			} else if _, err := store.Release(t.Context(), h, l.Devices[0]); err != nil {
+				t.Error(err)
+			}
+			return nil, no
+		},
+	})
+	if !errors.Is(err, no) || asked != 1 {
+		t.Errorf("got %v after %d plans", err, asked)
 	}
-	if n := len(k.Writes()); n != 0 {
-		t.Errorf("%d writes", n)
+	if leases, err := store.List(); len(leases) != 0 || err != nil {
+		t.Errorf("left: %v, %v", leases, err)
+	}
+	if got := drivers(t, k)["0000:02:00.0"]; got != "nvme" {
+		t.Errorf("with %q", got)
+	}
+}
+
+// A plan that needs more than was claimed gets it, and is made once more then.
+func TestClaimMore(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	store := &assign.Store{Dir: t.TempDir()}
+	h := &assign.Host{FS: k}
+	p := mustPlan(t, k, "0000:02:00.0", "0000:05:00.0")
+	asked := 0
+	l, err := store.Assign(t.Context(), h, assign.Taking{
+		Guest: "test", Devices: p.Devices, Claims: []assign.Claim{assign.GroupClaim(p.Groups[0])},
+		Plan: func() (*assign.Plan, error) { asked++; return p, nil },
+	})
+	if err != nil || asked != 2 || len(l.Claims) != 2 {
+		t.Fatalf("%+v after %d plans, %v", l, asked, err)
+	}
+	var held *assign.HeldError
+	if _, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:05:00.0"))); !errors.As(err, &held) {
+		t.Errorf("the second group: %v", err)
+	}
+	if _, err := store.Release(t.Context(), h, p.Devices[1]); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -232,21 +272,53 @@ func TestDamagedLease(t *testing.T) {
 	k := emulated(t, sim.Options{})
 	store := &assign.Store{Dir: t.TempDir()}
 	h := &assign.Host{FS: k}
-	if _, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:02:00.0"))); err != nil {
+	l, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:02:00.0")))
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"", "{", "null", "{}", `{"devices":["0000:05:00.0"],"plan":{}}`, `{"devices":["nonsense"]}`} {
-		if err := os.WriteFile(filepath.Join(store.Dir, "0000:01:00.0.json"), []byte(text), 0o644); err != nil {
+	valid, err := os.ReadFile(filepath.Join(store.Dir, l.ID+".lease"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "0000:01:00.0@1.lease"
+	for _, text := range []string{"", "{", "null", strings.Repeat("\x00", 4096), "0000000000000000 {}\n", string(valid), string(valid[1:])} {
+		if err := os.WriteFile(filepath.Join(store.Dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		leases, err := store.List()
-		if len(leases) != 1 || err == nil || !strings.Contains(err.Error(), "0000:01:00.0.json") {
-			t.Errorf("%q: %d leases, %v", text, len(leases), err)
+		if len(leases) < 1 || err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%.20q: %d leases, %v", text, len(leases), err)
 		}
 		if _, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:05:00.0"))); err == nil {
-			t.Errorf("%q: assigned without knowing who holds what", text)
+			t.Errorf("%.20q: assigned without knowing who holds what", text)
 		}
 	}
+}
+
+// A lease of another version is said to be one.
+func TestOtherFormats(t *testing.T) {
+	store := &assign.Store{Dir: t.TempDir()}
+	for name, text := range map[string]string{
+		"0000:02:00.0.json":    `{"guest":"old","devices":["0000:02:00.0"]}`,
+		"0000:02:00.0@1.lease": record(`{"format":7,"boot_id":"x","seq":"other"}`),
+		"0000:02:00.0@2.lease": record(`{"boot_id":"x","seq":0,"op":"lease"}`),
+	} {
+		if err := os.WriteFile(filepath.Join(store.Dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.List(); !errors.Is(err, assign.ErrFormat) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := os.Remove(filepath.Join(store.Dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// record is a line of a journal.
+func record(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8]) + " " + text + "\n"
 }
 
 // Of many that want one group, one gets it, and the others are told who has it.

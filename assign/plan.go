@@ -59,11 +59,15 @@ func deviceDir(bus, device string) string {
 }
 
 // A Write is one value for one file, and what holds once the kernel has acted on
-// it. A write whose outcome holds already need not be made.
+// it. One that takes back a step is not made when its outcome holds already.
 type Write struct {
 	File  string `json:"file"` // below the root, without the leading slash
 	Value string `json:"value"`
 	After Check  `json:"after"`
+
+	// Only says what must still be so for a write that takes back a step: else somebody
+	// else has the device, and keeps it. Nil makes it in any case.
+	Only *Check `json:"only,omitempty"`
 }
 
 // A Check is a statement about a device: that its driver or an attribute in its directory
@@ -123,7 +127,7 @@ func NewPlan(f *Facts, r Request) (*Plan, error) {
 	p.Findings = distinct(p.Findings)
 	for _, a := range p.Devices {
 		p.Steps = append(p.Steps, steps(a, f.functions[a])...)
-		p.Identities = append(p.Identities, Identity{Device: a.String(), ID: f.functions[a].id})
+		p.Identities = append(p.Identities, f.identity(a))
 	}
 	return p, nil
 }
@@ -218,38 +222,38 @@ func steps(a pci.Address, s function) []Step {
 	addr := a.String()
 	overrideFile := devices + addr + "/driver_override"
 	// sysfs drops an empty write; a line without text clears the override.
-	cleared := Write{overrideFile, "\n", Check{What: override}}
+	cleared := Write{overrideFile, "\n", Check{What: override}, &Check{What: override, Is: VFIODriver}}
 	tie := Step{
 		Device: addr,
 		Prior:  Check{What: override, Is: s.override},
-		Do:     Write{overrideFile, VFIODriver, Check{What: override, Is: VFIODriver}},
+		Do:     Write{File: overrideFile, Value: VFIODriver, After: Check{What: override, Is: VFIODriver}},
 		Undo:   []Write{cleared},
 	}
 	all := []Step{tie}
 	if s.driver != "" {
 		// The function goes back to the very driver it came from, which drivers_probe
 		// does not promise. It can only while no override names another.
-		all[0].Undo = append(all[0].Undo, Write{drivers + s.driver + "/bind", addr, Check{What: driver, Is: s.driver}})
+		all[0].Undo = append(all[0].Undo, Write{drivers + s.driver + "/bind", addr, Check{What: driver, Is: s.driver}, &Check{What: driver}})
 		all = append(all, Step{
 			Device: addr,
 			Prior:  Check{What: driver, Is: s.driver},
-			Do:     Write{drivers + s.driver + "/unbind", addr, Check{What: driver}},
+			Do:     Write{File: drivers + s.driver + "/unbind", Value: addr, After: Check{What: driver}},
 			Undo:   []Write{},
 		})
 	}
 	if s.override != "" {
-		all[0].Undo = append(all[0].Undo, Write{overrideFile, s.override, Check{What: override, Is: s.override}})
+		all[0].Undo = append(all[0].Undo, Write{overrideFile, s.override, Check{What: override, Is: s.override}, &Check{What: override}})
 	}
 	if s.control != "" {
 		// vfio-pci sets auto while it has a function and leaves on behind, which would
 		// cost a notebook the function's power saving for good.
-		all[0].Undo = append(all[0].Undo, Write{devices + addr + "/" + control, s.control, Check{What: control, Is: s.control}})
+		all[0].Undo = append(all[0].Undo, Write{File: devices + addr + "/" + control, Value: s.control, After: Check{What: control, Is: s.control}})
 	}
 	return append(all, Step{
 		Device: addr,
 		Prior:  Check{What: driver},
-		Do:     Write{"sys/bus/pci/drivers_probe", addr, Check{What: driver, Is: VFIODriver}},
-		Undo:   []Write{{drivers + VFIODriver + "/unbind", addr, Check{What: driver, Is: VFIODriver, Not: true}}},
+		Do:     Write{File: "sys/bus/pci/drivers_probe", Value: addr, After: Check{What: driver, Is: VFIODriver}},
+		Undo:   []Write{{File: drivers + VFIODriver + "/unbind", Value: addr, After: Check{What: driver, Is: VFIODriver, Not: true}}},
 	})
 }
 

@@ -1,10 +1,19 @@
 package assign
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/project-independence/indy/pci"
 )
+
+// ErrDeviceLost is the cause when a device has gone, as when it was unplugged.
+var ErrDeviceLost = errors.New("device lost: it has gone from its bus")
+
+// ErrOtherDevice is the cause when another device is where the planned one was. Nothing is
+// written to it.
+var ErrOtherDevice = errors.New("device changed under its address")
 
 // An Identity is what a device says it is. It tells a device from another one that is
 // plugged in later under the same address; it does not tell apart two of the same make.
@@ -15,9 +24,44 @@ type Identity struct {
 	// ID is compared as a whole. Of a PCI function it is vendor and device, those of the
 	// subsystem, and class, as "8086:10d3 8086:a01f 020000"; "????" is unknown.
 	ID string `json:"id"`
+
+	// What its driver had made of it when it was planned: network interfaces and disks,
+	// by their names in /sys/class. Of a USB controller, also those of what hung on it.
+	Interfaces []string `json:"interfaces,omitempty"`
+	Disks      []string `json:"disks,omitempty"`
 }
 
 // identify returns the ID of a function's [Identity].
 func identify(f pci.Function) string {
 	return fmt.Sprintf("%s:%s %s:%s %s", f.Vendor, f.Device, f.SubsystemVendor, f.SubsystemDevice, f.Class)
+}
+
+// readID reads the ID of an [Identity] anew.
+func readID(fsys fs.FS, bus, device string) (string, error) {
+	if bus != "" {
+		// It is there, and that is all that is known of it.
+		_, err := fs.Lstat(fsys, deviceDir(bus, device))
+		return "", err
+	}
+	a, err := pci.ParseAddress(device)
+	if err != nil {
+		return "", err
+	}
+	f, err := pci.ReadFunction(fsys, a)
+	return identify(f), err
+}
+
+// check says that the device has gone, or is another one.
+func (i Identity) check(fsys fs.FS) error {
+	id, err := readID(fsys, i.Bus, i.Device)
+	if err != nil {
+		if _, gone := fs.Lstat(fsys, deviceDir(i.Bus, i.Device)); errors.Is(gone, fs.ErrNotExist) {
+			return fmt.Errorf("%w: %w", ErrDeviceLost, err)
+		}
+		return err
+	}
+	if id != i.ID {
+		return fmt.Errorf("%w: it was %s, and is %s", ErrOtherDevice, i.ID, id)
+	}
+	return nil
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
@@ -21,7 +23,13 @@ func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir} }
 
 // assignHost is this host, whose kernel is asked about its groups.
 func (e *Env) assignHost() *assign.Host {
-	return &assign.Host{FS: e.Host, Viable: e.Viable, InUse: e.InUse}
+	return &assign.Host{
+		FS: e.Host, Viable: e.Viable, InUse: e.InUse,
+		Told: func(line string) { e.errorf("%s", line) },
+		Waiting: func(l assign.Lease) {
+			e.errorf("waiting for another process, which works on the lease of %s (%s)", l.Name(), l.State)
+		},
+	}
 }
 
 func viable(id iommu.GroupID) error {
@@ -65,13 +73,12 @@ as a lease. On any error everything is as before. "indy release" gives them back
 		RunE: func(_ *cobra.Command, args []string) error {
 			ctx, stop := interruptible()
 			defer stop()
-			m := readMachine(env, env.Host)
 			if err := guest.ValidateName(req.guest); err != nil {
 				return usageError{err}
 			}
-			l, err := takeOver(ctx, env, m, &req, args, false)
+			l, err := takeOver(ctx, env, &req, args, false)
 			if err != nil {
-				return errors.Join(err, m.err)
+				return err
 			}
 			if flags.json {
 				return writeJSON(env, l)
@@ -91,27 +98,52 @@ as a lease. On any error everything is as before. "indy release" gives them back
 }
 
 // takeOver plans and carries out a hand-over on this host. The machine is read once
-// nobody else can change it: what m says may be old by then.
-func takeOver(ctx context.Context, env *Env, m *machine, req *request, words []string, run bool) (*assign.Lease, error) {
-	// Who holds a device is told before what speaks against handing it over.
-	devices, err := m.functions(words)
+// nobody else can have the devices.
+func takeOver(ctx context.Context, env *Env, req *request, words []string, run bool) (*assign.Lease, error) {
+	devices, claims, err := wanted(env, words)
 	if err != nil {
 		return nil, err
 	}
+	return env.store().Assign(ctx, env.assignHost(), assign.Taking{
+		Run: run, Guest: req.guest, Devices: devices, Claims: claims,
+		Plan: func() (*assign.Plan, error) {
+			m := readMachine(env, env.Host)
+			p, err := req.plan(m, words)
+			if err == nil {
+				err = m.disksFree(env, p, req)
+			}
+			if err != nil {
+				return nil, errors.Join(err, m.err)
+			}
+			return p, nil
+		},
+	})
+}
+
+// wanted returns the functions that words name, and the claims of their groups. The
+// machine is read only for words that are no address.
+func wanted(env *Env, words []string) (devices []pci.Address, claims []assign.Claim, err error) {
+	for _, w := range words {
+		a, err := pci.ParseAddress(strings.TrimPrefix(w, "pci:"))
+		if err != nil {
+			if devices, err = readMachine(env, env.Host).functions(words); err != nil {
+				return nil, nil, err
+			}
+			break
+		}
+		devices = append(devices, a)
+	}
 	for _, a := range devices {
-		l, err := env.store().Holding(a)
-		if err == nil && m.current(l) {
-			return nil, &assign.HeldError{Claim: assign.GroupClaim(m.Function(a).PCI.Group), Lease: *l}
+		name, err := hostfs.ReadLinkBase(env.Host, "sys/bus/pci/devices/"+a.String()+"/iommu_group")
+		g, gerr := pci.ParseGroupID(name)
+		if err != nil || gerr != nil {
+			return devices, nil, nil // the plan says what is wrong with it
+		}
+		if c := assign.GroupClaim(g); !slices.Contains(claims, c) {
+			claims = append(claims, c)
 		}
 	}
-	return env.store().Assign(ctx, env.assignHost(), assign.Taking{Run: run, Plan: func() (*assign.Plan, error) {
-		now := readMachine(env, env.Host)
-		p, err := req.plan(now, words)
-		if err != nil {
-			return nil, err
-		}
-		return p, now.disksFree(env, p, req)
-	}})
+	return devices, claims, nil
 }
 
 // disksFree refuses a plan that takes a disk which something uses, whatever the mount

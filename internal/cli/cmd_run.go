@@ -192,7 +192,7 @@ func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, de
 			wanted = append(wanted, a.String())
 			continue
 		case l.Guest != r.guest, l.Run && !l.Abandoned(env.Host):
-			return nil, nil, &assign.HeldError{Claim: assign.GroupClaim(group), Lease: *l}
+			return nil, nil, assign.NewHeldError(env.Host, assign.GroupClaim(group), l)
 		case l.State != assign.Assigned:
 			return nil, nil, fmt.Errorf("%s is held by a lease that was interrupted while %s; indy release %s first", a, l.State, a)
 		}
@@ -208,7 +208,7 @@ func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, de
 		groups[group] = true
 	}
 	if len(wanted) > 0 {
-		l, err := takeOver(ctx, env, m, &r.request, wanted, true)
+		l, err := takeOver(ctx, env, &r.request, wanted, true)
 		if err != nil {
 			return nil, nil, err
 		}
