@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
@@ -26,6 +28,9 @@ type function struct {
 	control          string // runtime power control, auto or on; empty when not stated
 	stays            bool   // with the host, as bridges do
 	id               string // what it is, see Identity
+
+	driverctl string        // driver that driverctl keeps for it
+	holders   []GroupHolder // of its group, when it is with vfio-pci
 }
 
 // Read gathers the facts about the groups of the given functions, which are those that
@@ -37,6 +42,7 @@ func Read(fsys fs.FS, l *laptop.Laptop, devices []pci.Address) (*Facts, error) {
 	var errs []error
 	var handed []*laptop.Device
 	done := map[iommu.GroupID]bool{}
+	var open *laptop.Open // read once, and only where a group may be open
 	for _, a := range devices {
 		d := l.Function(a)
 		if d == nil {
@@ -49,6 +55,16 @@ func Read(fsys fs.FS, l *laptop.Laptop, devices []pci.Address) (*Facts, error) {
 		done[g.ID] = true
 		for _, member := range g.Devices {
 			s, err := readFunction(fsys, l, member)
+			if s.driver == VFIODriver {
+				if open == nil {
+					o, _ := laptop.ReadOpen(fsys) // who cannot be seen is not named; VFIO refuses all the same
+					open = &o
+				}
+				s.holders = groupHolders(fsys, *open, g.ID)
+			}
+			if s.driver == VFIODriver || s.override != "" {
+				s.driverctl = driverctl(fsys, member)
+			}
 			f.functions[member] = s
 			if err != nil {
 				errs = append(errs, err)
@@ -111,16 +127,37 @@ func (f *Facts) identity(a pci.Address) Identity {
 	return id
 }
 
-// findings says what a member's own state means for a hand-over.
+// findings says what a member's own state means for a hand-over: somebody else may have
+// prepared it for a guest, and keeps it.
 func (s function) findings(a pci.Address) []laptop.Finding {
-	if s.driver != VFIODriver {
-		return nil
+	var found []laptop.Finding
+	by := ""
+	if s.driverctl != "" {
+		by = "; driverctl sets " + s.driverctl + " for it at each boot"
 	}
-	return []laptop.Finding{{
-		Code: laptop.BoundToVFIO, Severity: laptop.Warning, Device: "pci:" + a.String(),
-		Detail:   a.String() + " was bound to vfio-pci before, and stays so after its release",
-		Evidence: "/sys/bus/pci/devices/" + a.String() + "/driver",
-	}}
+	file := "/" + deviceDir("", a.String())
+	if s.driver == VFIODriver {
+		found = append(found, laptop.Finding{
+			Code: laptop.BoundToVFIO, Severity: laptop.Warning, Device: "pci:" + a.String(),
+			Detail:   a.String() + " was bound to vfio-pci before, and stays so after its release" + by,
+			Evidence: file + "/driver",
+		})
+	} else if s.override != "" {
+		found = append(found, laptop.Finding{
+			Code: laptop.ForeignOverride, Severity: laptop.Warning, Device: "pci:" + a.String(),
+			Detail:   a.String() + " has the driver override " + plain.Short(s.override) + ", which is in no lease and comes back with its release" + by,
+			Evidence: file + "/" + override,
+		})
+	}
+	for _, h := range s.holders {
+		found = append(found, laptop.Finding{
+			Code: laptop.HeldElsewhere, Severity: laptop.Block, Device: "pci:" + a.String(),
+			Detail:   "the IOMMU group of " + a.String() + " is in use: " + h.String() + " has it open",
+			Evidence: "/proc/" + strconv.Itoa(h.PID) + "/fd",
+			Remedy:   "stop that guest, or end the process",
+		})
+	}
+	return found
 }
 
 // A RefusedError says why functions are not handed over.

@@ -97,7 +97,7 @@ func (s *Store) claim(ctx context.Context, h *Host, t Taking) (*openLease, error
 		return nil, err
 	}
 	defer unlock()
-	if err := s.free(h.FS, boot, "", t.Claims); err != nil {
+	if err := s.free(h, boot, "", t.Claims); err != nil {
 		return nil, err
 	}
 	names, err := s.dir().Names()
@@ -122,7 +122,7 @@ const reserve = 16 << 10
 
 // free says who holds one of the claims, or why that is not known. The caller has the
 // store's lock; own is the ID of its own lease.
-func (s *Store) free(fsys fs.FS, boot, own string, claims []Claim) error {
+func (s *Store) free(h *Host, boot, own string, claims []Claim) error {
 	leases, err := s.List()
 	if err != nil {
 		return err // who holds what must be known
@@ -132,11 +132,26 @@ func (s *Store) free(fsys fs.FS, boot, own string, claims []Claim) error {
 		if l.ID == own || l.BootID != boot {
 			continue // a kernel that has started anew has forgotten it
 		}
-		if c, held := conflict(claims, l.Claims); held {
-			return NewHeldError(fsys, c, l)
+		c, taken := conflict(claims, l.Claims)
+		if !taken {
+			continue
 		}
+		if l.State == Planning && l.Interrupted(h.FS) && s.dropPlanning(h, l) {
+			continue
+		}
+		return NewHeldError(h.FS, c, l)
 	}
 	return nil
+}
+
+// dropPlanning ends a lease under which nothing was written, of a process that has ended.
+func (s *Store) dropPlanning(h *Host, l *Lease) bool {
+	o, err := s.open(h, l.ID+suffix)
+	if o == nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	defer o.close()
+	return err == nil && o.Plan == nil && o.remove() == nil
 }
 
 // planHeld asks for the plan, and claims what it needs besides, until it needs no more.
@@ -163,7 +178,7 @@ func (s *Store) claimMore(ctx context.Context, h *Host, o *openLease, more []Cla
 		return err
 	}
 	defer unlock()
-	if err := s.free(h.FS, o.BootID, o.ID, more); err != nil {
+	if err := s.free(h, o.BootID, o.ID, more); err != nil {
 		return err
 	}
 	return o.append(record{Op: opClaims, Claims: append(slices.Clone(o.Claims), more...)})

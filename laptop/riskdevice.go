@@ -1,6 +1,7 @@
 package laptop
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -52,7 +53,7 @@ func (r *risks) virtual(f pci.Function) {
 		r.add(finding)
 	}
 	pf, err := pci.PhysicalFunction(r.fsys, f.Address)
-	r.note(err)
+	r.unread(f, "physfn", err)
 	if pf.IsValid() {
 		r.add(Finding{
 			Code: VirtualOf, Severity: Info, Evidence: evidence(f.Address, "physfn"),
@@ -61,10 +62,21 @@ func (r *risks) virtual(f pci.Function) {
 	}
 }
 
+// unread says that an attribute could not be read which only warns: nothing depends on it.
+func (r *risks) unread(f pci.Function, attribute string, err error) {
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	r.add(Finding{
+		Code: Partial, Severity: Warning, Evidence: evidence(f.Address, attribute),
+		Detail: fmt.Sprintf("what %s says of %s could not be read: %v", attribute, f.Address, err),
+	})
+}
+
 // power says that a function has none.
 func (r *risks) power(f pci.Function) {
 	state, err := pci.PowerState(r.fsys, f.Address)
-	r.note(err)
+	r.unread(f, "power_state", err)
 	if state == "D3cold" {
 		r.add(Finding{
 			Code: Asleep, Severity: Info, Evidence: evidence(f.Address, "power_state"),
@@ -77,7 +89,7 @@ func (r *risks) power(f pci.Function) {
 // external says that a function may go while a guest has it.
 func (r *risks) external(f pci.Function) {
 	removable, err := pci.Removable(r.fsys, f.Address)
-	r.note(err)
+	r.unread(f, "removable", err)
 	if removable {
 		r.add(Finding{
 			Code: External, Severity: Warning, Evidence: evidence(f.Address, "removable"),

@@ -28,7 +28,7 @@ func releasing(env *Env, words []string) ([]pci.Address, error) {
 		leases, err := env.store().List()
 		var first []pci.Address
 		for _, l := range leases {
-			first = append(first, l.Devices[0])
+			first = append(first, l.Devices[:min(len(l.Devices), 1)]...)
 		}
 		return first, err
 	}
@@ -56,8 +56,9 @@ func newLeasesCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "leases",
 		Short: "devices in guests' hands",
-		Long: `List the leases: which functions which guest has, since when, and how far it got. A
-lease that is not "assigned" was interrupted; "indy release" finishes it.
+		Long: `List the leases: which functions which guest has, since when, and how far it got.
+"interrupted" is a lease on which nobody works any more: "indy recover" sees to it.
+"stuck" is one with a write that has not come back, and who has the device open.
 
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
@@ -80,7 +81,7 @@ lease that is not "assigned" was interrupted; "indy release" finishes it.
 			var t table
 			t.add("GUEST", "STATE", "SINCE", "GROUPS", "DEVICES")
 			for _, l := range leases {
-				state := string(l.State)
+				state := leaseState(env, &l)
 				if l.BootID != boot {
 					state = "before the last boot"
 				}
@@ -91,9 +92,25 @@ lease that is not "assigned" was interrupted; "indy release" finishes it.
 				t.add(or(l.Guest, "-"), state, l.Since.Local().Format(time.DateTime), strings.Join(groups, ","), joinAddresses(l.Devices))
 			}
 			t.write(env, env.Stdout)
+			for _, l := range leases {
+				for _, w := range l.Stuck {
+					fmt.Fprintf(env.Stdout, "%s: %s\n", w.Device, printable(w.Error()))
+				}
+			}
 			return err
 		},
 	}
 	flags.addJSON(cmd)
 	return cmd
+}
+
+// leaseState says how far a lease has come, and whether anybody works on it.
+func leaseState(env *Env, l *assign.Lease) string {
+	switch {
+	case l.Interrupted(env.Host):
+		return string(l.State) + ", interrupted"
+	case l.Confirm != nil:
+		return string(l.State) + ", to be confirmed by " + l.Confirm.Time.Local().Format(time.TimeOnly)
+	}
+	return string(l.State)
 }

@@ -299,7 +299,7 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newWatchCommand(env), newCaptureCommand(env),
-		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env),
+		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env), newRecoverCommand(env),
 		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env), newDiffCommand(env), newDoctorCommand(env),
 	)
 	root.SetHelpCommand(newHelpCommand())

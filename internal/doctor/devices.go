@@ -89,8 +89,8 @@ func (x *examination) leftovers() Check {
 		for _, a := range l.Devices {
 			held[a] = true
 		}
-		if l.State != assign.Assigned || l.Abandoned(x.machine) {
-			return warning("/run/indy/leases", "run: indy release "+l.Devices[0].String(), "guest %s has gone and left %s; the lease is %s", l.Guest, l.Devices[0], l.State)
+		if l.Interrupted(x.machine) || l.Abandoned(x.machine) || l.State == assign.Stuck {
+			return warning("/run/indy/leases", "run: indy release "+l.Name(), "guest %s has gone and left %s; the lease is %s", l.Guest, l.Name(), l.State)
 		}
 	}
 	asked, stated := 0, 0
