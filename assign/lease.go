@@ -113,7 +113,7 @@ func processStart(fsys fs.FS, pid int) (string, error) {
 	}
 	// The second field is a name in parentheses that may hold anything.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const state, start = 3 - 3, 22 - 3 // what is left begins with field 3
+	const state, start = 0, 22 - 3 // what is left begins with field 3
 	if len(fields) <= start {
 		return "", fmt.Errorf("/proc/%d/stat has no start time", pid)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/project-independence/indy/pci"
 )
@@ -128,8 +129,11 @@ func (s *Store) recover(ctx context.Context, h *Host, name string) (r Recovered,
 		r.tell("it was not confirmed in time")
 	}
 	r.Result = GivenBack
+	var ahead []string
 	if o.BootID != boot {
 		r.Result = Dropped
+	} else if o.State == Assigning {
+		ahead = o.ahead(h)
 	}
 	if _, err := s.release(ctx, r.listening(h), o); err != nil {
 		r.Result, r.Err = Kept, err
@@ -138,7 +142,36 @@ func (s *Store) recover(ctx context.Context, h *Host, name string) (r Recovered,
 	if r.Result == GivenBack {
 		s.verify(ctx, h, o.Lease, &r)
 	}
+	for _, device := range ahead {
+		r.Err = errors.Join(r.Err, &OpError{"give back", device, errAhead})
+	}
 	return r, true
+}
+
+var errAhead = errors.New("it is prepared for a guest, and the lease did not come so far: somebody else has done it, " +
+	"or the lease is an older copy; if it is nobody's, give it back by hand")
+
+// ahead returns the devices that are as the plan would have them after steps which were not
+// begun: whose they are is not known, and they are left so.
+func (o *openLease) ahead(h *Host) []string {
+	if o.Plan == nil {
+		return nil
+	}
+	begun := map[string]bool{}
+	for _, s := range o.Plan.Steps[:o.begun] {
+		begun[s.dir()+" "+s.Do.After.What] = true
+	}
+	var devices []string
+	for _, s := range o.Plan.Steps[o.begun:] {
+		if begun[s.dir()+" "+s.Do.After.What] || s.Do.After.Is == "" || slices.Contains(devices, s.Device) {
+			continue
+		}
+		was, err := h.holds(s, s.Prior)
+		if is, err2 := h.holds(s, s.Do.After); err == nil && err2 == nil && is && !was {
+			devices = append(devices, s.Device)
+		}
+	}
+	return devices
 }
 
 // about says which lease it is.

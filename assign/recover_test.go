@@ -1,7 +1,9 @@
 package assign_test
 
 import (
+	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -191,6 +193,82 @@ func TestRecoverAfterBoot(t *testing.T) {
 	}
 }
 
+// What the host had of a device is looked for: an interface may have another name, or not
+// come back, and what the device is mounted as is told.
+func TestRecoverParts(t *testing.T) {
+	for _, c := range []struct {
+		device string
+		opts   sim.Options
+		change func(*assign.Plan)
+		told   string
+	}{
+		{"0000:01:00.0", sim.Options{VFIO: true}, func(*assign.Plan) {}, ""},
+		{"0000:01:00.0", sim.Options{VFIO: true, RenameNet: true}, func(*assign.Plan) {}, "is called eth"},
+		{"0000:01:00.0", sim.Options{VFIO: true}, func(p *assign.Plan) { p.Identities[0].Disks = []string{"sdz"} }, "its disk sdz has not come back"},
+		{"0000:02:00.0", sim.Options{VFIO: true}, func(*assign.Plan) {}, "nvme0n1 is mounted on /home"},
+	} {
+		tree := emulated(t, sim.Options{}).Tree()
+		k, err := sim.New(tree, c.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := mustPlan(t, k, c.device)
+		if parts := p.Identities[0]; len(parts.Interfaces)+len(parts.Disks) == 0 {
+			t.Fatalf("%s has nothing: %+v", c.device, parts)
+		}
+		c.change(p)
+		mounts := tree.Clone()
+		put(mounts, "proc/self/mountinfo", "30 1 259:0 / /home rw - ext4 /dev/nvme0n1 rw\n")
+		store := &assign.Store{Dir: t.TempDir()}
+		if !killed(func() { _, _ = store.Assign(t.Context(), &assign.Host{FS: &dying{k, 3, true}}, take(p)) }) {
+			t.Fatal("not killed")
+		}
+		all, err := store.Recover(t.Context(), &assign.Host{FS: mountedKernel{k, mounts}, Pause: func(context.Context, time.Duration) { time.Sleep(time.Millisecond) }})
+		if err != nil || len(all) != 1 || all[0].Result != assign.GivenBack {
+			t.Fatalf("%s: %+v, %v", c.device, all, err)
+		}
+		if told := strings.Join(all[0].Told, "\n"); !strings.Contains(told, c.told) || (c.told == "") != (told == "") {
+			t.Errorf("%s: told %q, want %q", c.device, told, c.told)
+		}
+	}
+}
+
+// mountedKernel is a kernel with the table of mounts of another machine.
+type mountedKernel struct {
+	*sim.Kernel
+	mounts fs.FS
+}
+
+func (m mountedKernel) ReadFile(name string) ([]byte, error) {
+	if name == "proc/self/mountinfo" {
+		return fs.ReadFile(m.mounts, name)
+	}
+	return m.Kernel.ReadFile(name)
+}
+
+// A device that does not answer is an error, also when it is with its driver.
+func TestRecoverNoAnswer(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	p := mustPlan(t, k, "0000:02:00.0")
+	tree := k.Tree()
+	put(tree, "sys/bus/pci/devices/0000:02:00.0/config", strings.Repeat("\xff", 256))
+	k, err := sim.New(tree, sim.Options{VFIO: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &assign.Store{Dir: t.TempDir()}
+	if !killed(func() { _, _ = store.Assign(t.Context(), &assign.Host{FS: &dying{k, 3, true}}, take(p)) }) {
+		t.Fatal("not killed")
+	}
+	all, err := store.Recover(t.Context(), &assign.Host{FS: k})
+	if !errors.Is(err, pci.ErrNoAnswer) || len(all) != 1 || all[0].Result != assign.GivenBack || !strings.Contains(all[0].Error, "does not answer") {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if got := drivers(t, k)["0000:02:00.0"]; got != "nvme" {
+		t.Errorf("with %q", got)
+	}
+}
+
 // A damaged lease is taken back as far as it is certain, and never taken for none.
 func TestFault18DamagedLease(t *testing.T) {
 	saved := emulated(t, sim.Options{})
@@ -301,9 +379,9 @@ func TestConfirm(t *testing.T) {
 	if got := drivers(t, k)["0000:02:00.0"]; got != "nvme" {
 		t.Errorf("with %q", got)
 	}
-	l = boot()
+	boot()
 	for range 2 {
-		if l, err = store.Confirm(t.Context(), h, "0000:02:00.0"); err != nil || l.Confirm != nil {
+		if l, err := store.Confirm(t.Context(), h, "0000:02:00.0"); err != nil || l.Confirm != nil {
 			t.Errorf("confirmed: %+v, %v", l, err)
 		}
 	}

@@ -101,19 +101,27 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 	if err := o.inUse(h); err != nil {
 		return nil, err
 	}
-	interrupted := o.State == Assigning
-	// The device matters more than the note: a full disk does not keep it.
-	noted := o.setState(Releasing)
-	if !interrupted {
-		s.beforeUndo(ctx, h, o.Lease)
+	interrupted, still := o.State == Assigning, o.stillStuck(h.FS)
+	// One that is looked at again and again while nothing has come back says so once.
+	same := o.State == Stuck && len(still) == len(o.Stuck)
+	var noted error
+	if !same {
+		// The device matters more than the note: a full disk does not keep it.
+		noted = o.setState(Releasing)
+		if !interrupted {
+			s.beforeUndo(ctx, h, o.Lease)
+		}
 	}
-	w := &work{host: h, plan: o.Plan, note: o.note, begun: o.begun, stuck: o.stillStuck(h.FS)}
+	w := &work{host: h, plan: o.Plan, note: o.note, begun: o.begun, stuck: still}
 	left := w.undo()
 	for _, line := range w.told {
 		h.told(line)
 	}
 	if left != nil {
-		errs := append([]error{left}, o.setStuck(w.stuck)...)
+		errs := []error{left}
+		if !same || len(w.stuck) != len(still) {
+			errs = append(errs, o.setStuck(w.stuck)...)
+		}
 		return o.Lease, &PartialError{Left: errs}
 	}
 	if err := o.remove(); err != nil {

@@ -231,28 +231,23 @@ func (s *Store) open(h *Host, name string) (*openLease, error) {
 	if !strings.HasSuffix(name, suffix) {
 		return nil, notLease(s.Dir, name)
 	}
-	file, _, err := s.dir().Open(name)
+	file, records, ok, err := s.dir().OpenLocked(name)
 	if file == nil {
+		if err == nil && !ok {
+			err = errLocked
+		}
 		return nil, err
 	}
 	o := &openLease{store: s, file: file}
-	ok, err := file.TryLock()
-	if err == nil && !ok {
-		err = errLocked
-	}
-	if err == nil {
-		o.me, err = self(h.FS)
-	}
-	if err != nil {
-		o.close()
-		return nil, err
-	}
-	// Whoever had the lock may have appended since it was opened.
-	records, err := file.Records()
 	var damage *journal.DamageError
 	if err != nil && !errors.As(err, &damage) {
 		o.close()
 		return nil, err
+	}
+	var perr error
+	if o.me, perr = self(h.FS); perr != nil {
+		o.close()
+		return nil, perr
 	}
 	o.torn = file.Torn()
 	var rerr error
@@ -299,7 +294,7 @@ func (s *Store) uniqueID(devices []pci.Address, claims []Claim, taken []string) 
 	}
 	for n := int64(s.now()); ; n++ {
 		id := first + "@" + strconv.FormatInt(n, 36)
-		if !slices.Contains(taken, id+suffix) {
+		if !slices.Contains(taken, id) {
 			return id
 		}
 	}

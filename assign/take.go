@@ -97,15 +97,12 @@ func (s *Store) claim(ctx context.Context, h *Host, t Taking) (*openLease, error
 		return nil, err
 	}
 	defer unlock()
-	if err := s.free(h, boot, "", t.Claims); err != nil {
-		return nil, err
-	}
-	names, err := s.dir().Names()
+	ids, err := s.free(h, boot, "", t.Claims)
 	if err != nil {
 		return nil, err
 	}
 	l := &Lease{
-		ID: s.uniqueID(t.Devices, t.Claims, names), Guest: t.Guest,
+		ID: s.uniqueID(t.Devices, t.Claims, ids), Guest: t.Guest,
 		Devices: append([]pci.Address{}, t.Devices...), Groups: []iommu.GroupID{}, Claims: slices.Clone(t.Claims), State: Planning,
 		Since: time.Now().UTC().Truncate(time.Second), PID: me.PID, Started: me.Started, Run: t.Run, BootID: boot, Worker: me,
 	}
@@ -120,15 +117,16 @@ func (s *Store) claim(ctx context.Context, h *Host, t Taking) (*openLease, error
 // the first record to the last.
 const reserve = 16 << 10
 
-// free says who holds one of the claims, or why that is not known. The caller has the
-// store's lock; own is the ID of its own lease.
-func (s *Store) free(h *Host, boot, own string, claims []Claim) error {
+// free says who holds one of the claims, or why that is not known; else it returns the IDs of
+// all leases. The caller has the store's lock; own is the ID of its own lease.
+func (s *Store) free(h *Host, boot, own string, claims []Claim) (ids []string, err error) {
 	leases, err := s.List()
 	if err != nil {
-		return err // who holds what must be known
+		return nil, err // who holds what must be known
 	}
 	for i := range leases {
 		l := &leases[i]
+		ids = append(ids, l.ID)
 		if l.ID == own || l.BootID != boot {
 			continue // a kernel that has started anew has forgotten it
 		}
@@ -139,9 +137,9 @@ func (s *Store) free(h *Host, boot, own string, claims []Claim) error {
 		if l.State == Planning && l.Interrupted(h.FS) && s.dropPlanning(h, l) {
 			continue
 		}
-		return NewHeldError(h.FS, c, l)
+		return nil, NewHeldError(h.FS, c, l)
 	}
-	return nil
+	return ids, nil
 }
 
 // dropPlanning ends a lease under which nothing was written, of a process that has ended.
@@ -178,7 +176,7 @@ func (s *Store) claimMore(ctx context.Context, h *Host, o *openLease, more []Cla
 		return err
 	}
 	defer unlock()
-	if err := s.free(h, o.BootID, o.ID, more); err != nil {
+	if _, err := s.free(h, o.BootID, o.ID, more); err != nil {
 		return err
 	}
 	return o.append(record{Op: opClaims, Claims: append(slices.Clone(o.Claims), more...)})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -277,11 +278,12 @@ func TestGraphicsRisks(t *testing.T) {
 	}
 }
 
-// What cannot be read is an error, and what is there is said all the same.
+// What cannot be read is an error, and what is there is said all the same. Of what only
+// warns, that it could not be read is a warning, too.
 func TestRisksUnread(t *testing.T) {
 	h := laptopHost(t)
 	h.put("sys/devices/"+nvme+"/removable", "removable\n")
-	for _, name := range []string{"reset_method", "virtfn0", "power_state"} {
+	for _, name := range []string{"reset_method", "virtfn0", "power_state", "physfn"} {
 		l := h.read()
 		broken := hosttest.Failing{Tree: h.Tree, Fail: func(n string) error {
 			if strings.HasSuffix(n, "0000:04:00.0/"+name) {
@@ -290,6 +292,14 @@ func TestRisksUnread(t *testing.T) {
 			return nil
 		}}
 		findings, err := laptop.Risks(broken, l, []*laptop.Device{find(t, l, "0000:04:00.0")})
+		if name == "power_state" || name == "physfn" {
+			if err != nil || !slices.ContainsFunc(findings, func(f laptop.Finding) bool {
+				return f.Code == laptop.Partial && f.Severity == laptop.Warning && strings.HasSuffix(f.Evidence, "/"+name)
+			}) {
+				t.Errorf("%s: %v, %v", name, findings, err)
+			}
+			err = syscall.EIO
+		}
 		if !errors.Is(err, syscall.EIO) || len(findings) == 0 || findings[len(findings)-1].Code != laptop.External {
 			t.Errorf("%s: %v, %v", name, findings, err)
 		}

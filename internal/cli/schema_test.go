@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -92,6 +93,23 @@ func TestSchemasOfHandingOver(t *testing.T) {
 	validate(t, "error", document(4, "assign", "02:00.0"))
 	validate(t, "error", document(4, "plan", "04:01.0"))
 	validate(t, "error", document(2, "why", "nothing"))
+	validate(t, "recover", document(0, "recover"))
+	c.kernel.Fail = func(name string, data []byte) error {
+		if s := string(data); s == "0000:05:00.0" || s == "\n" {
+			return syscall.EIO
+		}
+		return nil
+	}
+	document(3, "assign", "05:00.0")
+	validate(t, "leases", document(0, "leases"))
+	if stdout, _, code := c.run("recover", "--json"); code != 3 || !strings.Contains(stdout, `"kept"`) {
+		t.Errorf("recover: exit %d: %s", code, stdout)
+	} else {
+		validate(t, "recover", []byte(stdout))
+	}
+	c.kernel.Fail = nil
+	c.expect(0, "gave back 0000:05:00.0 (guest guest, ", "", "recover")
+	c.expect(0, "nothing to recover", "", "recover")
 	if got := string(document(0, "release", "--all")); !strings.Contains(got, `"0000:02:00.0"`) {
 		t.Errorf("release: %s", got)
 	}

@@ -74,6 +74,25 @@ func (d Dir) Open(name string) (*File, []json.RawMessage, error) {
 	return f, records, err
 }
 
+// OpenLocked is Open for who needs the lock of the file, too, and does not wait for it: ok is
+// false when somebody else has it, and then there is no file. The records are those that
+// nobody else can append to.
+func (d Dir) OpenLocked(name string) (f *File, records []json.RawMessage, ok bool, err error) {
+	h, err := d.Disk.Open(d.path(name))
+	if err != nil {
+		return nil, nil, false, err
+	}
+	f = &File{handle: h, name: d.path(name)}
+	ok, err = f.TryLock()
+	if ok && err == nil {
+		records, err = f.Records()
+	}
+	if !ok || err != nil && f.damage == nil {
+		return nil, nil, false, errors.Join(err, h.Close())
+	}
+	return f, records, true, err
+}
+
 // Read returns the records of a journal, and whether a crash has left a part of one more.
 // The error may be a *[DamageError], with the records before the damage.
 func (d Dir) Read(name string) (records []json.RawMessage, torn bool, err error) {

@@ -133,8 +133,9 @@ guest killed
 kill -9 $run; wait $run 2>/dev/null
 gone; is $nvme vfio-pci
 expect 0 "killed" $indy leases
-expect 0 "released $nvme" $indy release $nvme
+expect 0 "gave back $nvme (guest killed, assigned)" $indy recover
 is $nvme nvme
+expect 0 "nothing to recover" $indy recover
 guest killed
 kill -9 $run; wait $run 2>/dev/null
 gone; is $nvme vfio-pci

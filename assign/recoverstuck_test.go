@@ -1,0 +1,125 @@
+package assign_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/internal/sim"
+	"github.com/project-independence/indy/pci"
+)
+
+// hanging is a kernel that does not come back from writes that name a function.
+type hanging struct {
+	*sim.Kernel
+	value  string
+	writes int // to it since the first that hangs
+}
+
+func (s *hanging) WriteFile(name string, data []byte) error {
+	if string(data) == s.value || strings.Contains(name, s.value) {
+		if s.writes > 0 || strings.HasSuffix(name, "/unbind") {
+			s.writes++
+			return &assign.StuckError{
+				File: name, Waited: time.Second, PID: 4711, Started: "99",
+				Holders: []assign.Holder{{PID: 12, Name: "pipewire", Node: "dev/snd/pcmC0D0p"}},
+			}
+		}
+	}
+	return s.Kernel.WriteFile(name, data)
+}
+
+// A device that hangs gets no second write until the first has come back. What goes with it
+// is as before, and nobody else waits.
+func TestStuckLease(t *testing.T) {
+	tree := emulated(t, sim.Options{}).Tree()
+	put(tree, "proc/4711/stat", "4711 (indy) D 1 1 1 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 99 0 0")
+	k, err := sim.New(tree, sim.Options{VFIO: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := drivers(t, k)
+	store := &assign.Store{Dir: t.TempDir()}
+	p := mustPlan(t, k, "0000:04:01.0")
+	hang := &hanging{Kernel: k, value: "0000:04:02.0"}
+	h := &assign.Host{FS: hang}
+	var partial *assign.PartialError
+	var stuck *assign.StuckError
+	_, err = store.Assign(t.Context(), h, take(p))
+	if !errors.As(err, &partial) || !errors.As(err, &stuck) || !errors.Is(err, assign.ErrStuck) || !strings.Contains(err.Error(), "pipewire (process 12)") {
+		t.Fatalf("%v", err)
+	}
+	check := func(when string) {
+		t.Helper()
+		if hang.writes != 1 {
+			t.Errorf("%s: %d writes", when, hang.writes)
+		}
+		if got := drivers(t, k); got["0000:04:01.0"] != before["0000:04:01.0"] {
+			t.Errorf("%s: its mate is with %s", when, got["0000:04:01.0"])
+		}
+		leases, err := store.List()
+		if err != nil || len(leases) != 1 || leases[0].State != assign.Stuck || len(leases[0].Stuck) != 1 || leases[0].Stuck[0].Device != "0000:04:02.0" {
+			t.Errorf("%s: %+v, %v", when, leases, err)
+		}
+	}
+	check("assign")
+	if l, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:02:00.0"))); err != nil {
+		t.Errorf("another device: %v", err)
+	} else if _, err := store.Release(t.Context(), h, l.Devices[0]); err != nil {
+		t.Error(err)
+	}
+	if _, err := store.Release(t.Context(), h, p.Devices[0]); !errors.As(err, &partial) {
+		t.Errorf("release: %v", err)
+	}
+	check("release")
+	if all, err := store.Recover(t.Context(), h); !errors.As(err, &partial) || len(all) != 1 || all[0].Result != assign.Kept || all[0].Found != assign.Stuck {
+		t.Errorf("%+v, %v", all, err)
+	}
+	check("recover")
+	name := filepath.Join(store.Dir, all1(t, store).ID+".lease")
+	size := func() int {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(strings.TrimRight(string(b), "\x00"))
+	}
+	once := size()
+	for range 10 {
+		_, _ = store.Recover(t.Context(), h)
+	}
+	if size() != once {
+		t.Errorf("it grows while nothing happens: %d and %d bytes", once, size())
+	}
+
+	// The write comes back, and its process has ended.
+	m := k.Tree()
+	_ = m.Remove("proc/4711/stat")
+	k, err = sim.New(m, sim.Options{VFIO: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := store.Recover(t.Context(), &assign.Host{FS: k})
+	if err != nil || len(all) != 1 || all[0].Result != assign.GivenBack {
+		t.Errorf("%+v, %v", all, err)
+	}
+	for _, a := range []pci.Address{address(t, "0000:04:01.0"), address(t, "0000:04:02.0")} {
+		if got := drivers(t, k)[a.String()]; got != before[a.String()] {
+			t.Errorf("%s is with %q", a, got)
+		}
+	}
+}
+
+// all1 returns the only lease.
+func all1(t *testing.T, s *assign.Store) assign.Lease {
+	t.Helper()
+	leases, err := s.List()
+	if err != nil || len(leases) != 1 {
+		t.Fatalf("%+v, %v", leases, err)
+	}
+	return leases[0]
+}
