@@ -30,7 +30,7 @@ const (
 func TestTogether(t *testing.T) {
 	t.Parallel()
 	labtest.Open(t)
-	labtest.RunTest(t, "./internal/lab", "^(TestRaceInside|TestSoakInside|TestFault48DescriptorsInside)$", "", indyVariable+"="+labtest.BuildIndy(t))
+	labtest.RunTest(t, "./internal/lab", "^(TestRaceInside|TestSoakInside|TestFault48DescriptorsInside|TestFault37NoModuleInside)$", "", indyVariable+"="+labtest.BuildIndy(t))
 }
 
 // TestRaceInside has eight processes take two groups from each other, and looks all the
