@@ -47,7 +47,7 @@ func mayImport() map[string][]string {
 		"vfio":                append([]string{"iommu"}, facts...),
 		"laptop":              host,
 		"policy":              joined,
-		"assign":              append([]string{"internal/journal"}, joined...),
+		"assign":              append([]string{"internal/journal", "uevent"}, joined...),
 		"internal/journal":    {},
 		"guest":               {"pci", "usb"},
 		"guest/qmp":           {},
@@ -71,6 +71,8 @@ func mayImport() map[string][]string {
 		"bench/gensysfs":       {},
 		"bench/enumerate":      {"hostfs", "pci", "uevent"},
 		"bench/bind":           {"hostfs", "pci", "iommu", "laptop", "assign", "vfio", "internal/lab"},
+		// Programs that show how the library is used by others.
+		"examples/edu": {"pci", "vfio", "assign", "hostfs", "iommu"},
 	}
 }
 
@@ -91,7 +93,7 @@ var onlyIn = []struct {
 	{"C", "usb/live", "all but what needs an open USB device builds with CGO_ENABLED=0"},
 	{"os/exec", "guest/qemu internal/lab internal/lab/labtest internal/broker bench/", "programs are run in few places, where their arguments are built with care"},
 	{"log", "", "libraries do not log; they return findings and errors"},
-	{"os.Exit", "internal/cli cmd/indy bench/", "only the command knows exit codes; a library returns an error"},
+	{"os.Exit", "internal/cli cmd/indy bench/ examples/", "only the command knows exit codes; a library returns an error"},
 	{"os.Getenv", "internal/cli" + testHelpers, "a parameter from the environment is invisible; only the command reads it"},
 	{"os.LookupEnv", "internal/cli" + testHelpers, "a parameter from the environment is invisible; only the command reads it"},
 	{"os.Environ", "internal/cli" + testHelpers, "a parameter from the environment is invisible; only the command reads it"},
@@ -581,7 +583,7 @@ func TestExamples(t *testing.T) {
 		if slices.Contains(strings.Fields(testHelpers), dir) {
 			continue // an Example has no testing.T to give them
 		}
-		public := !strings.HasPrefix(dir, "internal/") && !strings.HasPrefix(dir, "cmd/") && !strings.HasPrefix(dir+"/", "bench/")
+		public := !strings.HasPrefix(dir, "internal/") && !strings.HasPrefix(dir, "cmd/") && !strings.HasPrefix(dir+"/", "bench/") && !strings.HasPrefix(dir, "examples/")
 		if public && !has[dir] {
 			t.Errorf("%s has no Example: who wants to use it looks for one first", dir)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
+	"github.com/project-independence/indy/pci"
 )
 
 // A Host is the machine on which plans are carried out. What is nil is not asked and
@@ -22,6 +23,10 @@ type Host struct {
 	// its functions back would then wait until that guest ends, and could not be
 	// stopped.
 	InUse func(iommu.GroupID) error
+
+	// ResetBus resets the bus that the functions are on, which are all on it and below it
+	// and in the hands of one lease.
+	ResetBus func([]pci.Address) error
 
 	// Did is told each write as it is made, with the error it gave.
 	Did func(device string, w Write, err error)

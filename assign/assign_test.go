@@ -130,6 +130,7 @@ func TestPlan(t *testing.T) {
 		`  undo "\n" to sys/bus/pci/devices/0000:02:00.0/driver_override`,
 		`  undo "0000:02:00.0" to sys/bus/pci/drivers/nvme/bind`,
 		`  undo "on" to sys/bus/pci/devices/0000:02:00.0/power/control`,
+		`  undo "flr bus" to sys/bus/pci/devices/0000:02:00.0/reset_method`,
 		`driver is nvme: "0000:02:00.0" to sys/bus/pci/drivers/nvme/unbind`,
 		`driver is none: "0000:02:00.0" to sys/bus/pci/drivers_probe`,
 		`  undo "0000:02:00.0" to sys/bus/pci/drivers/vfio-pci/unbind`,

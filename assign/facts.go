@@ -26,8 +26,10 @@ type Facts struct {
 type function struct {
 	driver, override string
 	control          string // runtime power control, auto or on; empty when not stated
+	resets           string // reset methods, in their order; empty when not stated
 	stays            bool   // with the host, as bridges do
 	id               string // what it is, see Identity
+	residue          Residue
 
 	driverctl string        // driver that driverctl keeps for it
 	holders   []GroupHolder // of its group, when it is with vfio-pci
@@ -102,6 +104,9 @@ func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error)
 	note(err)
 	s.control, err = pci.RuntimeControl(fsys, a)
 	note(err)
+	methods, err := pci.ResetMethods(fsys, a)
+	note(err)
+	s.resets = strings.Join(methods, " ")
 	return s, errors.Join(errs...)
 }
 

@@ -51,6 +51,10 @@ type Lease struct {
 	// when it need not be, or has been.
 	Confirm *Deadline `json:"confirm,omitempty"`
 
+	// Lost are functions that went and came back as another device, or that the host has
+	// now, see [Guard].
+	Lost []pci.Address `json:"lost,omitempty"`
+
 	// Stuck has the writes that have not come back.
 	Stuck []StuckWrite `json:"stuck,omitempty"`
 }

@@ -177,6 +177,9 @@ func (p *Plan) include(f *Facts, r Request, a pci.Address) []laptop.Finding {
 		for _, finding := range state.findings(member) {
 			weigh(finding)
 		}
+		if finding, ok := state.residue.finding(r); ok {
+			weigh(finding)
+		}
 	}
 	if len(left) > 0 {
 		weigh(laptop.Finding{
@@ -248,6 +251,10 @@ func steps(a pci.Address, s function) []Step {
 		// vfio-pci sets auto while it has a function and leaves on behind, which would
 		// cost a notebook the function's power saving for good.
 		all[0].Undo = append(all[0].Undo, Write{File: devices + addr + "/" + control, Value: s.control, After: Check{What: control, Is: s.control}})
+	}
+	if strings.Contains(s.resets, " ") {
+		// A reset sets one method at a time. Of a single one it need not.
+		all[0].Undo = append(all[0].Undo, Write{File: devices + addr + "/" + resetMethods, Value: s.resets, After: Check{What: resetMethods, Is: s.resets}})
 	}
 	return append(all, Step{
 		Device: addr,

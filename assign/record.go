@@ -27,6 +27,7 @@ const (
 	opState     = "state"     // how far it has come
 	opStuck     = "stuck"     // writes that have not come back
 	opOwner     = "owner"     // another process has it from now on
+	opLost      = "lost"      // all functions that are in other hands now
 	opConfirmed = "confirmed" // the hand-over has been confirmed
 )
 
@@ -139,6 +140,8 @@ func (at *progress) apply(l *Lease, r *record) bool {
 			return false
 		}
 		l.PID, l.Started, l.Run = r.Process.PID, r.Process.Started, r.Run
+	case opLost:
+		l.Lost = r.Devices
 	case opConfirmed:
 		l.Confirm = nil
 	default:

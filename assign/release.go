@@ -108,8 +108,10 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 	if !same {
 		// The device matters more than the note: a full disk does not keep it.
 		noted = o.setState(Releasing)
-		if !interrupted {
-			s.beforeUndo(ctx, h, o.Lease)
+		if interrupted {
+			s.unused(h, o.Lease)
+		} else {
+			still = append(still, s.beforeUndo(h, o.Lease, still)...)
 		}
 	}
 	w := &work{host: h, plan: o.Plan, note: o.note, begun: o.begun, stuck: still}

@@ -206,6 +206,11 @@ func (o *openLease) append(r record) error {
 // note is what [work] notes before a write.
 func (o *openLease) note(op string, step int) error { return o.append(record{Op: op, Step: step}) }
 
+// lose notes which functions are in other hands.
+func (o *openLease) lose(devices []pci.Address) error {
+	return o.append(record{Op: opLost, Devices: devices})
+}
+
 // setState notes how far it has come.
 func (o *openLease) setState(s State) error {
 	return o.append(record{Op: opState, State: s, Process: o.me})

@@ -60,6 +60,9 @@ func (s *Store) Assign(ctx context.Context, h *Host, t Taking) (*Lease, error) {
 		err = s.beforeWrites(ctx, h, o.Lease)
 	}
 	if err != nil {
+		if p != nil {
+			s.unused(h, o.Lease)
+		}
 		return nil, errors.Join(err, o.remove())
 	}
 	w := &work{host: h, plan: p, note: o.note}
@@ -74,6 +77,7 @@ func (s *Store) Assign(ctx context.Context, h *Host, t Taking) (*Lease, error) {
 	}
 	var partial *PartialError
 	if !errors.As(err, &partial) {
+		s.unused(h, o.Lease)
 		return nil, errors.Join(err, o.remove())
 	}
 	if len(w.stuck) > 0 {

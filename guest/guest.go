@@ -45,6 +45,9 @@ type Guest struct {
 	// the disks in boot order. Functions of one device (0000:01:00.0 and .1) appear
 	// as functions of one device in the guest if function 0 is among them.
 	Devices []pci.Address
+
+	// ROMs are option ROMs for some of the devices. A device without has none.
+	ROMs []ROM
 }
 
 // A Firmware is the program a guest's processor starts with.
@@ -110,6 +113,9 @@ func (g Guest) Validate() error {
 		bad("%w", err)
 	}
 	for _, err := range validateDevices(g.Devices) {
+		bad("%w", err)
+	}
+	for _, err := range validateROMs(g.ROMs, g.Devices) {
 		bad("%w", err)
 	}
 	return errors.Join(errs...)

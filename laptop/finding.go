@@ -70,6 +70,8 @@ func (c Code) Overridable() bool {
 		return true
 	case ACSOverride, UnsafeInterrupts, NoReset:
 		return true
+	case UsedBy, Tainted:
+		return true
 	}
 	return false
 }

@@ -1,17 +1,25 @@
 // Package vfio is the kernel's VFIO as Go: whether this host has it, whether an
-// IOMMU group can be handed over, and what the devices in it offer: regions,
-// interrupts, a reset.
+// IOMMU group can be handed over, and devices themselves, driven from user space:
+// memory for them to reach, registers, interrupts, resets.
 //
-// VFIO hands over groups, not devices. [OpenGroup] opens a group, of which one
-// program at a time may be the owner; [Group.Status] tells whether all its devices
-// are out of the host's hands; [Group.Attach] puts them behind the IOMMU, which is
-// when a device may be opened with [Group.OpenDevice].
+// [NewAddressSpace] gives an [AddressSpace], by either of the kernel's interfaces:
+// groups in a container, which every kernel has, or iommufd, which is used where it is
+// there. [AddressSpace.Open] opens a device and puts it behind the IOMMU. From then on
+// it reaches what [AddressSpace.Map] has mapped and nothing else. [Probe] tells what
+// the kernel has.
 //
-// Nothing here binds a driver or maps memory for a device. Groups without an IOMMU
-// behind them, which the kernel names noiommu, are refused.
+// VFIO hands over groups, not devices. [OpenGroup] opens one by itself, of which one
+// program at a time may be the owner; [Group.Status] tells whether all its devices are
+// out of the host's hands. [AddressSpace.Handles], [Send], [Receive] and [Rebuild] pass
+// what is open to another process, which needs no right to open it.
+//
+// Nothing here binds a driver. Groups without an IOMMU behind them, which the kernel
+// names noiommu, are refused.
 //
 // Errors are [*OpError]. One that says what this host lacks answers
-// errors.Is(err, errors.ErrUnsupported) and names the kernel module or the setting.
+// errors.Is(err, errors.ErrUnsupported) and names the kernel module, the option of the
+// kernel or the setting. After Close everything answers fs.ErrClosed.
 //
-// A [Group] and a [Device] may be used by several goroutines at once.
+// All types may be used by several goroutines at once. What is mapped, a [Memory] or a
+// [MappedRegion], is unmapped only when nobody is using it.
 package vfio

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"syscall"
 
@@ -11,16 +12,21 @@ import (
 )
 
 // Available returns nil when this host has what it takes to hand over PCI devices:
-// the modules vfio, vfio_iommu_type1 and vfio-pci. Otherwise the error is
-// errors.ErrUnsupported and names the module that is not loaded. It asks the kernel
-// by opening /dev/vfio/vfio, which everybody may, and which has the kernel load the
-// module vfio where it is installed. That the IOMMU is on shows in the groups.
+// the modules vfio, vfio_iommu_type1 and vfio-pci, or iommufd instead of the second.
+// Otherwise the error is errors.ErrUnsupported and names the module that is not loaded.
+// It asks the kernel by opening /dev/vfio/vfio, which everybody may, and which has the
+// kernel load the module vfio where it is installed. That the IOMMU is on shows in the
+// groups. [Probe] tells each thing by itself.
 func Available() error { return available(live()) }
 
 func available(h host) error {
 	c, _, err := openContainer(h)
 	if err == nil {
 		err = c.Close()
+	} else if errors.Is(err, errors.ErrUnsupported) {
+		if s, other := newIOMMUFD(h); other == nil {
+			err = s.Close()
+		}
 	}
 	if err == nil && !exists(h.fsys, driverDir) {
 		err = &lacking{what: noPCI}
@@ -45,35 +51,44 @@ func openContainer(h host) (c node, kind uintptr, err error) {
 			c = nil
 		}
 	}()
+	kind, err = containerType(c)
+	return c, kind, err
+}
+
+// containerType asks a container which type 1 there is.
+func containerType(c node) (uintptr, error) {
 	version, err := c.value(getAPIVersion, 0)
 	if err != nil {
-		return c, 0, err
+		return 0, err
 	}
 	if version != 0 {
-		return c, 0, &lacking{what: fmt.Sprintf("the kernel's VFIO has version %d, and only 0 is known", version)}
+		return 0, &lacking{what: fmt.Sprintf("the kernel's VFIO has version %d, and only 0 is known", version)}
 	}
 	for _, kind := range []uintptr{type1v2, type1} {
 		has, err := c.value(checkExtension, kind)
 		if err != nil {
-			return c, 0, err
+			return 0, err
 		}
 		if has > 0 {
-			return c, kind, nil
+			return kind, nil
 		}
 	}
-	return c, 0, &lacking{what: noType1}
+	return 0, &lacking{what: noType1}
 }
 
-// A Group is an open IOMMU group. While it is open nobody else can open it.
+// A Group is an open IOMMU group. While it is open nobody else can open it, nor one of
+// its devices by its own node.
 type Group struct {
 	id   pci.GroupID
 	host host
 	node node
 
-	mu        sync.Mutex
-	closed    bool
-	container node // nil until attached
-	devices   map[*Device]struct{}
+	devices openDevices
+
+	mu     sync.Mutex
+	closed bool
+	space  *AddressSpace // nil until attached
+	own    bool          // the address space is closed with the group
 }
 
 // Status is what the kernel says of a group.
@@ -87,8 +102,8 @@ type Status struct {
 // OpenGroup opens /dev/vfio/N for group N. It fails with EBUSY when somebody else
 // has the group open; with fs.ErrNotExist, and the drivers that its devices are
 // bound to, when none of them is bound to vfio-pci; and with errors.ErrUnsupported
-// when the host has no IOMMU or lacks a module, or has the group without an IOMMU
-// only, which is refused.
+// when the host has no IOMMU or lacks a module or CONFIG_VFIO_GROUP, or has the group
+// without an IOMMU only, which is refused.
 //
 // The node of a group appears soon after the first of its devices is bound, not at
 // once; a caller that has just bound one tries again for a while.
@@ -100,13 +115,13 @@ func openGroup(h host, id pci.GroupID) (*Group, error) {
 	}
 	n, err := h.open("/dev/vfio/" + id.String())
 	if err == nil {
-		return &Group{id: id, host: h, node: n, devices: map[*Device]struct{}{}}, nil
+		return &Group{id: id, host: h, node: n, devices: openDevices{all: map[*Device]struct{}{}}}, nil
 	}
 	switch {
 	case absent(err):
 		err = whyNoNode(h.fsys, id, err)
 	case errors.Is(err, syscall.EBUSY):
-		err = fmt.Errorf("somebody else has the group open: %w", err)
+		err = fmt.Errorf("somebody else has the group open, or one of its devices by its own node: %w", err)
 	}
 	return nil, &OpError{Op: "open", Group: id, Err: err}
 }
@@ -133,61 +148,86 @@ func (g *Group) status() (Status, error) {
 	return Status{Viable: flags&1 != 0, ContainerSet: flags&2 != 0}, nil
 }
 
-// Attach puts the devices of the group behind the IOMMU, where they reach no memory
-// until it is mapped for them, and which OpenDevice needs. It fails with
-// ErrNotViable, naming the device and its driver, while the host holds one of the
-// devices, and with errors.ErrUnsupported when the IOMMU cannot keep them apart from
-// the host. An attached group is left as it is.
+// Attach puts the devices of the group behind the IOMMU, into an address space of
+// their own, where they reach no memory until it is mapped for them; OpenDevice needs
+// it. It fails with ErrNotViable, naming the device and its driver, while the host holds
+// one of the devices, and with errors.ErrUnsupported when the IOMMU cannot keep them
+// apart from the host. An attached group is left as it is.
 func (g *Group) Attach() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.container != nil {
+	if g.closed {
+		return g.fail("attach", fs.ErrClosed)
+	}
+	if g.space != nil {
 		return nil
 	}
-	if err := g.attach(); err != nil {
+	if err := g.attach(nil); err != nil {
 		return g.fail("attach", err)
 	}
 	return nil
 }
 
-func (g *Group) attach() (err error) {
-	s, err := g.status()
+// AttachTo does what Attach does, into an address space that may have other groups, all
+// of which reach what is mapped there (VFIO_GROUP_SET_CONTAINER). It fails if the group
+// is attached, or the address space is one of iommufd.
+func (g *Group) AttachTo(s *AddressSpace) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	err := errors.New("it is attached already")
+	if g.space == nil {
+		err = g.attach(s)
+	}
 	if err != nil {
-		return err
+		return g.fail("attach", err)
 	}
-	if !s.Viable {
-		return whyNotViable(g.host.fsys, g.id)
-	}
-	c, kind, err := openContainer(g.host)
-	if err != nil {
-		return err
-	}
-	if err := g.node.attach(c); err != nil {
-		return errors.Join(err, c.Close())
-	}
-	if _, err := c.value(setIOMMU, kind); err != nil {
-		if errors.Is(err, syscall.EPERM) {
-			err = &lacking{"the IOMMU does not remap interrupts, or the firmware has reserved memory for a device of the group", err}
-		}
-		// The group keeps the container alive until it lets go of it.
-		_, unset := g.node.value(groupUnsetContainer, 0)
-		return errors.Join(err, unset, c.Close())
-	}
-	g.container = c
 	return nil
 }
 
-// OpenDevice opens a device of an attached group. The kernel resets it where it can.
-func (g *Group) OpenDevice(a pci.Address) (*Device, error) {
+// attach attaches to s, or a new address space if that is nil.
+func (g *Group) attach(s *AddressSpace) error {
+	st, err := g.status()
+	if err != nil {
+		return err
+	}
+	if !st.Viable {
+		return whyNotViable(g.host.fsys, g.id)
+	}
+	own := s == nil
+	if own {
+		if s, err = newContainer(g.host); err != nil {
+			return err
+		}
+	}
+	if err := s.add(g); err != nil {
+		if own {
+			err = errors.Join(err, s.node.Close())
+		}
+		return err
+	}
+	g.space, g.own = s, own
+	return nil
+}
+
+// Space returns the address space the group is attached to, or nil.
+func (g *Group) Space() *AddressSpace {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.space
+}
+
+// OpenDevice opens a device of an attached group (VFIO_GROUP_GET_DEVICE_FD). The kernel
+// resets it where it can.
+func (g *Group) OpenDevice(a pci.Address) (*Device, error) {
 	fail := func(err error) (*Device, error) {
 		return nil, &OpError{Op: "open", Group: g.id, Device: a, Err: err}
 	}
 	if !a.IsValid() {
 		return fail(errors.New("no device was given"))
 	}
-	if g.container == nil && !g.closed {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.space == nil && !g.closed {
 		return fail(fmt.Errorf("group %v is not attached", g.id))
 	}
 	n, err := g.node.device(a.String())
@@ -197,29 +237,31 @@ func (g *Group) OpenDevice(a pci.Address) (*Device, error) {
 	if err != nil {
 		return fail(err)
 	}
-	d := &Device{group: g, address: a, node: n}
-	g.devices[d] = struct{}{}
+	d := newDevice(g.space, &g.devices, g, g.id, a, n)
+	if err := g.devices.add(d); err != nil {
+		return fail(err)
+	}
 	return d, nil
 }
 
-// Close closes the devices opened through the group, detaches it and lets others
-// open it. Closing again does nothing.
+// Close closes the devices opened through the group, takes it out of its address space
+// and lets others open it. With the last group of an address space, what is mapped
+// there is mapped no more. Closing again does nothing.
 func (g *Group) Close() error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.closed {
+		g.mu.Unlock()
 		return nil
 	}
 	g.closed = true
-	var errs []error
-	for d := range g.devices {
-		errs = append(errs, d.node.Close())
+	s, own := g.space, g.own
+	g.mu.Unlock()
+	errs := []error{g.devices.close(), g.node.Close()}
+	if s != nil {
+		s.drop(g)
 	}
-	clear(g.devices)
-	errs = append(errs, g.node.Close())
-	if g.container != nil {
-		errs = append(errs, g.container.Close())
-		g.container = nil
+	if own {
+		errs = append(errs, s.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return g.fail("close", err)

@@ -28,6 +28,7 @@ func TestLive(t *testing.T) {
 	before := openFiles(t)
 	t.Run("NVMe", liveNVMe)
 	t.Run("shared group", liveSharedGroup)
+	t.Run("address space", liveSpaces)
 	if after := openFiles(t); after != before {
 		t.Errorf("%d VFIO files are open after the test, %d before", after, before)
 	}

@@ -14,9 +14,10 @@ const (
 	containerNode = "/dev/vfio/vfio"
 	driverDir     = "sys/bus/pci/drivers/vfio-pci"
 
-	noVFIO  = "the kernel module vfio is not loaded"
-	noType1 = "the kernel module vfio_iommu_type1 is not loaded"
-	noPCI   = "the kernel module vfio-pci is not loaded"
+	noVFIO      = "the kernel module vfio is not loaded"
+	noContainer = noVFIO + ", or was built without CONFIG_VFIO_CONTAINER"
+	noType1     = "the kernel module vfio_iommu_type1 is not loaded"
+	noPCI       = "the kernel module vfio-pci is not loaded"
 )
 
 // absent reports whether err says that there is nothing behind a node.
@@ -101,7 +102,7 @@ func whyNoNode(fsys fs.FS, id pci.GroupID, err error) error {
 	}
 	if bound := list(all, member.handedOver); bound != "" {
 		return fmt.Errorf("%s, but the group has no node: it is late, or /dev is not the host's, "+
-			"or the kernel has VFIO without groups: %w", bound, err)
+			"or the kernel has VFIO without groups (CONFIG_VFIO_GROUP): %w", bound, err)
 	}
 	if !exists(fsys, driverDir) {
 		return &lacking{noPCI, err}

@@ -19,7 +19,7 @@ type Region struct {
 	Size uint64
 	// Offset is where the region is in the device's file.
 	Offset uint64
-	// Read, Write and Mmap are what may be done with it.
+	// Read, Write and Mmap are what may be done with it; the last perhaps with parts.
 	Read, Write, Mmap bool
 }
 
@@ -28,12 +28,10 @@ const (
 	vgaRegion    = 8
 
 	// maxIndexes bounds how many regions and interrupts are asked for.
-	maxIndexes = 64
-	// maxInfo bounds how long the kernel's answer about one region may be.
-	maxInfo = 64 << 10
-
+	maxIndexes     = 64
 	regionInfoSize = 32
 	regionHasCaps  = 1 << 3
+	capSparse      = 1
 	capType        = 2
 )
 
@@ -62,24 +60,17 @@ func (d *Device) Region(index uint32) (Region, error) {
 }
 
 func (d *Device) region(index uint32) (Region, error) {
-	// The kernel answers with the length it needs when capabilities do not fit.
-	for size, try := uint32(regionInfoSize), 0; try < 4; try++ {
-		b := make([]byte, size)
-		binary.NativeEndian.PutUint32(b, size)
-		binary.NativeEndian.PutUint32(b[8:], index)
-		if err := d.node.data(deviceGetRegion, b); err != nil {
-			return Region{}, err
-		}
-		needed := binary.NativeEndian.Uint32(b)
-		if needed <= size || binary.NativeEndian.Uint32(b[4:])&regionHasCaps == 0 {
-			return parseRegion(b, index), nil
-		}
-		if needed > maxInfo {
-			return Region{}, fmt.Errorf("the kernel's answer is %d bytes long", needed)
-		}
-		size = needed
+	b, err := d.regionInfo(index)
+	if err != nil {
+		return Region{}, err
 	}
-	return Region{}, errors.New("the kernel's answer grows each time")
+	return parseRegion(b, index), nil
+}
+
+func (d *Device) regionInfo(index uint32) ([]byte, error) {
+	b := make([]byte, regionInfoSize) // argsz, flags, index, cap_offset, size, offset
+	binary.NativeEndian.PutUint32(b[8:], index)
+	return growing(d.node, deviceGetRegion, b, regionHasCaps)
 }
 
 // parseRegion understands struct vfio_region_info and what follows it.
@@ -101,20 +92,49 @@ func parseRegion(b []byte, index uint32) Region {
 	return r
 }
 
-// regionType walks the capabilities behind the answer to the one that says what a
-// region beyond those of PCI is.
+// regionType finds the capability that says what a region beyond those of PCI is.
 func regionType(b []byte) (typ, subtype uint32) {
-	at := uint64(binary.NativeEndian.Uint32(b[12:]))
-	for range maxInfo / 8 { // a chain can be a ring
-		if at < regionInfoSize || at+8 > uint64(len(b)) {
-			return 0, 0
+	for id, c := range capabilities(b, binary.NativeEndian.Uint32(b[12:]), regionInfoSize) {
+		if id == capType && len(c) >= 16 {
+			return binary.NativeEndian.Uint32(c[8:]), binary.NativeEndian.Uint32(c[12:])
 		}
-		if binary.NativeEndian.Uint16(b[at:]) == capType && at+16 <= uint64(len(b)) {
-			return binary.NativeEndian.Uint32(b[at+8:]), binary.NativeEndian.Uint32(b[at+12:])
-		}
-		at = uint64(binary.NativeEndian.Uint32(b[at+4:]))
 	}
 	return 0, 0
+}
+
+// An Area is a part of a region, in bytes from the region's beginning.
+type Area struct{ Offset, Size uint64 }
+
+// mappable returns which parts of a region may be mapped: those of the capability
+// VFIO_REGION_INFO_CAP_SPARSE_MMAP if it has one, and all of it if not. What is not
+// within the region is left out, as is what is not a whole number of pages; the last
+// page of a region may be shorter.
+func mappable(b []byte, r Region, page uint64) []Area {
+	if !r.Mmap || r.Size == 0 {
+		return nil
+	}
+	u := binary.NativeEndian
+	if u.Uint32(b[4:])&regionHasCaps == 0 {
+		return []Area{{0, r.Size}}
+	}
+	for id, c := range capabilities(b, u.Uint32(b[12:]), regionInfoSize) {
+		if id != capSparse || len(c) < 16 {
+			continue
+		}
+		all := []Area{}
+		count, c := u.Uint32(c[8:]), c[16:]
+		for ; count > 0 && len(c) >= 16; count-- {
+			a := Area{u.Uint64(c), u.Uint64(c[8:])}
+			c = c[16:]
+			if a.Size == 0 || a.Offset >= r.Size || a.Size > r.Size-a.Offset ||
+				a.Offset%page != 0 || a.Size%page != 0 && a.Offset+a.Size != r.Size {
+				continue
+			}
+			all = append(all, a)
+		}
+		return all
+	}
+	return []Area{{0, r.Size}}
 }
 
 func regionName(index, typ, subtype uint32) string {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/pci"
 )
 
 // A Layout is what Args has to know besides the guest: under which numbers QEMU
@@ -20,6 +21,9 @@ type Layout struct {
 
 	// Disks has one entry for each of the guest's disks.
 	Disks []DiskFile
+
+	// ROMs has one descriptor for each of the guest's ROMs.
+	ROMs []int
 
 	// Code and Variables are the files of the UEFI firmware, given with guest.UEFI.
 	Code, Variables int
@@ -73,7 +77,11 @@ func Args(g guest.Guest, l Layout) ([]string, error) {
 	for i, d := range g.Disks {
 		b.disk(i, d, l.Disks[i])
 	}
-	b.devices(g.Devices)
+	roms := make(map[pci.Address]int, len(g.ROMs))
+	for i, r := range g.ROMs {
+		roms[r.Device] = l.ROMs[i]
+	}
+	b.devices(g.Devices, roms)
 	return b.args, b.err
 }
 
@@ -84,7 +92,10 @@ func (l Layout) validate(g guest.Guest) error {
 	if len(l.Disks) != len(g.Disks) {
 		return fmt.Errorf("%d descriptors for %d disks", len(l.Disks), len(g.Disks))
 	}
-	fds := []int{l.QMP, l.Serial}
+	if len(l.ROMs) != len(g.ROMs) {
+		return fmt.Errorf("%d descriptors for %d ROMs", len(l.ROMs), len(g.ROMs))
+	}
+	fds := append([]int{l.QMP, l.Serial}, l.ROMs...)
 	for _, d := range l.Disks {
 		fds = append(fds, d.FD)
 	}

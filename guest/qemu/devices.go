@@ -66,14 +66,19 @@ func (b *builder) rootPort() string {
 }
 
 // devices adds the assigned functions. Their option ROMs are never run: code that
-// a device brings along has no business in the firmware of a guest.
-func (b *builder) devices(devices []pci.Address) {
+// a device brings along has no business in the firmware of a guest. A function that
+// shall have one gets it from a file, of which roms has the descriptor.
+func (b *builder) devices(devices []pci.Address, roms map[pci.Address]int) {
 	shared := sharedSlots(devices)
 	ports := make(map[pci.Address]string)
 	for i, a := range devices {
 		device := value{
 			"driver": "vfio-pci", "id": "device" + strconv.Itoa(i), "host": a.String(),
 			"rombar": 0, "bootindex": b.bootindex(),
+		}
+		if fd, ok := roms[a]; ok {
+			// QEMU does not look for ROMs in its sets of descriptors.
+			device["rombar"], device["romfile"] = 1, "/proc/self/fd/"+strconv.Itoa(fd)
 		}
 		first := function0(a)
 		if !shared[first] {

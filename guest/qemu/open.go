@@ -36,14 +36,16 @@ func (h *inheritance) close() {
 	h.files = nil
 }
 
-// Check returns the error that [Start] would give for g itself or for one of its disks.
-// It opens the disks and closes them again, so that what cannot start is known before
+// Check returns the error that [Start] would give for g itself or for one of its disks
+// or ROMs. It opens them and closes them again, so that what cannot start is known before
 // a device is taken from the host for it.
 func Check(g guest.Guest) error {
 	err := g.Validate()
 	if err == nil {
 		var h inheritance
-		_, err = openDisks(&h, g)
+		_, disks := openDisks(&h, g)
+		_, roms := openROMs(&h, g)
+		err = errors.Join(disks, roms)
 		h.close()
 	}
 	if err != nil {

@@ -101,6 +101,9 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 	if l.Disks, err = openDisks(&h, g); err != nil {
 		return nil, err
 	}
+	if l.ROMs, err = openROMs(&h, g); err != nil {
+		return nil, err
+	}
 	if g.Firmware == guest.UEFI {
 		if l.Code, l.Variables, err = openFirmware(&h, g); err != nil {
 			return nil, err
@@ -252,6 +255,7 @@ func (v *VM) clean(text string) string {
 	for fd := 3 + len(v.names); fd >= 3; fd-- { // 12 before 1
 		if name, ok := v.names[fd]; ok {
 			text = strings.ReplaceAll(text, "/dev/fdset/"+strconv.Itoa(fd), name)
+			text = strings.ReplaceAll(text, "/proc/self/fd/"+strconv.Itoa(fd), name)
 		}
 	}
 	return text

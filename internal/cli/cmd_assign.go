@@ -19,7 +19,7 @@ import (
 	"github.com/project-independence/indy/vfio"
 )
 
-func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir} }
+func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir, StateDir: e.StateDir} }
 
 // assignHost is this host, whose kernel is asked about its groups.
 func (e *Env) assignHost() *assign.Host {

@@ -15,6 +15,7 @@ import (
 // request are the flags of every command that hands devices over.
 type request struct {
 	guest      string
+	locked     bool
 	companions bool
 	allow      []string
 }
@@ -22,6 +23,7 @@ type request struct {
 func (r *request) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.companions, "with-companions", false, "take along the other functions of the IOMMU groups")
 	cmd.Flags().StringSliceVar(&r.allow, "allow", nil, "override a refusal by its name, such as host-disk, at your own risk")
+	cmd.Flags().BoolVar(&r.locked, "locked", false, "the guest is locked: it gets nothing that another guest used and that was not reset since, and no other gets what it used")
 }
 
 // plan decides how to hand over the devices that words name.
@@ -42,7 +44,16 @@ func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return assign.NewPlan(facts, assign.Request{Guest: r.guest, Devices: devices, Companions: r.companions, Allow: allow})
+	if m.residues != nil {
+		noted, err := m.residues()
+		if err == nil {
+			err = facts.AddResidue(m.fsys, noted)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return assign.NewPlan(facts, assign.Request{Guest: r.guest, Locked: r.locked, Devices: devices, Companions: r.companions, Allow: allow})
 }
 
 func newPlanCommand(env *Env) *cobra.Command {

@@ -24,6 +24,7 @@ import (
 type running struct {
 	request
 	disks, devices  []string
+	roms            []string
 	memory          string
 	firmware, accel string
 	cpus            int
@@ -59,6 +60,7 @@ software emulation, and indy says which.
 	f.StringVar(&flags.guest, "name", "guest", "name of the guest: a-z, 0-9 and -")
 	f.StringArrayVar(&flags.disks, "disk", nil, "disk image, FILE.qcow2, FILE.raw, FILE.img or FILE.iso, or raw:FILE and so on")
 	f.StringArrayVar(&flags.devices, "device", nil, "device to assign")
+	f.StringArrayVar(&flags.roms, "rom", nil, "option ROM for a device, DEVICE=FILE,sha256=HEX; without it a device has none")
 	f.StringVar(&flags.memory, "memory", "1GiB", "memory of the guest")
 	f.IntVar(&flags.cpus, "cpus", 1, "processors of the guest")
 	f.StringVar(&flags.firmware, "firmware", "bios", "bios or uefi")
@@ -117,6 +119,9 @@ func (r *running) run(ctx context.Context, env *Env) (err error) {
 	}
 	// What can be known to fail is found before any device is touched.
 	if opts.Binary, err = qemu.Find(); err != nil {
+		return err
+	}
+	if err := r.addROMs(env, &g); err != nil {
 		return err
 	}
 	if err := qemu.Check(g); err != nil {

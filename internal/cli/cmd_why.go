@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/laptop"
 )
 
@@ -55,6 +56,7 @@ type reasons struct {
 	losses  []laptop.Loss    // what the host no longer does then
 	options []laptop.Option
 	facts   []laptop.Fact
+	residue *assign.Residue // what guests have left in it; nil when nothing is noted
 }
 
 // reasons reads all that is said of a device. What could not be read is noted.
@@ -74,6 +76,8 @@ func (m *machine) reasons(d *laptop.Device, opts laptop.FactOptions) *reasons {
 	note(err)
 	r.facts, err = laptop.Facts(m.fsys, m.Laptop, d, opts)
 	note(err)
+	r.residue, err = m.residue(d)
+	note(err)
 	return r
 }
 
@@ -83,12 +87,14 @@ type whyJSON struct {
 	Losses       []laptop.Loss   `json:"losses"`
 	Alternatives []laptop.Option `json:"alternatives"`
 	Facts        []laptop.Fact   `json:"facts"`
+	Residue      *assign.Residue `json:"residue"` // null when nothing is noted
 }
 
 func (r *reasons) json(m *machine) whyJSON {
 	out := whyJSON{
 		toJSON(m, r.device), []string{}, append([]laptop.Loss{}, r.losses...),
 		append([]laptop.Option{}, r.options...), append([]laptop.Fact{}, r.facts...),
+		r.residue,
 	}
 	for _, d := range r.along {
 		out.Companions = append(out.Companions, d.ID())
@@ -109,6 +115,10 @@ func (r *reasons) write(env *Env, m *machine) {
 	}))
 	r.writeAlong(env, m)
 	writeLosses(env, losses)
+	if r.residue != nil {
+		fmt.Fprintln(w, "left in it by guests:")
+		env.indented("  ", residueWords(*r.residue))
+	}
 	r.writeOptions(env, m)
 	r.writeFacts(env)
 }

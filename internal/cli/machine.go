@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/hostfs/importer"
 	"github.com/project-independence/indy/laptop"
@@ -76,13 +77,20 @@ type machine struct {
 	names *laptop.Names
 	err   error
 	saved bool // it does not run
+
+	// What guests have left in the devices of the running host; nil of a saved machine.
+	residues func() (*assign.Residues, error)
 }
 
 func readMachine(env *Env, fsys fs.FS) *machine {
 	l, err := laptop.Read(fsys)
 	// Names come from the lists installed here, whichever machine is looked at, and
 	// from its devices where the lists know none.
-	return &machine{Laptop: l, fsys: fsys, names: laptop.NewNames(env.Names).Of(fsys), err: err}
+	m := &machine{Laptop: l, fsys: fsys, names: laptop.NewNames(env.Names).Of(fsys), err: err}
+	if env.Host != nil && fsys == fs.FS(env.Host) {
+		m.residues = func() (*assign.Residues, error) { return env.store().Residues(env.Host) }
+	}
+	return m
 }
 
 // look opens and reads a machine, lets the command show it, and says what could

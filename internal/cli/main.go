@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
@@ -49,6 +50,7 @@ type Env struct {
 	Host     hostfs.FS // the running host
 	Names    fs.FS     // where the lists of names are, pci.ids and usb.ids
 	LeaseDir string    // where leases are kept
+	StateDir string    // where is kept what outlives a restart of the machine
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
@@ -69,7 +71,7 @@ type Env struct {
 // OS returns the environment of this process.
 func OS(version string) *Env {
 	e := &Env{
-		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases",
+		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable, InUse: inUse, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 	}
@@ -148,6 +150,7 @@ func exitCode(err error) int {
 	var find *laptop.FindError
 	var partial *assign.PartialError
 	var partly partlyRead
+	var rom *qemu.ROMError
 	switch {
 	case errors.As(err, &partial):
 		return exitPartial
@@ -159,7 +162,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errors.ErrUnsupported):
 		return exitUnsupported
-	case errors.Is(err, assign.ErrRefused):
+	case errors.Is(err, assign.ErrRefused) || errors.As(err, &rom):
 		return exitRefused
 	}
 	return exitFailed
@@ -299,7 +302,7 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newWatchCommand(env), newCaptureCommand(env),
-		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newLeasesCommand(env), newRecoverCommand(env),
+		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newResetCommand(env), newLeasesCommand(env), newRecoverCommand(env),
 		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env), newDiffCommand(env), newDoctorCommand(env),
 	)
 	root.SetHelpCommand(newHelpCommand())

@@ -1,6 +1,8 @@
 package ioctl
 
 import (
+	"encoding/binary"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +32,21 @@ func Struct(fd uintptr, req uint, b []byte) (int, error) {
 		n, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, uintptr(req), uintptr(unsafe.Pointer(&b[0])))
 		return n, errno
 	})
+}
+
+// Pointing makes the request as Struct does, with the address of the first byte of to
+// in the eight bytes of b from at on. The kernel reads or fills to during the call; one
+// that keeps the address needs memory that Go neither moves nor frees, which is mapped.
+// An empty to, and an at that is not within b, is EINVAL without asking the kernel.
+func Pointing(fd uintptr, req uint, b []byte, at int, to []byte) (int, error) {
+	if len(to) == 0 || at < 0 || at > len(b)-8 {
+		return 0, unix.EINVAL
+	}
+	var pinned runtime.Pinner
+	pinned.Pin(&to[0])
+	defer pinned.Unpin()
+	binary.NativeEndian.PutUint64(b[at:], uint64(uintptr(unsafe.Pointer(&to[0]))))
+	return Struct(fd, req, b)
 }
 
 // again repeats call for as long as a signal interrupts it.

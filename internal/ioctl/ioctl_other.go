@@ -12,3 +12,6 @@ func Value(uintptr, uint, uintptr) (int, error) { return 0, errors.ErrUnsupporte
 
 // Struct fails: there is no such call here.
 func Struct(uintptr, uint, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+// Pointing fails: there is no such call here.
+func Pointing(uintptr, uint, []byte, int, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -51,26 +51,31 @@ func (k *Kernel) reset(dev *device, value string) error {
 	switch {
 	case err != nil || n != 1:
 		return syscall.EINVAL
-	case !k.resettable(dev):
-		return syscall.ENOTTY
 	}
-	return nil
+	for _, m := range dev.enabled {
+		err := k.resetBy(dev, m)
+		if err != syscall.ENOTTY {
+			return err
+		}
+	}
+	return syscall.ENOTTY
 }
 
-// resettable says whether one of the methods in use works: that of the bus does so only
-// for a function that is alone on its bus, whatever reset_method says.
-func (k *Kernel) resettable(dev *device) bool {
-	for _, m := range dev.enabled {
-		if m != "bus" {
-			return true
+// resetBy is one method of pci_reset_function. That of the bus is tried only by a
+// function that is alone on it.
+func (k *Kernel) resetBy(dev *device, method string) error {
+	if method == "bus" {
+		bus := dev.path[:strings.LastIndexByte(dev.path, '/')]
+		for _, other := range k.dev {
+			if other != dev && other.path[:strings.LastIndexByte(other.path, '/')] == bus {
+				return syscall.ENOTTY
+			}
 		}
 	}
-	for path := range k.byPath {
-		if path != dev.path && parent(path) == parent(dev.path) {
-			return false
-		}
+	if k.ResetFails != nil {
+		return k.ResetFails(dev.addr, method)
 	}
-	return len(dev.enabled) > 0
+	return nil
 }
 
 func (k *Kernel) resetMethod(dev *device, value string) error {

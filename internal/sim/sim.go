@@ -55,6 +55,10 @@ type Kernel struct {
 	// error, and nothing is changed. Set it before the kernel is used.
 	Fail func(name string, value []byte) error
 
+	// ResetFails, if set, says how a reset of the function at address by one method ends;
+	// ENOTTY lets the next method be tried. Set it before the kernel is used.
+	ResetFails func(address, method string) error
+
 	opts   Options
 	tree   *hostfs.Tree
 	mu     sync.Mutex // guards what follows, and every change of tree
@@ -68,6 +72,7 @@ type Kernel struct {
 	loaded []*driver // in the order of loading
 	manual bool      // drivers_autoprobe is 0: a driver that is loaded takes nothing
 	writes []Write
+	config map[string][]byte // what the configuration space of a function reads as
 }
 
 // New returns a kernel over a copy of t, with the doors it has and t may lack: the
@@ -116,12 +121,18 @@ func (k *Kernel) ReadFile(name string) ([]byte, error) {
 			return nil, fail("open", name, syscall.EACCES)
 		}
 	}
+	if data, ok := k.said(name); ok {
+		return data, nil
+	}
 	data, err := k.tree.ReadFile(name)
 	if err == nil {
 		return data, nil
 	}
 	if st, serr := k.tree.Stat(name); serr == nil && st.IsDir() {
 		return nil, fail("read", name, syscall.EISDIR)
+	}
+	if data, ok := k.header(name); ok {
+		return data, nil
 	}
 	return nil, k.errno(err, syscall.ELOOP)
 }

@@ -1,0 +1,227 @@
+package assign_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/internal/sim"
+	"github.com/project-independence/indy/pci"
+)
+
+// ones is what a function that does not answer reads as.
+var ones = bytes.Repeat([]byte{0xff}, 256)
+
+// unbound takes functions from their drivers, as one finds them between guests.
+func unbound(t *testing.T, k *sim.Kernel, devices ...string) []pci.Address {
+	t.Helper()
+	var all []pci.Address
+	for _, d := range devices {
+		a := address(t, d)
+		if driver, err := pci.Driver(k, a); err != nil {
+			t.Fatal(err)
+		} else if driver != "" {
+			if err := k.WriteFile("sys/bus/pci/drivers/"+driver+"/unbind", []byte(d)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// written returns what was written to files that a reset needs, as file=value.
+func written(k *sim.Kernel, since int) []string {
+	var all []string
+	for _, w := range k.Writes()[since:] {
+		s := w.Name[strings.LastIndexByte(w.Name, '/')+1:] + "=" + string(w.Value)
+		all = append(all, s)
+	}
+	return all
+}
+
+func TestReset(t *testing.T) {
+	fails := func(errs map[string]error) func(string, string) error {
+		return func(_, method string) error { return errs[method] }
+	}
+	const igb, nvme = "0000:05:00.0", "0000:02:00.0"
+	for _, c := range []struct {
+		name   string
+		device string
+		fails  map[string]error
+		dead   bool // it does not answer any more
+		want   assign.Reset
+		writes []string
+	}{
+		{
+			"the first works", igb, nil, false,
+			assign.Reset{Tried: []assign.Try{{Method: "flr"}}, Method: "flr", Verified: true},
+			[]string{"reset_method=flr", "reset=1", "reset_method=flr pm bus"},
+		},
+		{
+			"ENOTTY lets the next be tried", igb, map[string]error{"flr": syscall.ENOTTY}, false,
+			assign.Reset{Tried: []assign.Try{{"flr", "ENOTTY: this method does not work on it"}, {Method: "pm"}}, Method: "pm", Verified: true},
+			[]string{"reset_method=flr", "reset=1", "reset_method=pm", "reset=1", "reset_method=flr pm bus"},
+		},
+		{
+			"a real error is noted, too", igb, map[string]error{"flr": syscall.ETIMEDOUT, "pm": syscall.EIO}, false,
+			assign.Reset{Tried: []assign.Try{
+				{"flr", "connection timed out (errno 110)"}, {"pm", "input/output error (errno 5)"}, {Method: "bus"},
+			}, Method: "bus", Verified: true},
+			[]string{"reset_method=flr", "reset=1", "reset_method=pm", "reset=1", "reset_method=bus", "reset=1", "reset_method=flr pm bus"},
+		},
+		{
+			"none works", nvme, map[string]error{"flr": syscall.EIO, "bus": syscall.ENOTTY}, false,
+			assign.Reset{Tried: []assign.Try{{"flr", "input/output error (errno 5)"}, {"bus", "ENOTTY: this method does not work on it"}}},
+			[]string{"reset_method=flr", "reset=1", "reset_method=bus", "reset=1", "reset_method=flr bus"},
+		},
+		{
+			"it does not come back", nvme, nil, true,
+			assign.Reset{Tried: []assign.Try{
+				{"flr", "read config of " + nvme + ": " + pci.ErrNoAnswer.Error()}, {"bus", "read config of " + nvme + ": " + pci.ErrNoAnswer.Error()},
+			}},
+			[]string{"reset_method=flr", "reset=1", "reset_method=bus", "reset=1", "reset_method=flr bus"},
+		},
+		{
+			"the bus of another function, too", "0000:04:01.0", nil, false,
+			assign.Reset{Tried: []assign.Try{{"bus", "ENOTTY: this method does not work on it"}}},
+			[]string{"reset=1"}, // it has no other method
+		},
+		{"no method", "0000:04:02.0", nil, false, assign.Reset{}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := emulated(t, sim.Options{})
+			all := unbound(t, k, c.device)
+			k.ResetFails = fails(c.fails)
+			if c.dead {
+				k.Config(c.device, ones)
+			}
+			before, begin := dump(t, k), len(k.Writes())
+			results, err := (&assign.Host{FS: k}).Reset(all, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(map[pci.Address]assign.Reset{all[0]: c.want}, results); d != "" {
+				t.Error(d)
+			}
+			if got := written(k, begin); !slices.Equal(got, c.writes) {
+				t.Errorf("wrote %q, want %q", got, c.writes)
+			}
+			if d := cmp.Diff(string(before), string(dump(t, k))); d != "" {
+				t.Errorf("not as before:\n%s", d)
+			}
+		})
+	}
+}
+
+// Whatever a host driver has is not reset under its hands.
+func TestResetOfUsed(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	a := address(t, "0000:02:00.0")
+	results, err := (&assign.Host{FS: k}).Reset([]pci.Address{a}, nil)
+	if !errors.Is(err, assign.ErrRefused) || results[a].Verified || len(k.Writes()) > 0 {
+		t.Errorf("%+v, %v, %d writes", results, err, len(k.Writes()))
+	}
+}
+
+// A kernel without reset_method has one file and says no more.
+func TestResetOldKernel(t *testing.T) {
+	const nvme = "0000:02:00.0"
+	tree := emulated(t, sim.Options{}).Tree()
+	if err := tree.Remove("sys/devices/pci0000:00/0000:00:03.0/" + nvme + "/reset_method"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []error{nil, syscall.EIO} {
+		k, err := sim.New(tree, sim.Options{VFIO: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.ResetFails = func(string, string) error { return want }
+		a := unbound(t, k, nvme)
+		results, err := (&assign.Host{FS: k}).Reset(a, nil)
+		if r := results[a[0]]; err != nil || r.Verified != (want == nil) || len(r.Tried) != 1 || r.Tried[0].Method != "any" {
+			t.Errorf("%v: %+v, %v", want, r, err)
+		}
+	}
+}
+
+// A reset that was ended in the middle has left one method; the plan knows the others.
+func TestResetAfterCrash(t *testing.T) {
+	const igb = "0000:05:00.0"
+	k := emulated(t, sim.Options{})
+	p := mustPlan(t, k, igb)
+	a := unbound(t, k, igb)
+	if err := k.WriteFile("sys/bus/pci/devices/"+igb+"/reset_method", []byte("bus")); err != nil {
+		t.Fatal(err)
+	}
+	results, err := (&assign.Host{FS: k}).Reset(a, p)
+	if r := results[a[0]]; err != nil || r.Method != "flr" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if got, err := pci.ResetMethods(k, a[0]); err != nil || !slices.Equal(got, []string{"flr", "pm", "bus"}) {
+		t.Errorf("left %q, %v", got, err)
+	}
+}
+
+// The functions on one bus are reset together, and only if all of them are given.
+func TestResetBus(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	both := unbound(t, k, "0000:04:01.0", "0000:04:02.0")
+	asked := 0
+	var fails error
+	h := &assign.Host{FS: k, ResetBus: func(set []pci.Address) error {
+		asked++
+		if !slices.Equal(set, both) {
+			t.Errorf("reset of %v", set)
+		}
+		return fails
+	}}
+	if results, err := h.Reset(both[:1], nil); err != nil || results[both[0]].Verified || asked > 0 {
+		t.Errorf("one of two: %+v, %v, asked %d times", results, err, asked)
+	}
+	results, err := h.Reset(both, nil)
+	for _, a := range both {
+		if r := results[a]; err != nil || !r.Verified || r.Method != "hot" {
+			t.Errorf("%s: %+v, %v", a, r, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	fails = syscall.EPERM
+	results, err = h.Reset(both, nil)
+	for _, a := range both {
+		if r := results[a]; err != nil || r.Verified || r.Tried[len(r.Tried)-1] != (assign.Try{Method: "hot", Error: "operation not permitted (errno 1)"}) {
+			t.Errorf("%s: %+v, %v", a, r, err)
+		}
+	}
+}
+
+// After a reset that hangs the function gets no other write, and the next one is reset.
+func TestResetHangs(t *testing.T) {
+	const igb = "0000:05:00.0"
+	k := emulated(t, sim.Options{})
+	all := unbound(t, k, igb, "0000:02:00.0")
+	k.Fail = func(name string, _ []byte) error {
+		if strings.HasSuffix(name, igb+"/reset") {
+			return &assign.StuckError{File: name, PID: 7}
+		}
+		return nil
+	}
+	begin := len(k.Writes())
+	results, err := (&assign.Host{FS: k}).Reset(all, nil)
+	var stuck *assign.StuckError
+	if !errors.As(err, &stuck) || results[all[0]].Verified || len(results[all[0]].Tried) != 1 || !results[all[1]].Verified {
+		t.Errorf("%+v, %v", results, err)
+	}
+	want := []string{"reset_method=flr", "reset=1", "reset_method=flr", "reset=1", "reset_method=flr bus"}
+	if got := written(k, begin); !slices.Equal(got, want) {
+		t.Errorf("wrote %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,258 @@
+package assign
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
+)
+
+// A Condition says what is left of its users in a function.
+type Condition string
+
+// The conditions.
+const (
+	Clean   Condition = "clean"   // nobody used it since a verified reset, or ever
+	Used    Condition = "used-by" // somebody did, and it was not reset since
+	Tainted Condition = "tainted" // a reset failed, or it is not what it was before
+	Unknown Condition = "unknown" // what was noted about it cannot be read
+)
+
+// A Residue is what the guests that had a function may have left in it: registers,
+// memory and firmware. It outlives leases and restarts of the machine.
+type Residue struct {
+	Device      pci.Address `json:"device"`      // where it was last
+	Fingerprint Fingerprint `json:"fingerprint"` // as it was before the first of its users
+	State       Condition   `json:"state"`
+	Users       []User      `json:"users"` // since it was clean, the first one first
+	Since       time.Time   `json:"since"`
+	BootID      string      `json:"boot_id"` // kernel on which it came to be so
+	Reset       *Reset      `json:"reset,omitempty"`
+	Detail      string      `json:"detail,omitempty"` // what is wrong, if it is tainted or unknown
+}
+
+// A User is a guest that had a function.
+type User struct {
+	Guest  string    `json:"guest"`
+	Locked bool      `json:"locked"`
+	Since  time.Time `json:"since"`
+	How    string    `json:"how"`   // assign, or run for a guest that indy ran
+	Lease  string    `json:"lease"` // id of the lease
+}
+
+// maxUsers bounds how many users are told apart. More of one name and kind are one.
+const maxUsers = 32
+
+// use returns what is left once u has had it, too. A tainted function stays tainted.
+func (r Residue) use(u User, boot string) Residue {
+	r.Users = append(slices.DeleteFunc(slices.Clone(r.Users), func(one User) bool { return one.Lease != "" && one.Lease == u.Lease }), u)
+	if len(r.Users) > maxUsers {
+		r.Users = distinctUsers(r.Users)
+	}
+	if r.State != Tainted && r.State != Unknown {
+		r.State = Used
+	}
+	r.Since, r.BootID = u.Since, boot
+	return r
+}
+
+func distinctUsers(all []User) []User {
+	var kept []User
+	for _, u := range all {
+		if !slices.ContainsFunc(kept, func(k User) bool { return k.Guest == u.Guest && k.Locked == u.Locked }) {
+			kept = append(kept, u)
+		}
+	}
+	return kept
+}
+
+// usedIn reports whether the guest of the lease with that ID had it.
+func (r Residue) usedIn(lease string) bool {
+	return slices.ContainsFunc(r.Users, func(u User) bool { return u.Lease == lease })
+}
+
+// unuse takes back use for a lease whose hand-over was undone: its guest never had it.
+func (r Residue) unuse(lease string) Residue {
+	r.Users = slices.DeleteFunc(slices.Clone(r.Users), func(u User) bool { return u.Lease == lease })
+	if len(r.Users) == 0 && r.State == Used {
+		r.State = Clean
+	}
+	return r
+}
+
+// after returns what is left after a reset, given what the function was found to be then.
+// Only a reset that was verified takes anything away; where there is no way to reset it,
+// everything stays as it is.
+func (r Residue) after(reset Reset, now Fingerprint, boot string, at time.Time) Residue {
+	r.Reset = &reset
+	changed := r.Fingerprint.Differs(now)
+	switch {
+	case reset.Verified && changed != "":
+		// What it says of itself is kept in memory that no reset clears.
+		r.State, r.Detail = Tainted, "after its guest it says of itself: "+changed
+	case reset.Verified:
+		return Residue{Device: r.Device, Fingerprint: r.Fingerprint.merge(now), State: Clean, Since: at, BootID: boot, Reset: &reset}
+	case reset.impossible():
+		return r
+	default:
+		r.State, r.Detail = Tainted, reset.String()
+	}
+	r.Since, r.BootID = at, boot
+	return r
+}
+
+// finding says what speaks against giving it to the guest of a request, ok only if
+// something does. It depends on nothing but the two.
+func (r Residue) finding(q Request) (f laptop.Finding, ok bool) {
+	mine := func(u User) bool { return u.Guest == q.Guest && u.Locked == q.Locked }
+	foreign := slices.ContainsFunc(r.Users, func(u User) bool { return !mine(u) })
+	if r.State == Clean || r.State == "" || r.State == Used && !foreign {
+		return f, false
+	}
+	f = laptop.Finding{
+		Severity: laptop.Block, Device: "pci:" + r.Device.String(), Evidence: "/sys/bus/pci/devices/" + r.Device.String() + "/reset_method",
+		Remedy: "reset it: indy reset " + r.Device.String(),
+	}
+	switch r.State {
+	case Used:
+		f.Code = laptop.UsedBy
+		f.Detail = fmt.Sprintf("%s was used by %s and has not been reset since: what was left in it the next guest would find", r.Device, r.users())
+	case Tainted:
+		f.Code = laptop.Tainted
+		f.Detail = fmt.Sprintf("%s was used by %s and is not known to be free of it: %s", r.Device, r.users(), r.Detail)
+	default:
+		f.Code = laptop.LockedResidue // a locked guest may have used it
+		f.Detail = fmt.Sprintf("what guests have left in %s is not known: %s", r.Device, r.Detail)
+		return f, true
+	}
+	locked := slices.ContainsFunc(r.Users, func(u User) bool { return u.Locked && !mine(u) })
+	switch {
+	case q.Locked:
+		f.Code = laptop.LockedResidue
+		f.Detail += "; a locked guest gets only what was reset"
+	case locked:
+		f.Code = laptop.LockedResidue
+		f.Detail += "; what a locked guest used goes to no other before"
+	}
+	return f, true
+}
+
+// why says what keeps it from being clean.
+func (r Residue) why() string {
+	switch {
+	case r.Detail != "":
+		return r.Detail
+	case r.Reset != nil:
+		return r.Reset.String()
+	}
+	return "it was not reset"
+}
+
+// users names them, with how they stand.
+func (r Residue) users() string {
+	if len(r.Users) == 0 {
+		return "a guest"
+	}
+	var all []string
+	for _, u := range distinctUsers(r.Users) {
+		s := fmt.Sprintf("guest %q", u.Guest)
+		if u.Locked {
+			s = "the locked " + s
+		}
+		all = append(all, s+" since "+u.Since.Format(time.RFC3339))
+	}
+	if len(all) > 3 {
+		all = append(all[:3], fmt.Sprintf("%d more", len(all)-3))
+	}
+	return strings.Join(all, ", ")
+}
+
+// String says what is left in one line, as "used-by work (locked), play".
+func (r Residue) String() string {
+	s := string(r.State)
+	var names []string
+	for _, u := range distinctUsers(r.Users) {
+		name := u.Guest
+		if u.Locked {
+			name += " (locked)"
+		}
+		names = append(names, name)
+	}
+	if len(names) > 0 {
+		s += " " + strings.Join(names, ", ")
+	}
+	return s
+}
+
+// Residues are what is noted of all functions.
+type Residues struct {
+	boot string // of the kernel that runs
+	all  []Residue
+}
+
+// Of returns what is left in the function that is at an address now. It is that of the
+// same piece of hardware, wherever it sat before. A function that took the place of
+// another while this kernel ran cannot be told from one that a guest has changed: it is
+// tainted like that. After a restart it is a new one.
+func (r *Residues) Of(a pci.Address, now Fingerprint) Residue {
+	found := Residue{Device: a, Fingerprint: now, State: Clean}
+	for _, one := range r.all {
+		here := one.Device == a
+		differs := one.Fingerprint.Differs(now)
+		switch {
+		case one.State == Clean && (!here || differs != ""):
+		case here && differs == "", one.Fingerprint.SameUnit(now):
+			one.Device, one.Fingerprint = a, one.Fingerprint.merge(now)
+			found = worse(found, one)
+		case here && one.BootID == r.boot:
+			one.State, one.Detail = Tainted, "since then it is another one, or says so: "+differs
+			found = worse(found, one)
+		}
+	}
+	return found
+}
+
+// worse returns the one that less is known to be good of. Of two of a kind it is the
+// later one, with the users of both.
+func worse(a, b Residue) Residue {
+	rank := func(c Condition) int { return slices.Index([]Condition{"", Clean, Used, Tainted, Unknown}, c) }
+	switch {
+	case rank(a.State) > rank(b.State), rank(a.State) == rank(b.State) && a.Since.After(b.Since):
+	default:
+		a, b = b, a
+	}
+	for _, u := range b.Users {
+		if !a.usedIn(u.Lease) {
+			a.Users = append(slices.Clone(a.Users), u)
+		}
+	}
+	return a
+}
+
+// AddResidue adds to the facts what is left in the functions: a plan without knows nothing
+// of it. It reads their fingerprints, which wakes none. The error joins what could not be
+// read; nothing should then be planned.
+func (f *Facts) AddResidue(fsys fs.FS, r *Residues) error {
+	if len(r.all) == 0 {
+		return nil // nothing is noted of any
+	}
+	var errs []error
+	for a, s := range f.functions {
+		if s.stays {
+			continue
+		}
+		now, err := ReadFingerprint(fsys, a)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.residue = r.Of(a, now)
+		f.functions[a] = s
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/laptop"
+)
+
+// residue returns what is noted of what guests have left in a function, nil when nothing
+// is: of a saved machine nothing is known.
+func (m *machine) residue(d *laptop.Device) (*assign.Residue, error) {
+	if m.residues == nil || d.PCI == nil {
+		return nil, nil
+	}
+	all, err := m.residues()
+	if err != nil {
+		return nil, err
+	}
+	now, err := assign.ReadFingerprint(m.fsys, d.PCI.Address)
+	if err != nil {
+		return nil, err
+	}
+	r := all.Of(d.PCI.Address, now)
+	if r.State == assign.Clean && r.Since.IsZero() {
+		return nil, nil
+	}
+	return &r, nil
+}
+
+// residueWords says what is left in a function, since when, and what is to be done.
+func residueWords(r assign.Residue) string {
+	s := r.String()
+	if !r.Since.IsZero() {
+		s += ", since " + r.Since.Local().Format(time.DateTime)
+	}
+	switch {
+	case r.State == assign.Clean && r.Reset != nil && r.Reset.Method != "":
+		return s + ": it was reset by " + r.Reset.Method
+	case r.State == assign.Clean:
+		return s
+	case r.Detail != "":
+		s += ": " + r.Detail
+	case r.Reset != nil:
+		s += ": " + r.Reset.String()
+	}
+	return fmt.Sprintf("%s; indy reset %s makes it clean, if the kernel can reset it", s, r.Device)
+}
