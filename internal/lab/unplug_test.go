@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/lab"
 	"github.com/project-independence/indy/internal/lab/labtest"
+	"github.com/project-independence/indy/uevent"
 )
 
 // TestUnplugged pulls devices out of a laptop that is handing them over, and puts others
@@ -47,7 +49,7 @@ func TestUnplugged(t *testing.T) {
 			"-device", `{"driver":"virtio-serial-pci","id":"lines","bus":"pcie.0","addr":"13.0"}`,
 			"-device", `{"driver":"virtserialport","bus":"lines.0","chardev":"line","name":"qmp"}`,
 		},
-	}, "./internal/lab", "^(TestFault06UnpluggedInside|TestFault07ReplacedInside)$")
+	}, "./internal/lab", "^(TestFault06UnpluggedInside|TestFault07ReplacedInside|TestFault08FoundAgainInside)$")
 }
 
 // A monitor tells QEMU what happens to the machine from outside.
@@ -298,5 +300,98 @@ func TestFault07ReplacedInside(t *testing.T) {
 		if err := soon(pair().withHost); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestFault08FoundAgainInside takes a leased device away and has it found again, in both
+// ways: the kernel gives it to the host's driver, and the guard of the lease back to
+// vfio-pci. Another device in its place is left to the host.
+func TestFault08FoundAgainInside(t *testing.T) {
+	labtest.Inside(t)
+	m := openMonitor(t)
+	if err := soon(pair().withHost); err != nil {
+		t.Fatal(err)
+	}
+	h := newHand(t, filepath.Join(t.TempDir(), "leases"))
+	h.Store.StateDir = t.TempDir()
+	lease, err := h.assign(t.Context(), pair(), "guarded")
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := uevent.Listen(uevent.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	guard := assign.Guard{Store: &h.Store, Host: &h.Host, Lease: lease}
+	ctx, cancel := context.WithCancel(t.Context())
+	incidents := make(chan assign.Incident, 100)
+	ended := make(chan error, 1)
+	go func() { ended <- guard.Watch(ctx, events.Read, func(i assign.Incident) { incidents <- i }) }()
+	expect := func(what assign.What) {
+		t.Helper()
+		for {
+			select {
+			case i := <-incidents:
+				t.Logf("%s: %s, in %v", i.What, i, i.Took.Round(time.Millisecond))
+				if i.Device.String() != victimAt {
+					t.Errorf("%s is not the one", i.Device)
+				}
+				if i.What == what {
+					return
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("the guard did not say %s", what)
+			}
+		}
+	}
+
+	for _, again := range []struct {
+		name     string
+		away, in func()
+	}{
+		{"plugged in again", func() { m.unplug("victim", victimAt) }, func() {
+			time.Sleep(50 * time.Millisecond)
+			m.tell("device_add", map[string]string{"driver": "e1000e", "id": "victim", "bus": "hot2"})
+		}},
+		{"removed and rescanned", func() { h.write(t, pciDevice(victimAt)+"/remove", "1") }, func() { h.write(t, "sys/bus/pci/rescan", "1") }},
+	} {
+		again.away()
+		expect(assign.Gone)
+		begun := time.Now()
+		again.in()
+		expect(assign.Isolated)
+		t.Logf("%s: with vfio-pci again %v after it was told to come", again.name, time.Since(begun).Round(time.Millisecond))
+		if err := pair().withGuest(); err != nil {
+			t.Fatalf("%s: %v", again.name, err)
+		}
+	}
+
+	m.unplug("victim", victimAt)
+	expect(assign.Gone)
+	m.plug("igb", "victim", "hot2", victimAt, "igb")
+	expect(assign.Replaced)
+	if driver, override, err := holding(victimAt); driver != "igb" || override != "" || err != nil {
+		t.Errorf("another device has driver %q, override %q, %v", driver, override, err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("the guard: %v", err)
+	}
+	if err := h.release(t.Context(), mate()); err != nil {
+		t.Errorf("release: %v", err)
+	}
+	other := mate()
+	other.drivers[victimAt] = "igb"
+	h.settled(t, "given back", other)
+	m.unplug("victim", victimAt)
+	m.plug("e1000e", "victim", "hot2", victimAt, "e1000e")
+}
+
+// write writes to the kernel as somebody else does.
+func (h *hand) write(t *testing.T, name, value string) {
+	t.Helper()
+	if err := h.door.LiveHost.WriteFile(name, []byte(value)); err != nil {
+		t.Fatal(err)
 	}
 }
