@@ -47,7 +47,7 @@ type library struct {
 }
 
 func newLibrary(dir string) *library {
-	l := &library{store: assign.Store{Dir: dir}}
+	l := &library{store: assign.Store{Dir: dir + "/leases", StateDir: dir + "/state"}}
 	l.fsys.LiveHost = hostfs.Live()
 	l.host = assign.Host{FS: &l.fsys, Viable: viable}
 	return l
@@ -117,14 +117,14 @@ func (l *library) writes(ctx context.Context, t target) (assign, release []writt
 // all are compared with.
 func ours(ctx context.Context, dir string) []contender {
 	indy := filepath.Join(dir, "indy")
-	lib := newLibrary("/run/bench-leases")
+	lib := newLibrary("/run/bench")
 	plain := loops(ctx, lib, "without", func(w written) bool { return !isReset(w) })
 	reset := loops(ctx, lib, "with", func(written) bool { return true })
 	return []contender{
 		{name: "shell loop", prepare: plain},
 		{name: "shell loop with reset", prepare: reset},
 		{name: "indy", prepare: func(t target) (assign, release func() error, err error) {
-			return command(ctx, append([]string{indy, "assign", "--with-companions"}, t.devices...)...),
+			return command(ctx, append([]string{indy, "assign", "--with-companions", "--guest", "bench"}, t.devices...)...),
 				command(ctx, indy, "release", t.devices[0]), nil
 		}},
 		{name: "indy version, twice", prepare: func(t target) (assign, release func() error, err error) {
