@@ -18,11 +18,11 @@ func TestFault37NoModuleInside(t *testing.T) {
 	if said, status := call(t, "modprobe", "-r", "vfio-pci"); status != 0 {
 		t.Fatalf("modprobe -r vfio-pci: %s", said)
 	}
-	t.Cleanup(func() {
+	defer func() {
 		if said, status := call(t, "modprobe", "vfio-pci"); status != 0 {
 			t.Errorf("modprobe vfio-pci: %s", said)
 		}
-	})
+	}()
 	said, status := call(t, indy, "assign", "0000:02:00.0")
 	if status != 5 || !strings.Contains(said, "vfio-pci") || !strings.Contains(said, "modprobe vfio-pci") {
 		t.Errorf("indy assign: status %d, want 5 and the remedy\n%s", status, said)
