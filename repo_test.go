@@ -74,6 +74,7 @@ func mayImport() map[string][]string {
 		"bench":                        {},
 		"bench/gensysfs":               {},
 		"bench/enumerate":              {"hostfs", "pci", "uevent"},
+		"bench/bind":                   {"hostfs", "pci", "iommu", "laptop", "assign", "vfio", "internal/lab"},
 		// Programs that show how the library is used by others.
 		"examples/edu": {"pci", "vfio", "assign", "hostfs", "iommu"},
 	}

@@ -158,6 +158,9 @@ func (w *work) undo() error {
 			if slices.Contains(w.plan.made(), dir) && errors.Is(err, ErrDeviceLost) {
 				continue // the plan makes it, and has not yet, or it has been taken away again
 			}
+			if errors.Is(err, ErrOtherDevice) && i == w.begun-1 {
+				errs = append(errs, w.undoOther(i, s))
+			}
 			if errors.Is(err, ErrDeviceLost) || errors.Is(err, ErrOtherDevice) {
 				w.tell("%s: %v; nothing of it is left to give back", s.Device, err)
 				continue // nobody is owed it any more
@@ -185,6 +188,24 @@ func (w *work) undo() error {
 	}
 	w.tellForeign(left, failed)
 	return errors.Join(errs...)
+}
+
+// undoOther takes back what the last step wrote to a device that came into the place of the
+// planned one just before the write: a new device comes without an override. Of what was
+// written earlier it has nothing.
+func (w *work) undoOther(step int, s Step) error {
+	if ours, err := w.host.holds(s, s.Do.After); err != nil || !ours || s.Do.After.What != override {
+		return nil // it has gone, too, or was not written to
+	}
+	for _, u := range s.Undo {
+		if u.After.What != override {
+			continue
+		}
+		if err := w.undoOne(step, s, u); err != nil && !errors.Is(err, ErrDeviceLost) {
+			return &OpError{"give back", s.Device, err}
+		}
+	}
+	return nil
 }
 
 // undoOne makes one write of a step's undo, unless it need not or must not be made.

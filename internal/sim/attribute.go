@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,8 +123,8 @@ func (k *Kernel) sriovNumVFs(dev *device, value string) error {
 	total, _ := number(k.read(dev.path + "/sriov_totalvfs"))
 	total = min(total, 1024) // a saved machine may say anything
 	switch {
-	case err != nil:
-		return err
+	case err != nil || n > math.MaxUint16:
+		return syscall.EINVAL
 	case n > total:
 		return syscall.ERANGE
 	case n == uint64(len(dev.vfs)):
@@ -190,20 +191,16 @@ func (k *Kernel) makeVF(pf *device, addr, dir string) {
 // authorize is the attribute of a USB device: without authorisation it has no
 // configuration, so its interfaces are gone, and behind a hub everything.
 func (k *Kernel) authorize(dir, value string) error {
-	f := strings.Fields(value)
-	if len(f) == 0 {
-		return syscall.EINVAL
-	}
-	n, err := strconv.ParseUint(f[0], 10, 32)
+	on, err := kernelBool(value)
 	if err != nil {
-		return syscall.EINVAL
+		return err
 	}
-	if n == 0 && k.usb[dir] == nil {
+	if !on && k.usb[dir] == nil {
 		k.usb[dir] = k.detachInterfaces(dir)
 		k.put(dir+"/authorized", "0\n")
 		k.event()
 	}
-	if n != 0 {
+	if on {
 		k.attach(k.usb[dir])
 		delete(k.usb, dir)
 		k.put(dir+"/authorized", "1\n")

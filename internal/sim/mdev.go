@@ -53,6 +53,8 @@ func (k *Kernel) kindsDoor(dir, attr string) func(value string) error {
 		case "unbind":
 			return func(v string) error { return k.usbUnbind(base(dir), v) }
 		}
+	case dir == usbDrivers+"hub" && (attr == "bind" || attr == "unbind"):
+		return func(v string) error { return k.usbHub(v) }
 	case attr == "bConfigurationValue":
 		return func(v string) error { return k.usbConfigure(dir, v) }
 	case attr == "create" && base(parent(dir)) == "mdev_supported_types":

@@ -135,6 +135,15 @@ func (k *Kernel) usbUnbind(driver, value string) error {
 	return nil
 }
 
+// usbHub is what the driver of hubs says to any interface but a hub's. Those it keeps
+// here: nothing takes the hardware away from under the host.
+func (k *Kernel) usbHub(value string) error {
+	if dir, ok := k.usbInterface(value); ok && k.linkBase(dir+"/driver") == "hub" {
+		return syscall.EACCES
+	}
+	return syscall.ENODEV
+}
+
 func (k *Kernel) usbLeave(dir string) {
 	driver := k.linkBase(dir + "/driver")
 	var made []entry
