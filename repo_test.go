@@ -67,10 +67,11 @@ func mayImport() map[string][]string {
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},
 		// Helpers of tests, which only tests import.
-		"internal/lab/labtest": {"internal/lab", "internal/hosttest"},
-		"bench":                {},
-		"bench/gensysfs":       {},
-		"bench/enumerate":      {"hostfs", "pci", "uevent"},
+		"internal/lab/labtest":         {"internal/lab", "internal/hosttest"},
+		"internal/journal/journaltest": {"internal/journal"},
+		"bench":                        {},
+		"bench/gensysfs":               {},
+		"bench/enumerate":              {"hostfs", "pci", "uevent"},
 	}
 }
 
@@ -102,6 +103,7 @@ var onlyIn = []struct {
 	{module + "/internal/hosttest", "internal/lab/labtest", "helpers of tests do not belong in a program"},
 	{module + "/internal/testscript", "", "helpers of tests do not belong in a program"},
 	{module + "/internal/lab/labtest", "", "helpers of tests do not belong in a program"},
+	{module + "/internal/journal/journaltest", "", "helpers of tests do not belong in a program"},
 	{"testing", strings.TrimSpace(testHelpers), "helpers of tests do not belong in a program"},
 }
 
