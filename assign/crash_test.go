@@ -198,7 +198,7 @@ func (c *trial) assign(s *assign.Store, h *assign.Host) error {
 }
 
 func (c *trial) release(s *assign.Store, h *assign.Host) error {
-	_, err := s.Release(context.Background(), h, c.plan.Devices[0])
+	_, err := s.ReleaseNamed(context.Background(), h, c.plan.Names()[0])
 	return err
 }
 

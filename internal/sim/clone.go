@@ -12,7 +12,7 @@ func (k *Kernel) Clone() *Kernel {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	c := &Kernel{
-		opts: k.opts, tree: k.tree.Clone(), links: maps.Clone(k.links), usb: maps.Clone(k.usb), manual: k.manual,
+		opts: k.opts, tree: k.tree.Clone(), links: maps.Clone(k.links), usb: maps.Clone(k.usb), kinds: k.kinds.clone(), manual: k.manual,
 		dev: make(map[string]*device, len(k.dev)), byPath: make(map[string]*device, len(k.byPath)), driver: make(map[string]*driver, len(k.driver)),
 	}
 	drivers := map[*driver]*driver{}
