@@ -95,6 +95,7 @@ func TestSchemasOfHandingOver(t *testing.T) {
 	document(0, "assign", "1-1", "1-2")
 	document(0, "assign", "05:00.0", "--vfs", "2", "--vf-mac", "02:00:00:00:00:01")
 	validate(t, "leases", document(0, "leases"))
+	document(0, "release", "05:10.0", "1-1")
 	validate(t, "error", document(4, "assign", "02:00.0"))
 	validate(t, "error", document(4, "plan", "04:01.0"))
 	validate(t, "error", document(2, "why", "nothing"))
