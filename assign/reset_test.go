@@ -235,3 +235,46 @@ func TestResetHangs(t *testing.T) {
 		t.Errorf("wrote %q, want %q", got, want)
 	}
 }
+
+// A sleeper has no power, and reads as all ones, unless it is told to stay on; waking is
+// what it takes the kernel to be told so.
+type sleeper struct {
+	*sim.Kernel
+	address string
+	dead    bool
+}
+
+func (s sleeper) ReadFile(name string) ([]byte, error) {
+	control, err := s.Kernel.ReadFile("sys/bus/pci/devices/" + s.address + "/power/control")
+	if err != nil {
+		return nil, err
+	}
+	on := strings.TrimSpace(string(control)) == "on" && !s.dead
+	switch {
+	case strings.HasSuffix(name, s.address+"/power_state") && !on:
+		return []byte("D3cold\n"), nil
+	case strings.HasSuffix(name, s.address+"/config") && !on:
+		return ones, nil
+	}
+	return s.Kernel.ReadFile(name)
+}
+
+// A function without power is woken before it is taken for dead, and may sleep on.
+func TestResetWakes(t *testing.T) {
+	const nvme = "0000:02:00.0"
+	for _, dead := range []bool{false, true} {
+		k := emulated(t, sim.Options{})
+		all := unbound(t, k, nvme)
+		control := "sys/bus/pci/devices/" + nvme + "/power/control"
+		if err := k.WriteFile(control, []byte("auto")); err != nil {
+			t.Fatal(err)
+		}
+		results, err := (&assign.Host{FS: sleeper{k, nvme, dead}}).Reset(all, nil)
+		if r := results[all[0]]; err != nil || r.Verified == dead {
+			t.Errorf("dead %v: %+v, %v", dead, r, err)
+		}
+		if b, err := k.ReadFile(control); err != nil || string(b) != "auto\n" {
+			t.Errorf("power/control is %q, %v", b, err)
+		}
+	}
+}

@@ -1,6 +1,8 @@
 package assign
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -203,4 +205,30 @@ func TestResidueUnused(t *testing.T) {
 	if len(r.Users) > maxUsers {
 		t.Errorf("%d users are noted", len(r.Users))
 	}
+}
+
+// Whatever a file says, a function is clean only if the last record says so, in whole.
+func FuzzLastResidue(f *testing.F) {
+	for _, s := range []string{
+		`{"device":"0000:05:00.0","state":"clean"}`, `{"device":"0000:05:00.0","state":"used-by","users":[{"guest":"a","locked":true}]}`,
+		`{"device":"0000:06:00.0","state":"clean"}`, `{"device":"0000:05:00.0"}`, `{}`, `null`, `[]`, `{"device":"0000:05:00.0","state":"clean","users":7}`,
+	} {
+		f.Add(s, "0000:05:00.0-1", false)
+	}
+	f.Add("", "0000:05:00.0-01", true)
+	f.Fuzz(func(t *testing.T, text, name string, damaged bool) {
+		var damage error
+		if damaged {
+			damage = errors.New("damaged")
+		}
+		r := lastResidue(nic, []json.RawMessage{json.RawMessage(text)}, damage)
+		var said struct{ State Condition }
+		if r.Device != nic || r.State == "" || r.State == Clean && (damaged || json.Unmarshal([]byte(text), &said) != nil || said.State != Clean) {
+			t.Errorf("%q: %+v", text, r)
+		}
+		_, _ = r.finding(Request{Guest: "a"})
+		if a, n, ok := residueName(name); ok && residueFileName(a, n) != name {
+			t.Errorf("%q is that of %s, %d", name, a, n)
+		}
+	})
 }
