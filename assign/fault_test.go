@@ -72,7 +72,8 @@ func (r *replaced) ReadFile(name string) ([]byte, error) {
 }
 
 func (r *replaced) WriteFile(name string, data []byte) error {
-	if r.after <= 0 && (strings.Contains(name, r.address) || string(data) == r.address) {
+	// An override that hit it, because it came just then, is taken back.
+	if r.after <= 0 && (strings.Contains(name, r.address) || string(data) == r.address) && string(data) != "\n" {
 		r.writes = append(r.writes, name)
 	}
 	r.after--
