@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
@@ -31,8 +30,7 @@ type function struct {
 	resets           string // reset methods, in their order; empty when not stated
 	stays            bool   // with the host, as bridges do
 	id               string // what it is, see Identity
-	object           hostfs.Inode
-	virtual          Claim // if it has virtual functions or is one
+	virtual          Claim  // if it has virtual functions or is one
 	residue          Residue
 
 	driverctl string        // driver that driverctl keeps for it
@@ -106,7 +104,6 @@ func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error)
 	note(err)
 	s.override, err = pci.DriverOverride(fsys, a)
 	note(err)
-	s.object = object(fsys, a.String())
 	s.control, err = pci.RuntimeControl(fsys, a)
 	note(err)
 	s.virtual, err = virtualClaim(fsys, a)
@@ -119,7 +116,7 @@ func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error)
 
 // identity says what function a is, and what the host has of it.
 func (f *Facts) identity(a pci.Address) Identity {
-	id := Identity{Device: a.String(), ID: f.functions[a].id, Object: f.functions[a].object}
+	id := Identity{Device: a.String(), ID: f.functions[a].id}
 	for i := range f.laptop.Devices {
 		d := &f.laptop.Devices[i]
 		if d.PCI == nil || d.PCI.Address != a {

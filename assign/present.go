@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/pci"
 )
 
@@ -28,10 +27,6 @@ type Identity struct {
 	// beginning of the SHA-256 of its descriptors.
 	ID string `json:"id"`
 
-	// Object is the inode of its directory in sysfs. A device that is removed and found
-	// again has another one. It is 0 where nobody says, as on saved machines.
-	Object hostfs.Inode `json:"object,omitempty"`
-
 	// What its driver had made of it when it was planned: network interfaces and disks,
 	// by their names in /sys/class. Of a USB controller, also those of what hung on it.
 	Interfaces []string `json:"interfaces,omitempty"`
@@ -41,15 +36,6 @@ type Identity struct {
 // identify returns the ID of a function's [Identity].
 func identify(f pci.Function) string {
 	return fmt.Sprintf("%s:%s %s:%s %s", f.Vendor, f.Device, f.SubsystemVendor, f.SubsystemDevice, f.Class)
-}
-
-// object reads the number of a function's directory in sysfs.
-func object(fsys fs.FS, device string) hostfs.Inode {
-	info, err := fs.Stat(fsys, "sys/bus/pci/devices/"+device)
-	if err != nil {
-		return 0
-	}
-	return hostfs.InodeOf(info)
 }
 
 // readID reads the ID of an [Identity] anew.

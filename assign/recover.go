@@ -124,7 +124,7 @@ func (s *Store) recover(ctx context.Context, h *Host, name string) (r Recovered,
 		return r, true
 	}
 	if o.BootID == boot && o.State == Assigned && !o.Abandoned(h.FS) && !s.late(o.Lease) {
-		if !o.undone(h) || s.away(h, o.Lease) {
+		if !o.undone(h) {
 			return r, false
 		}
 		r.tell("its devices are not prepared for a guest: whoever gave them back could not note it, or the lease is an older copy")
@@ -215,26 +215,6 @@ func (o *openLease) undone(h *Host) bool {
 		}
 	}
 	return made > 0
-}
-
-// away reports whether a device of a lease has been removed and found again: then it is
-// with the host because of that, and is not to stay there. Where the kernel's numbers do not
-// say, the record does: that the guest has it, and not that it was given back and reset.
-func (s *Store) away(h *Host, l *Lease) bool {
-	known := false
-	for _, id := range l.Plan.Identities {
-		if now := object(h.FS, id.Device); id.Bus == "" && id.Object != 0 && now != 0 {
-			if now != id.Object {
-				return true
-			}
-			known = true
-		}
-	}
-	if known {
-		return false
-	}
-	noted, err := s.Residues(h.FS)
-	return err == nil && slices.ContainsFunc(noted.all, func(r Residue) bool { return slices.Contains(l.Devices, r.Device) && r.usedIn(l.ID) })
 }
 
 // about says which lease it is.

@@ -364,7 +364,6 @@ func (h *Host) stat(fd int, name string) (fs.FileInfo, error) {
 		size: st.Size,
 		mode: fileMode(st.Mode),
 		time: time.Unix(st.Mtim.Unix()),
-		node: Inode(st.Ino),
 	}, nil
 }
 
@@ -452,18 +451,6 @@ type info struct {
 	size int64
 	mode fs.FileMode
 	time time.Time
-	node Inode
-}
-
-// An Inode is the number of a file's inode, which [fs.FileInfo.Sys] returns on the running
-// host. In sysfs a directory that goes and comes again, as that of a device which is
-// removed and found, has another one. It is 0 where nobody says.
-type Inode uint64
-
-// InodeOf returns the number of the inode that info is about.
-func InodeOf(info fs.FileInfo) Inode {
-	n, _ := info.Sys().(Inode)
-	return n
 }
 
 func (i info) Name() string       { return i.name }
@@ -471,4 +458,4 @@ func (i info) Size() int64        { return i.size }
 func (i info) Mode() fs.FileMode  { return i.mode }
 func (i info) ModTime() time.Time { return i.time }
 func (i info) IsDir() bool        { return i.mode.IsDir() }
-func (i info) Sys() any           { return i.node }
+func (i info) Sys() any           { return nil }

@@ -100,6 +100,7 @@ func TestSchemasOfHandingOver(t *testing.T) {
 	validate(t, "error", document(4, "plan", "04:01.0"))
 	validate(t, "error", document(2, "why", "nothing"))
 	validate(t, "recover", document(0, "recover"))
+	document(0, "release", "05:10.0")
 	c.kernel.Fail = func(name string, data []byte) error {
 		if s := string(data); s == "0000:05:00.0" || s == "\n" {
 			return syscall.EIO
@@ -116,7 +117,7 @@ func TestSchemasOfHandingOver(t *testing.T) {
 	c.kernel.Fail = nil
 	c.expect(0, "gave back 0000:05:00.0 (guest guest, ", "", "recover")
 	c.expect(0, "nothing to recover", "", "recover")
-	if got := string(document(0, "release", "--all")); !strings.Contains(got, `"0000:02:00.0"`) {
+	if got := string(document(0, "release", "--all")); !strings.Contains(got, `"0000:02:00.0"`) || !strings.Contains(got, `"usb:1-1"`) {
 		t.Errorf("release: %s", got)
 	}
 }

@@ -22,7 +22,6 @@ type device struct {
 	driver      *driver
 	override    string
 	overridden  bool // an override may be any text, also "(null)"
-	found       int  // how often it was found again after it was removed
 	group       string
 	bridge      bool
 	methods     []string // the reset methods it has

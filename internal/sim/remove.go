@@ -58,7 +58,6 @@ func (k *Kernel) rescan(value string) error {
 		k.attach(r.entries)
 		k.dev[d.addr], k.byPath[d.path] = d, d
 		d.override, d.overridden = "", false
-		d.found++
 		d.enabled = d.methods
 		k.showOverride(d)
 		if _, err := k.tree.Lstat(d.path + "/reset_method"); err == nil {

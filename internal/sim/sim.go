@@ -6,8 +6,6 @@ package sim
 
 import (
 	"errors"
-	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"slices"
 	"strings"
@@ -176,9 +174,6 @@ func (k *Kernel) stat(name string, stat func(string) (fs.FileInfo, error)) (fs.F
 
 // withMode gives what st says of name with the mode that name has in a kernel.
 func (k *Kernel) withMode(name string, st fs.FileInfo) fs.FileInfo {
-	if st.IsDir() {
-		return k.withInode(name, st)
-	}
 	if !st.Mode().IsRegular() {
 		return st
 	}
@@ -194,31 +189,6 @@ func (k *Kernel) withMode(name string, st fs.FileInfo) fs.FileInfo {
 	}
 	return moded{st, 0o444}
 }
-
-// withInode gives the directory of a device a number, which is another one after the
-// device was removed and found again.
-func (k *Kernel) withInode(name string, st fs.FileInfo) fs.FileInfo {
-	real, err := k.resolve(name)
-	if err != nil {
-		return st
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	d := k.byPath[real]
-	if d == nil {
-		return st
-	}
-	h := fnv.New64a()
-	fmt.Fprint(h, real, d.found)
-	return numbered{st, hostfs.Inode(h.Sum64() | 1)}
-}
-
-type numbered struct {
-	fs.FileInfo
-	inode hostfs.Inode
-}
-
-func (n numbered) Sys() any { return n.inode }
 
 type moded struct {
 	fs.FileInfo
