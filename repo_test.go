@@ -36,6 +36,7 @@ func mayImport() map[string][]string {
 		"uevent":              {"internal/plain"}, // a socket of the kernel's, no host path
 		"internal/ioctl":      {},
 		"internal/plain":      {},
+		"internal/vflink":     {"hostfs", "pci"},  // sockets of rtnetlink, shown as files of the host
 		"internal/picture":    {"internal/plain"}, // it draws what it is given, and knows no hardware
 		"internal/ids":        {"pci"},            // for pci.ID, which is what it looks up; pci does without names
 		"pci":                 {"hostfs", "internal/ioctl", "internal/plain"},
@@ -61,15 +62,16 @@ func mayImport() map[string][]string {
 		"internal/lab":        below,
 		"internal/daemon":     below,
 		"internal/broker":     below,
-		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab", "internal/doctor", "internal/hostedit", "internal/picture"}, below...),
+		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab", "internal/doctor", "internal/hostedit", "internal/picture", "internal/vflink"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},
 		// Helpers of tests, which only tests import.
-		"internal/lab/labtest": {"internal/lab", "internal/hosttest"},
-		"bench":                {},
-		"bench/gensysfs":       {},
-		"bench/enumerate":      {"hostfs", "pci", "uevent"},
+		"internal/lab/labtest":         {"internal/lab", "internal/hosttest"},
+		"internal/journal/journaltest": {"internal/journal"},
+		"bench":                        {},
+		"bench/gensysfs":               {},
+		"bench/enumerate":              {"hostfs", "pci", "uevent"},
 		// Programs that show how the library is used by others.
 		"examples/edu": {"pci", "vfio", "assign", "hostfs", "iommu"},
 	}
@@ -87,6 +89,7 @@ var onlyIn = []struct {
 }{
 	{"github.com/spf13/*", "internal/cli", "only internal/cli knows words and flags; a library does not parse a command line"},
 	{"github.com/jaypipes/*", "laptop bench/", "ghw says what a machine is as a whole; PCI and USB enumeration are ours, because that is what the project is for"},
+	{"github.com/vishvananda/*", "internal/vflink", "what rtnetlink says of virtual functions is read and written as files; nothing else of ours speaks rtnetlink"},
 	{"github.com/google/gousb", "usb/live", "gousb needs cgo; all else builds without"},
 	{"unsafe", "internal/ioctl", "what can break memory safety is in one small place that everybody can review"},
 	{"C", "usb/live", "all but what needs an open USB device builds with CGO_ENABLED=0"},
@@ -102,6 +105,7 @@ var onlyIn = []struct {
 	{module + "/internal/hosttest", "internal/lab/labtest", "helpers of tests do not belong in a program"},
 	{module + "/internal/testscript", "", "helpers of tests do not belong in a program"},
 	{module + "/internal/lab/labtest", "", "helpers of tests do not belong in a program"},
+	{module + "/internal/journal/journaltest", "", "helpers of tests do not belong in a program"},
 	{"testing", strings.TrimSpace(testHelpers), "helpers of tests do not belong in a program"},
 }
 

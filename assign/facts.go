@@ -20,6 +20,7 @@ type Facts struct {
 	laptop    *laptop.Laptop
 	functions map[pci.Address]function
 	risks     []laptop.Finding // of all of them, if they change hands together
+	kinds     kindsFacts
 }
 
 // A function is the state of one PCI function that a plan changes or depends on.
@@ -30,6 +31,8 @@ type function struct {
 	stays            bool   // with the host, as bridges do
 	id               string // what it is, see Identity
 	residue          Residue
+	instance         uint64 // see Identity
+	virtual          Claim  // if it has virtual functions or is one
 
 	driverctl string        // driver that driverctl keeps for it
 	holders   []GroupHolder // of its group, when it is with vfio-pci
@@ -104,15 +107,18 @@ func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error)
 	note(err)
 	s.control, err = pci.RuntimeControl(fsys, a)
 	note(err)
+	s.instance = instance(fsys, "", a.String())
 	methods, err := pci.ResetMethods(fsys, a)
 	note(err)
 	s.resets = strings.Join(methods, " ")
+	s.virtual, err = virtualClaim(fsys, a)
+	note(err)
 	return s, errors.Join(errs...)
 }
 
 // identity says what function a is, and what the host has of it.
 func (f *Facts) identity(a pci.Address) Identity {
-	id := Identity{Device: a.String(), ID: f.functions[a].id}
+	id := Identity{Device: a.String(), ID: f.functions[a].id, Instance: f.functions[a].instance}
 	for i := range f.laptop.Devices {
 		d := &f.laptop.Devices[i]
 		if d.PCI == nil || d.PCI.Address != a {
@@ -120,16 +126,21 @@ func (f *Facts) identity(a pci.Address) Identity {
 				continue
 			}
 		}
-		for _, c := range d.Classes {
-			switch c.Class {
-			case "net":
-				id.Interfaces = append(id.Interfaces, c.Name)
-			case "block":
-				id.Disks = append(id.Disks, c.Name)
-			}
-		}
+		id.parts(d)
 	}
 	return id
+}
+
+// parts notes the network interfaces and disks that a driver has made of a device.
+func (i *Identity) parts(d *laptop.Device) {
+	for _, c := range d.Classes {
+		switch c.Class {
+		case "net":
+			i.Interfaces = append(i.Interfaces, c.Name)
+		case "block":
+			i.Disks = append(i.Disks, c.Name)
+		}
+	}
 }
 
 // findings says what a member's own state means for a hand-over: somebody else may have
@@ -168,6 +179,7 @@ func (s function) findings(a pci.Address) []laptop.Finding {
 // A RefusedError says why functions are not handed over.
 type RefusedError struct {
 	Devices  []pci.Address
+	Others   []string         // what else was asked for, as usb:1-4
 	Findings []laptop.Finding // at least one
 }
 
@@ -180,6 +192,9 @@ func (e *RefusedError) Error() string {
 	b.WriteString("refused to hand over")
 	for _, a := range e.Devices {
 		b.WriteString(" " + a.String())
+	}
+	for _, id := range e.Others {
+		b.WriteString(" " + id)
 	}
 	for i, f := range e.Findings {
 		b.WriteString([]string{": ", "; "}[min(i, 1)] + f.Detail)

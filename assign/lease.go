@@ -83,8 +83,8 @@ type Deadline struct {
 
 // Name is how a person names the lease: by its first device, or by its ID.
 func (l *Lease) Name() string {
-	if len(l.Devices) > 0 {
-		return l.Devices[0].String()
+	if names := l.Names(); len(names) > 0 {
+		return names[0]
 	}
 	return l.ID
 }
@@ -163,13 +163,18 @@ func (e *HeldError) Is(target error) bool { return target == ErrRefused }
 // A BusyError says that a lease cannot be ended because a guest runs with it.
 type BusyError struct {
 	Group iommu.GroupID
+	What  string // the node that is in use, if it is not that of a group
 	Lease Lease
 	Err   error // what the kernel said
 }
 
 // Error names the guest.
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("guest %q still runs with IOMMU group %s; stop it first (%v)", e.Lease.Guest, e.Group, e.Err)
+	what := e.What
+	if what == "" {
+		what = "IOMMU group " + e.Group.String()
+	}
+	return fmt.Sprintf("guest %q still runs with %s; stop it first (%v)", e.Lease.Guest, what, e.Err)
 }
 
 // Is reports whether target is [ErrRefused].

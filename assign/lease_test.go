@@ -256,7 +256,7 @@ func TestClaimMore(t *testing.T) {
 		Guest: "test", Devices: p.Devices, Claims: []assign.Claim{assign.GroupClaim(p.Groups[0])},
 		Plan: func() (*assign.Plan, error) { asked++; return p, nil },
 	})
-	if err != nil || asked != 2 || len(l.Claims) != 2 {
+	if err != nil || asked != 2 || len(l.Claims) != 3 { // both groups, and the virtual functions of the second device
 		t.Fatalf("%+v after %d plans, %v", l, asked, err)
 	}
 	var held *assign.HeldError

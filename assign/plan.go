@@ -8,6 +8,7 @@ import (
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
 )
 
 // VFIODriver is the driver that holds a function for a guest.
@@ -17,9 +18,14 @@ const VFIODriver = "vfio-pci"
 type Request struct {
 	Guest      string        // name of the guest, may be empty
 	Locked     bool          // the guest is one that only admins change
-	Devices    []pci.Address // at least one
+	Devices    []pci.Address // whole functions
 	Companions bool          // take along the other functions of their groups
 	Allow      []laptop.Code // refusals overridden by name
+
+	// What is no whole function. A request names at least one device of any kind.
+	USB      []usb.PortPath
+	VFs      []VFRequest
+	Mediated []MediatedRequest
 }
 
 // A Plan is every write that hands functions over, decided before anything is
@@ -35,6 +41,14 @@ type Plan struct {
 	// Identities says what the devices of the steps were when it was planned. One that
 	// says something else later is another device under the same address.
 	Identities []Identity `json:"identities,omitempty"`
+
+	// What is no whole function.
+	USB      []USBDevice        `json:"usb,omitempty"`
+	VFs      []VirtualFunctions `json:"vfs,omitempty"`
+	Mediated []MediatedDevice   `json:"mediated,omitempty"`
+
+	// virtual are the claims of functions that are or may have virtual ones.
+	virtual []Claim
 }
 
 // A Step is one write with what must hold before it, and the writes that take it
@@ -106,10 +120,12 @@ func (c Check) holds(value string) bool { return (value == c.Is) != c.Not }
 // touches nothing. The error is a *[RefusedError] when the request is unsafe or
 // cannot work, with all the reasons.
 func NewPlan(f *Facts, r Request) (*Plan, error) {
-	if len(r.Devices) == 0 {
+	if r.empty() {
 		return nil, fmt.Errorf("plan: no device named")
 	}
-	p := &Plan{Guest: r.Guest, Locked: r.Locked, Steps: []Step{}}
+	asked := r.ids()
+	r = r.withExisting(f)
+	p := &Plan{Guest: r.Guest, Locked: r.Locked, Devices: []pci.Address{}, Groups: []iommu.GroupID{}, Steps: []Step{}}
 	var refused []laptop.Finding
 	for _, a := range r.Devices {
 		refused = append(refused, p.include(f, r, a)...)
@@ -119,13 +135,15 @@ func NewPlan(f *Facts, r Request) (*Plan, error) {
 			refused = append(refused, p.weigh(r, finding)...)
 		}
 	}
-	if len(refused) > 0 {
-		return nil, &RefusedError{Devices: r.Devices, Findings: distinct(refused)}
-	}
 	slices.SortFunc(p.Devices, pci.Address.Compare)
+	functions := slices.Clone(p.Devices)
+	refused = append(refused, p.includeKinds(f, r)...)
+	if len(refused) > 0 {
+		return nil, &RefusedError{Devices: r.Devices, Others: asked, Findings: distinct(refused)}
+	}
 	slices.SortFunc(p.Groups, iommu.GroupID.Compare)
 	p.Findings = distinct(p.Findings)
-	for _, a := range p.Devices {
+	for _, a := range functions {
 		p.Steps = append(p.Steps, steps(a, f.functions[a])...)
 		p.Identities = append(p.Identities, f.identity(a))
 	}
@@ -138,7 +156,7 @@ func (p *Plan) claims() []Claim {
 	for _, g := range p.Groups {
 		claims = append(claims, GroupClaim(g))
 	}
-	return claims
+	return append(claims, p.claimsOfKinds()...)
 }
 
 // include adds the group of function a to the plan, once, and returns what speaks
@@ -174,6 +192,9 @@ func (p *Plan) include(f *Facts, r Request, a pci.Address) []laptop.Finding {
 			continue
 		}
 		p.Devices = append(p.Devices, member)
+		if state.virtual != "" {
+			p.virtual = append(p.virtual, state.virtual)
+		}
 		for _, finding := range state.findings(member) {
 			weigh(finding)
 		}

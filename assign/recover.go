@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/project-independence/indy/pci"
 )
@@ -123,7 +124,16 @@ func (s *Store) recover(ctx context.Context, h *Host, name string) (r Recovered,
 		return r, true
 	}
 	if o.BootID == boot && o.State == Assigned && !o.Abandoned(h.FS) && !s.late(o.Lease) {
-		return r, false
+		// What was removed and found again looks the same, and is still the guest's: see Guard.
+		if !o.undone(h) || o.Plan.cameBack(h.FS) && s.notGivenBack(o.Lease) {
+			return r, false
+		}
+		r.tell("its devices are not prepared for a guest: whoever gave them back could not note it, or the lease is an older copy")
+		if r.Err = o.remove(); r.Err == nil {
+			r.Result = GivenBack
+			s.verify(ctx, h, o.Lease, &r)
+		}
+		return r, true
 	}
 	if s.late(o.Lease) && o.State == Assigned {
 		r.tell("it was not confirmed in time")
@@ -132,7 +142,7 @@ func (s *Store) recover(ctx context.Context, h *Host, name string) (r Recovered,
 	var ahead []string
 	if o.BootID != boot {
 		r.Result = Dropped
-	} else if o.State == Assigning {
+	} else if o.State == Assigning || o.State == Planning {
 		ahead = o.ahead(h)
 	}
 	if _, err := s.release(ctx, r.listening(h), o); err != nil {
@@ -155,15 +165,15 @@ var errAhead = errors.New("it is prepared for a guest, and the lease did not com
 // begun: whose they are is not known, and they are left so.
 func (o *openLease) ahead(h *Host) []string {
 	if o.Plan == nil {
-		return nil
+		return o.aheadOfPlan(h)
 	}
 	begun := map[string]bool{}
 	for _, s := range o.Plan.Steps[:o.begun] {
-		begun[s.dir()+" "+s.Do.After.What] = true
+		begun[s.dir()+" "+s.Do.After.String()] = true
 	}
 	var devices []string
 	for _, s := range o.Plan.Steps[o.begun:] {
-		if begun[s.dir()+" "+s.Do.After.What] || s.Do.After.Is == "" || slices.Contains(devices, s.Device) {
+		if begun[s.dir()+" "+s.Do.After.String()] || s.Do.After.Is == "" || slices.Contains(devices, s.Device) {
 			continue
 		}
 		was, err := h.holds(s, s.Prior)
@@ -172,6 +182,40 @@ func (o *openLease) ahead(h *Host) []string {
 		}
 	}
 	return devices
+}
+
+// aheadOfPlan returns the functions of the claimed groups that are with vfio-pci, though
+// nothing was written to them.
+func (o *openLease) aheadOfPlan(h *Host) []string {
+	var devices []string
+	for _, c := range o.Claims {
+		group, ok := strings.CutPrefix(string(c), "group ")
+		if !ok {
+			continue
+		}
+		members, _ := fs.ReadDir(h.FS, "sys/kernel/iommu_groups/"+group+"/devices")
+		for _, m := range members {
+			if is, err := h.holds(Step{Device: m.Name()}, Check{What: driver, Is: VFIODriver}); err == nil && is {
+				devices = append(devices, m.Name())
+			}
+		}
+	}
+	return devices
+}
+
+// undone reports whether nothing that the plan has done to any device is so any more.
+func (o *openLease) undone(h *Host) bool {
+	made := 0
+	for _, s := range o.Plan.Steps {
+		if s.Do.After.Is == "" {
+			continue
+		}
+		made++
+		if is, err := h.holds(s, s.Do.After); err != nil || is {
+			return false // also of a device that has gone: it may come again
+		}
+	}
+	return made > 0
 }
 
 // about says which lease it is.

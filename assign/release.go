@@ -135,12 +135,15 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 // inUse says which group somebody has open: the kernel would wait for them. A device that
 // is stuck is waited for already.
 func (o *openLease) inUse(h *Host) error {
-	if h.InUse == nil || len(o.Stuck) > 0 {
+	if len(o.Stuck) > 0 {
 		return nil
+	}
+	if err := h.busy(o.Lease); err != nil || h.InUse == nil {
+		return err
 	}
 	for _, g := range o.Groups {
 		if err := h.InUse(g); err != nil {
-			return &BusyError{g, *o.Lease, err}
+			return &BusyError{Group: g, Lease: *o.Lease, Err: err}
 		}
 	}
 	return nil

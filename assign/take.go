@@ -147,13 +147,14 @@ func (s *Store) free(h *Host, boot, own string, claims []Claim) (ids []string, e
 }
 
 // dropPlanning ends a lease under which nothing was written, of a process that has ended.
+// If its devices are prepared for a guest all the same, that is for [Store.Recover] to tell.
 func (s *Store) dropPlanning(h *Host, l *Lease) bool {
 	o, err := s.open(h, l.ID+suffix)
 	if o == nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}
 	defer o.close()
-	return err == nil && o.Plan == nil && o.remove() == nil
+	return err == nil && o.Plan == nil && len(o.ahead(h)) == 0 && o.remove() == nil
 }
 
 // planHeld asks for the plan, and claims what it needs besides, until it needs no more.

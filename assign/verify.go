@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -45,7 +46,7 @@ func (s *Store) verify(ctx context.Context, h *Host, l *Lease, r *Recovered) {
 			}
 		}
 		for _, name := range id.Disks {
-			if !within(h.FS, "sys/class/block/"+name, id.Device) {
+			if !diskOf(h.FS, name, id.Device) {
 				r.tell("%s: its disk %s has not come back", id.Device, name)
 			}
 		}
@@ -83,7 +84,7 @@ func (h *Host) awaitParts(ctx context.Context, id Identity) {
 	for wait := time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 50*time.Millisecond) {
 		missing := slices.ContainsFunc(id.Interfaces, func(name string) bool { return !within(h.FS, "sys/class/net/"+name, id.Device) }) &&
 			len(partsOf(h.FS, "sys/class/net", id)) < len(id.Interfaces) ||
-			slices.ContainsFunc(id.Disks, func(name string) bool { return !within(h.FS, "sys/class/block/"+name, id.Device) })
+			slices.ContainsFunc(id.Disks, func(name string) bool { return !diskOf(h.FS, name, id.Device) })
 		if !missing {
 			return
 		}
@@ -95,6 +96,24 @@ func (h *Host) awaitParts(ctx context.Context, id Identity) {
 func within(fsys fs.FS, link, device string) bool {
 	target, err := fs.ReadLink(fsys, link)
 	return err == nil && strings.Contains(target, "/"+device+"/")
+}
+
+// diskOf reports whether a disk is that of a device. One that could be reached in several
+// ways, as every NVMe disk could, is a device of its own beside links to its controllers.
+func diskOf(fsys fs.FS, name, device string) bool {
+	const class = "sys/class/block"
+	if within(fsys, class+"/"+name, device) {
+		return true
+	}
+	target, err := fs.ReadLink(fsys, class+"/"+name)
+	if err != nil {
+		return false
+	}
+	dir := path.Dir(path.Join(class, target))
+	entries, _ := fs.ReadDir(fsys, dir)
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return e.Type()&fs.ModeSymlink != 0 && within(fsys, dir+"/"+e.Name(), device)
+	})
 }
 
 // partsOf lists what a device has of a class and had not when it was planned.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/project-independence/indy/hostfs"
 )
@@ -73,6 +74,10 @@ func (w *work) apply(ctx context.Context) error {
 			return err
 		}
 		w.begun = i + 1
+		// The driver of a USB interface may have let go of it with another.
+		if s.Prior.What != s.Do.After.What && w.host.expect(s, s.Do.After) == nil {
+			continue
+		}
 		if err := w.write(s, s.Do); err != nil {
 			return &OpError{"assign", s.Device, err}
 		}
@@ -87,6 +92,9 @@ func (w *work) apply(ctx context.Context) error {
 		if err := w.host.Viable(g); err != nil {
 			return err
 		}
+	}
+	if err := w.host.checkMade(ctx, w.plan); err != nil {
+		return err
 	}
 	return w.complete()
 }
@@ -147,6 +155,9 @@ func (w *work) undo() error {
 		}
 		if err := w.same(s); err != nil {
 			left[dir] = true
+			if slices.Contains(w.plan.made(), dir) && errors.Is(err, ErrDeviceLost) {
+				continue // the plan makes it, and has not yet, or it has been taken away again
+			}
 			if errors.Is(err, ErrDeviceLost) || errors.Is(err, ErrOtherDevice) {
 				w.tell("%s: %v; nothing of it is left to give back", s.Device, err)
 				continue // nobody is owed it any more
@@ -220,7 +231,8 @@ func (w *work) tellForeign(left, failed map[string]bool) {
 		if left[key.dir] || failed[key.dir] {
 			continue
 		}
-		if err := w.host.expect(step[key], last[key].After); err != nil {
+		// What the plan has made, and has taken away again, is not missed.
+		if err := w.host.expect(step[key], last[key].After); err != nil && !errors.Is(err, ErrDeviceLost) {
 			w.tell("%s: %v; somebody else has changed that meanwhile, and it is left so", step[key].Device, err)
 		}
 	}
@@ -299,10 +311,16 @@ func readCheck(fsys fs.FS, dir, what string) (value string, err error) {
 			return "", nil
 		}
 		return "yes", err
-	case driver:
-		value, err = hostfs.ReadLinkBase(fsys, dir+"/driver")
 	default:
-		if value, err = hostfs.ReadString(fsys, dir+"/"+what); value == "(null)" {
+		name := dir + "/" + what
+		if isLink(what) {
+			value, err = hostfs.ReadLinkBase(fsys, name)
+			break
+		}
+		if strings.HasPrefix(what, setting) {
+			name = settingsOf(dir) + "/" + what
+		}
+		if value, err = hostfs.ReadString(fsys, name); value == "(null)" {
 			value = ""
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/plain"
@@ -39,24 +40,37 @@ type MediatedType struct {
 // nothing has none, and that is no error. The error joins one *[OpError] for each
 // type that could not be read in full.
 func MediatedTypes(fsys fs.FS, a pci.Address) ([]MediatedType, error) {
-	dir := devices + "/" + a.String() + "/mdev_supported_types"
+	return readTypes(fsys, devices+"/"+a.String(), a.String())
+}
+
+// MediatedTypesOf lists what a parent of mediated devices offers, by its name in
+// /sys/class/mdev_bus, as [MediatedTypes] does for functions.
+func MediatedTypesOf(fsys fs.FS, parent string) ([]MediatedType, error) {
+	if !fs.ValidPath(parent) || strings.Contains(parent, "/") || parent == "." {
+		return nil, &OpError{"list mediated types of", plain.Line(parent, maxText), fs.ErrInvalid}
+	}
+	return readTypes(fsys, mdevBus+"/"+parent, parent)
+}
+
+func readTypes(fsys fs.FS, dir, parent string) ([]MediatedType, error) {
+	dir += "/mdev_supported_types"
 	entries, err := fs.ReadDir(fsys, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, &OpError{"list mediated types of", a.String(), err}
+		return nil, &OpError{"list mediated types of", plain.Line(parent, maxText), err}
 	}
 	var types []MediatedType
 	var errs []error
 	for _, e := range entries {
 		if len(types) == maxTypes {
-			errs = append(errs, &OpError{"list mediated types of", a.String(), fmt.Errorf("more than %d: %w", maxTypes, hostfs.ErrTooLarge)})
+			errs = append(errs, &OpError{"list mediated types of", plain.Line(parent, maxText), fmt.Errorf("more than %d: %w", maxTypes, hostfs.ErrTooLarge)})
 			break
 		}
 		m, err := readType(fsys, dir+"/"+e.Name(), e.Name())
 		if err != nil {
-			errs = append(errs, &OpError{"read mediated type " + plain.Line(e.Name(), maxText) + " of", a.String(), err})
+			errs = append(errs, &OpError{"read mediated type " + plain.Line(e.Name(), maxText) + " of", plain.Line(parent, maxText), err})
 		}
 		types = append(types, m)
 	}

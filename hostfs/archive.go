@@ -32,7 +32,7 @@ type builder struct {
 
 func newBuilder() *builder { return &builder{root: node{children: map[string]*node{}}} }
 
-func (b *builder) tree() *Tree { return &Tree{root: b.root} }
+func (b *builder) tree() *Tree { return &Tree{root: &b.root} }
 
 // checkName says what is wrong with the name of an entry.
 func checkName(name string) error {
@@ -168,7 +168,7 @@ func (b *builder) file(name string) *node {
 func (t *Tree) visit(f func(name string, n *node) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.root.visit("", f)
+	return t.top().visit("", f)
 }
 
 func (n *node) visit(prefix string, f func(string, *node) error) error {

@@ -21,7 +21,7 @@ var captureRules = []captureRule{
 		"sys/bus/pci/devices/*", `uevent class vendor device subsystem_vendor subsystem_device revision modalias label index
 		acpi_index boot_vga driver_override reset reset_method remove rescan numa_node local_cpulist irq
 		resource removable power_state d3cold_allowed power/control power/runtime_status physical_location/*
-		sriov_totalvfs sriov_numvfs sriov_offset sriov_stride sriov_vf_device physfn virtfn*
+		sriov_totalvfs sriov_numvfs sriov_drivers_autoprobe sriov_offset sriov_stride sriov_vf_device physfn virtfn*
 		consumer:* supplier:* driver subsystem iommu iommu_group firmware_node/path`},
 	{"which bus is behind each bridge", "sys/class/pci_bus/*", ""},
 	{"drivers: which functions each has, and the doors for binding", "sys/bus/pci/drivers/*",

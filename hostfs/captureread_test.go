@@ -48,6 +48,18 @@ func readAll(fsys fs.FS) {
 		_, _, _ = laptop.Judge(fsys, l, &l.Devices[i])
 	}
 	_, _ = laptop.ReadAddressWidth(fsys)
+	var request assign.Request
+	for i := range l.Devices {
+		switch d := &l.Devices[i]; {
+		case d.USB != nil:
+			request.USB = append(request.USB, d.USB.Path)
+		case d.PCI != nil:
+			request.Devices = append(request.Devices, d.PCI.Address)
+			request.VFs = append(request.VFs, assign.VFRequest{Physical: d.PCI.Address, Count: 1})
+			request.Mediated = append(request.Mediated, assign.MediatedRequest{Parent: d.PCI.Address.String()})
+		}
+	}
+	_, _ = assign.ReadRequest(fsys, l, request)
 	functions, _ := pci.Functions(fsys)
 	var addresses []pci.Address
 	for _, f := range functions {

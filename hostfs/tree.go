@@ -1,9 +1,11 @@
 package hostfs
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -17,16 +19,22 @@ import (
 // The zero Tree is an empty one. A Tree may be used by many goroutines at once.
 type Tree struct {
 	mu   sync.Mutex
-	root node
+	root *node
+	own  *owner // whose nodes may be changed in place
 }
 
 // A node is a directory when children is not nil, a link when target is not
-// empty, else a file.
+// empty, else a file. Trees share nodes after a Clone; a directory is changed only
+// by the tree that owns it, and a file or link never: it is replaced.
 type node struct {
 	data     []byte
 	target   string
 	children map[string]*node
+	own      *owner // of a directory
 }
+
+// An owner is told from others by its address.
+type owner struct{ _ byte }
 
 // As the kernel limits the links in one path, and its length.
 const (
@@ -44,21 +52,28 @@ func (n *node) mode() fs.FileMode {
 	return 0o644
 }
 
+// What walk is for.
+const (
+	look   = iota // the directories may be another tree's, too
+	change        // the directories on the way are this tree's own
+	create        // those that are missing are made
+)
+
 // walk finds name, following links in all but the last element, and in the last
-// one if follow is set. With create it makes the directories that are missing.
-// It returns the directory that holds the last element and that element's name,
-// and the node itself, nil if there is none.
-func (t *Tree) walk(name string, follow, create bool) (dir *node, base string, found *node, err error) {
-	if t.root.children == nil {
-		t.root.children = map[string]*node{}
+// one if follow is set. It returns the directory that holds the last element and
+// that element's name, and the node itself, nil if there is none.
+func (t *Tree) walk(name string, follow bool, purpose int) (dir *node, base string, found *node, err error) {
+	t.top()
+	if purpose != look {
+		t.root = t.owned(t.root)
 	}
 	if !fs.ValidPath(name) {
 		return nil, "", nil, fs.ErrInvalid
 	}
 	if name == "." {
-		return nil, "", &t.root, nil
+		return nil, "", t.root, nil
 	}
-	stack := []*node{&t.root} // the directories above, for ..
+	stack := []*node{t.root} // the directories above, for ..
 	rest := strings.Split(name, "/")
 	links, elements := 0, 0
 	for {
@@ -79,8 +94,12 @@ func (t *Tree) walk(name string, follow, create bool) (dir *node, base string, f
 		default:
 			base = elem
 			found = dir.children[elem]
-			if found == nil && create && len(rest) > 0 {
-				found = &node{children: map[string]*node{}}
+			switch {
+			case found == nil && purpose == create && len(rest) > 0:
+				found = newDir(t.own)
+				dir.children[elem] = found
+			case found != nil && found.children != nil && purpose != look:
+				found = t.owned(found)
 				dir.children[elem] = found
 			}
 			switch {
@@ -108,8 +127,26 @@ func (t *Tree) walk(name string, follow, create bool) (dir *node, base string, f
 	}
 }
 
+// top returns the root directory, also of the zero Tree.
+func (t *Tree) top() *node {
+	if t.root == nil {
+		t.root = newDir(t.own)
+	}
+	return t.root
+}
+
+func newDir(own *owner) *node { return &node{children: map[string]*node{}, own: own} }
+
+// owned returns the directory n, or a copy of it if another tree may have it, too.
+func (t *Tree) owned(n *node) *node {
+	if n.own == t.own {
+		return n
+	}
+	return &node{children: maps.Clone(n.children), own: t.own}
+}
+
 func (t *Tree) find(op, name string, follow bool) (*node, error) {
-	_, _, n, err := t.walk(name, follow, false)
+	_, _, n, err := t.walk(name, follow, look)
 	if err == nil && n == nil {
 		err = fs.ErrNotExist
 	}
@@ -199,15 +236,18 @@ func (t *Tree) Open(name string) (fs.File, error) {
 func (t *Tree) WriteFile(name string, data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n, err := t.find("write", name, true)
-	if err == nil && n.children != nil {
-		err = &fs.PathError{Op: "write", Path: name, Err: fmt.Errorf("is a directory: %w", fs.ErrInvalid)}
+	dir, base, n, err := t.walk(name, true, change)
+	switch {
+	case err != nil:
+	case n == nil:
+		err = fs.ErrNotExist
+	case n.children != nil:
+		err = fmt.Errorf("is a directory: %w", fs.ErrInvalid)
+	default:
+		dir.children[base] = &node{data: slices.Clone(data)}
+		return nil
 	}
-	if err != nil {
-		return err
-	}
-	n.data = slices.Clone(data)
-	return nil
+	return &fs.PathError{Op: "write", Path: name, Err: err}
 }
 
 // Put makes or replaces the file name, with the directories above it.
@@ -226,22 +266,25 @@ func (t *Tree) Symlink(target, name string) error {
 
 // Mkdir makes the directory name and those above it; it may exist already.
 func (t *Tree) Mkdir(name string) error {
-	return t.place("mkdir", name, &node{children: map[string]*node{}})
+	return t.place("mkdir", name, newDir(nil))
 }
 
 func (t *Tree) place(op, name string, n *node) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	dir, base, old, err := t.walk(name, false, true)
+	dir, base, old, err := t.walk(name, false, create)
 	switch {
 	case err != nil:
 	case n.children != nil && old != nil && old.children != nil:
 		return nil
-	case dir == nil || old == &t.root || old != nil && old.children != nil:
+	case dir == nil || old == t.root || old != nil && old.children != nil:
 		err = fmt.Errorf("is a directory: %w", fs.ErrExist)
 	case n.children != nil && old != nil:
 		err = fs.ErrExist
 	default:
+		if n.children != nil {
+			n.own = t.own
+		}
 		dir.children[base] = n
 		return nil
 	}
@@ -253,7 +296,7 @@ func (t *Tree) place(op, name string, n *node) error {
 func (t *Tree) Remove(name string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	dir, base, n, err := t.walk(name, false, false)
+	dir, base, n, err := t.walk(name, false, change)
 	if err == nil && (n == nil || dir == nil || dir.children[base] != n) {
 		err = fs.ErrNotExist
 	}
@@ -264,22 +307,45 @@ func (t *Tree) Remove(name string) error {
 	return nil
 }
 
-// Clone returns a copy that shares nothing with t.
+// Clone returns a copy: what is changed in one of the two is not in the other. It
+// costs the same for a tree of any size; a change then copies the directories above it.
 func (t *Tree) Clone() *Tree {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return &Tree{root: *t.root.clone()}
+	t.own = new(owner) // so that neither changes in place what both now have
+	return &Tree{root: t.top(), own: new(owner)}
 }
 
-func (n *node) clone() *node {
-	c := &node{data: n.data, target: n.target} // data is replaced, never changed
-	if n.children != nil {
-		c.children = make(map[string]*node, len(n.children))
-		for base, child := range n.children {
-			c.children[base] = child.clone()
+// Diff returns the names of the files, links and directories that are not the same in
+// t and u, sorted; of a directory that only one of them has, that of the directory
+// alone. Of a tree and its clone it looks only at what was changed since.
+func (t *Tree) Diff(u *Tree) []string {
+	other := u.Clone().root // so that u need not be locked together with t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var names []string
+	differ(t.top(), other, ".", &names)
+	slices.Sort(names)
+	return names
+}
+
+func differ(a, b *node, name string, names *[]string) {
+	if a == nil || b == nil || a.children == nil || b.children == nil {
+		if a == nil || b == nil || a.mode() != b.mode() || a.target != b.target || !bytes.Equal(a.data, b.data) {
+			*names = append(*names, name)
+		}
+		return
+	}
+	for base, child := range a.children {
+		if other := b.children[base]; other != child {
+			differ(child, other, path.Join(name, base), names)
 		}
 	}
-	return c
+	for base, child := range b.children {
+		if a.children[base] == nil {
+			differ(nil, child, path.Join(name, base), names)
+		}
+	}
 }
 
 // Close does nothing; it lets a Tree stand where a saved directory may.

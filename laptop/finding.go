@@ -50,7 +50,7 @@ const (
 	NoRemapping     Code = "no-remapping"      // interrupts are not remapped
 	ReservedDirect  Code = "reserved-direct"   // the firmware's memory is mapped for it
 	NoReset         Code = "no-reset"          // the kernel knows no way to reset it
-	USBAlone        Code = "usb-alone"         // only its controller can be assigned
+	USBAlone        Code = "usb-alone"         // a USB device goes by itself
 	HostOnly        Code = "host-only"         // on no bus that can be handed over
 	Carries         Code = "carries"           // other devices hang on it
 	Partial         Code = "partly-read"       // some attributes could not be read

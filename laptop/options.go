@@ -72,15 +72,16 @@ func certainty(v Verdict) int {
 // what indy can do before what it cannot do yet, handing over before sharing, what is
 // sure before what is not known, and what costs the host less before what costs it
 // more. Nothing that is refused is among them, and no other device or controller that is
-// worse than to hand over the one asked for. A device that can go to a guest by itself
-// at no price has none, and neither has a bridge.
+// worse than to hand over the one asked for. A function that can go to a guest by itself
+// at no price has none, and neither has a bridge. A USB device that goes by itself has
+// some: the guest has it through the host's controller, which is not the same.
 //
 // It reads of USB devices which ports are free, and of functions whether they can show
 // virtual ones (sriov_totalvfs) and which slots there are. The error joins what of
 // that could not be read; the options are then those that are known without.
 func Options(fsys fs.FS, l *Laptop, d *Device) ([]Option, error) {
 	costs := slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Severity == Warning })
-	if d.Verdict == Assignable && !costs || d.PCI != nil && (d.PCI.IsBridge() || isPlatform(*d.PCI)) {
+	if d.USB == nil && d.Verdict == Assignable && !costs || d.PCI != nil && (d.PCI.IsBridge() || isPlatform(*d.PCI)) {
 		return nil, nil
 	}
 	c := choices{fsys: fsys, d: d, surveyed: survey(l), own: worth{impossible, 0}}
@@ -339,8 +340,8 @@ func (c *choices) virtualFunctions() {
 	}
 	c.options = append(c.options, Option{
 		Kind: VirtualFunction, Device: d.ID(), Available: true, worth: worth{certainty: unsure}, Evidence: evidence(a, "sriov_totalvfs"),
-		Detail: fmt.Sprintf("%s can show up to %d virtual functions and stay with the host: as root write their number to %s, "+
-			"then look again; whether they can go shows only then", a, total, evidence(a, "sriov_numvfs")),
+		Detail: fmt.Sprintf("%s can show up to %d virtual functions and stay with the host: indy assign %s --vfs NUMBER makes them and hands them over, "+
+			"if they come into groups of their own, which shows only then", a, total, a),
 		Cost: "the host shares the device with the guest",
 	})
 }

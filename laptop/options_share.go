@@ -61,20 +61,14 @@ func sharing(r Role) (how, cost string, available bool) {
 	return "", "", false
 }
 
-// alone offers what hangs on a USB controller, or the USB device itself, without the
-// controller.
+// alone offers what hangs on a USB controller without the controller.
 func (c *choices) alone() {
-	what := "the device without its USB controller"
-	switch {
-	case c.d.USB != nil:
-	case c.d.PCI != nil && c.d.Role() == USBController && len(c.Carried(c.d.PCI.Address)) > 0:
-		what = "only the device that the guest needs, without the USB controller on which it hangs"
-	default:
+	if c.d.PCI == nil || c.d.Role() != USBController || len(c.Carried(c.d.PCI.Address)) == 0 {
 		return
 	}
 	c.options = append(c.options, Option{
-		Kind: DeviceAlone, Device: c.d.ID(), Evidence: c.d.path(),
-		Detail: "hand over " + what + "; indy cannot do this yet",
+		Kind: DeviceAlone, Device: c.d.ID(), Evidence: c.d.path(), Available: true, worth: worth{certainty: unsure},
+		Detail: "hand over only the device that the guest needs, by its port path, without the USB controller on which it hangs",
 		Cost:   "the host keeps the controller and all else on it",
 	})
 }

@@ -140,7 +140,7 @@ func TestRoutes(t *testing.T) {
 			expect(t, l, "0000:00:1f.6", tt.eth)
 			expect(t, l, "0000:03:00.0", tt.wlan)
 			expect(t, l, "0000:00:14.0", tt.xhci+" carries")
-			want := "unknown usb-alone"
+			want := "assignable usb-alone"
 			switch tt.xhci {
 			case used:
 				want = "refused default-route usb-alone"

@@ -307,13 +307,14 @@ func (l *Laptop) noGroup(d *Device, listing iommu.GroupID) Finding {
 	}
 }
 
+// usbAlone says how a USB device goes, which is in no group of its own.
 func (l *Laptop) usbAlone(d *Device) Finding {
 	f := Finding{
-		Code: USBAlone, Severity: Gap, Device: d.ID(), Evidence: "/sys/bus/usb/devices/" + d.USB.Path.String(),
-		Detail: "handing over one USB device is not supported yet",
+		Code: USBAlone, Severity: Info, Device: d.ID(), Evidence: "/sys/bus/usb/devices/" + d.USB.Path.String(),
+		Detail: "it goes by itself, through its node in /dev/bus/usb",
 	}
 	if c := d.USB.Controller; c.IsValid() {
-		f.Detail += "; it goes where its controller " + c.String() + " goes"
+		f.Detail += ", or where its controller " + c.String() + " goes"
 		f.Remedy = "see indy why " + c.String()
 	}
 	return f

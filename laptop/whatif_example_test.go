@@ -74,9 +74,8 @@ Iface	Destination
 	// Output:
 	// 1. pci:0000:00:0d.0: the host loses nothing besides
 	// 2. pci:0000:00:14.0: the host loses 1-1 (webcam)
-	// 3. usb:1-2: the host keeps the controller and all else on it
-	// 4. usb:1-2: the host keeps the device and the guest depends on the host's driver
+	// 3. usb:1-2: the host keeps the device and the guest depends on the host's driver
 	// pci:0000:00:0d.0 assignable assignable
 	// pci:0000:00:14.0 assignable assignable
-	// usb:1-2 unknown unknown
+	// usb:1-2 assignable assignable
 }

@@ -94,6 +94,28 @@ func TestAssignAndRelease(t *testing.T) {
 	c.expect(0, "released 0000:02:00.0", "", "release", "--all")
 }
 
+// Parts of devices, and devices on no PCI bus, go and come back by their names.
+func TestAssignKinds(t *testing.T) {
+	c := newConsole(t)
+	c.expect(0, "assigned usb:1-1\n  /dev/bus/usb/001/002\n", "", "assign", "1-1", "--guest", "work")
+	if d, err := hostfs.ReadLinkBase(c.kernel, "sys/bus/usb/devices/1-1:1.0/driver"); err == nil {
+		t.Errorf("driver %q", d)
+	}
+	c.expect(0, "usb:1-1", "", "leases")
+	c.expect(4, "", `usb 1-1 is held by guest "work"`, "assign", "1-1")
+	c.expect(4, "", "IOMMU group 7 is held", "assign", "00:14.0", "--with-companions", "--allow", "no-reset")
+	c.expect(0, "released usb:1-1\n", "", "release", "1-1")
+	c.expect(0, "set vf 0 mac of 0000:05:00.0 to 02:00:00:00:00:01 (rtnetlink)", "", "plan", "05:00.0", "--vfs", "2", "--vf-mac", "02:00:00:00:00:01")
+	c.expect(0, "assigned 0000:05:10.0, 0000:05:10.2\n  /dev/vfio/", "", "assign", "05:00.0", "--vfs", "2", "--vf-mac", "02:00:00:00:00:01")
+	c.expect(4, "", "vfs 0000:05:00.0 is held", "assign", "05:00.0", "--vfs", "1")
+	c.expect(0, "released 0000:05:10.0, 0000:05:10.2\n", "", "release", "05:10.2", "05:10.0")
+	if d := c.driver("0000:05:00.0"); d != "igb" {
+		t.Errorf("driver %q", d)
+	}
+	c.expect(0, "assigned usb:1-1, usb:1-2\n", "", "assign", "usb:1-1", "usb:1-2")
+	c.expect(0, "released usb:1-1, usb:1-2\n", "", "release", "--all")
+}
+
 func TestWords(t *testing.T) {
 	c := newConsole(t)
 	for _, test := range []struct {
@@ -112,7 +134,19 @@ func TestWords(t *testing.T) {
 		{2, "name the devices, or --all", []string{"release"}},
 		{2, "no refusal of this name", []string{"plan", "02:00.0", "--allow", "bridge"}},
 		{4, "a bridge stays with the host", []string{"assign", "03:00.0"}},
-		{5, "controller 0000:00:14.0", []string{"assign", "1-1"}},
+		{5, "no PCI function", []string{"run", "--device", "1-1"}},
+		{2, "--vfs and --mdev are about one function", []string{"plan", "05:00.0", "01:00.0", "--vfs", "1"}},
+		{2, "use one of them", []string{"plan", "05:00.0", "--vfs", "1", "--mdev", "x"}},
+		{2, "--vfs takes a number", []string{"plan", "05:00.0", "--vfs", "-1"}},
+		{2, "with --vfs only", []string{"plan", "05:00.0", "--vf-mac", "02:00:00:00:00:01"}},
+		{2, "with --mdev only", []string{"plan", "05:00.0", "--uuid", "x"}},
+		{2, "expected on or off", []string{"plan", "05:00.0", "--vfs", "1", "--vf-spoof-check", "maybe"}},
+		{2, "not the address of one Ethernet interface", []string{"plan", "05:00.0", "--vfs", "1", "--vf-mac", "01:00:00:00:00:01"}},
+		{2, "not from 0 to 4094", []string{"plan", "05:00.0", "--vfs", "1", "--vf-vlan", "4095"}},
+		{2, "is no UUID", []string{"plan", "05:00.0", "--mdev", "x", "--uuid", "x"}},
+		{4, "at most 7 virtual functions", []string{"assign", "05:00.0", "--vfs", "8"}},
+		{4, "no mediated devices can be made of 0000:05:00.0", []string{"assign", "05:00.0", "--mdev", "x"}},
+		{5, "no PCI function", []string{"assign", "1-1", "--vfs", "1"}},
 		{5, "serio0 is on no bus that can be handed over; the host shares it (unsupported operation)\n", []string{"assign", "serio0"}},
 		{2, "nothing to start from", []string{"run"}},
 		{2, "guest name", []string{"run", "--name", "No/Name", "--disk", "x.raw"}},

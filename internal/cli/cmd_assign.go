@@ -16,6 +16,7 @@ import (
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
 	"github.com/project-independence/indy/vfio"
 )
 
@@ -88,6 +89,8 @@ func newAssignCommand(env *Env) *cobra.Command {
 		Long: `Bind devices to vfio-pci so that a guest can have them, and keep how they get back
 as a lease. On any error everything is as before. "indy release" gives them back.
 
+` + kindsHelp + `
+
 ` + exitHelp,
 		Args:              usage(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: completeDevices(env),
@@ -105,15 +108,17 @@ as a lease. On any error everything is as before. "indy release" gives them back
 				return writeJSON(env, l)
 			}
 			writeFindings(env, l.Plan.Findings)
-			fmt.Fprintf(env.Stdout, "assigned %s\n", joinAddresses(l.Devices))
-			for _, g := range l.Groups {
-				fmt.Fprintf(env.Stdout, "  /dev/vfio/%s\n", g)
+			fmt.Fprintf(env.Stdout, "assigned %s\n", strings.Join(l.Names(), ", "))
+			nodes, err := l.Plan.Nodes(env.Host)
+			for _, node := range nodes {
+				fmt.Fprintf(env.Stdout, "  /%s\n", node)
 			}
-			return nil
+			return err
 		},
 	}
 	flags.addJSON(cmd)
 	req.add(cmd)
+	req.parts.add(env, cmd)
 	cmd.Flags().StringVar(&req.guest, "guest", "guest", "name of the guest")
 	return cmd
 }
@@ -121,7 +126,7 @@ as a lease. On any error everything is as before. "indy release" gives them back
 // takeOver plans and carries out a hand-over on this host. The machine is read once
 // nobody else can have the devices.
 func takeOver(ctx context.Context, env *Env, req *request, words []string, run bool) (*assign.Lease, error) {
-	devices, claims, err := wanted(env, words)
+	devices, claims, err := wanted(env, req, words)
 	if err != nil {
 		return nil, err
 	}
@@ -141,18 +146,45 @@ func takeOver(ctx context.Context, env *Env, req *request, words []string, run b
 	})
 }
 
-// wanted returns the functions that words name, and the claims of their groups. The
-// machine is read only for words that are no address.
-func wanted(env *Env, words []string) (devices []pci.Address, claims []assign.Claim, err error) {
-	for _, w := range words {
-		a, err := pci.ParseAddress(strings.TrimPrefix(w, "pci:"))
+// wanted returns the functions that words name, and the claims of their groups and of
+// USB devices. The machine is read only for words that are neither address nor port path.
+// What is made has no claims yet: the plan says them.
+func wanted(env *Env, req *request, words []string) (devices []pci.Address, claims []assign.Claim, err error) {
+	if err := req.parts.check(words); err != nil || req.parts.mdev != "" {
+		return nil, nil, err
+	}
+	if req.parts.vfs > 0 {
+		a, err := pci.ParseAddress(strings.TrimPrefix(words[0], "pci:"))
 		if err != nil {
-			if devices, err = readMachine(env, env.Host).functions(words); err != nil {
+			found, err := readMachine(env, env.Host).functions(words)
+			if err != nil {
 				return nil, nil, err
 			}
-			break
+			a = found[0]
 		}
-		devices = append(devices, a)
+		return nil, []assign.Claim{assign.Under(assign.VFClaim(a))}, nil // all of them if the plan makes them
+	}
+	to := assign.Request{}
+	for _, w := range words {
+		a, err := pci.ParseAddress(strings.TrimPrefix(w, "pci:"))
+		if err == nil {
+			to.Devices = append(to.Devices, a)
+			continue
+		}
+		p, err := usb.ParsePortPath(strings.TrimPrefix(w, "usb:"))
+		if err == nil {
+			to.USB = append(to.USB, p)
+			continue
+		}
+		to = assign.Request{}
+		if err := req.parts.name(readMachine(env, env.Host), words, &to); err != nil {
+			return nil, nil, err
+		}
+		break
+	}
+	devices = to.Devices
+	for _, p := range to.USB {
+		claims = append(claims, assign.USBClaim(p))
 	}
 	for _, a := range devices {
 		name, err := hostfs.ReadLinkBase(env.Host, "sys/bus/pci/devices/"+a.String()+"/iommu_group")
@@ -178,7 +210,8 @@ func (m *machine) disksFree(env *Env, p *assign.Plan, req *request) error {
 		d := &m.Devices[i]
 		// A USB disk goes where its controller goes.
 		taken := d.PCI != nil && d.Role() == laptop.Storage && slices.Contains(p.Devices, d.PCI.Address) ||
-			d.USB != nil && slices.Contains(p.Devices, d.USB.Controller)
+			d.USB != nil && (slices.Contains(p.Devices, d.USB.Controller) ||
+				slices.ContainsFunc(p.USB, func(u assign.USBDevice) bool { return u.Path == d.USB.Path }))
 		for _, c := range d.Classes {
 			if !taken || c.Class != "block" || c.Node == "" { // no other node has a file system on it
 				continue
@@ -193,7 +226,7 @@ func (m *machine) disksFree(env *Env, p *assign.Plan, req *request) error {
 		}
 	}
 	if len(findings) > 0 {
-		return &assign.RefusedError{Devices: p.Devices, Findings: findings}
+		return &assign.RefusedError{Devices: p.Devices, Others: p.Names()[len(p.Devices):], Findings: findings}
 	}
 	return nil
 }
@@ -217,7 +250,8 @@ func newReleaseCommand(env *Env) *cobra.Command {
 		Use:   "release DEVICE...",
 		Short: "take devices back and give them to their drivers",
 		Long: `Give back the leases that hold the devices, each lease whole: the driver override as
-it was, and the driver that had each function. It may be run again after a failure.
+it was, and the driver that had each function or interface. What was made for the guest
+is taken away again. It may be run again after a failure.
 
 ` + exitHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -234,25 +268,25 @@ it was, and the driver that had each function. It may be run again after a failu
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			released := []pci.Address{}
+			released := []string{}
 			errs := []error{err}
-			for _, a := range devices {
-				l, err := env.store().Release(ctx, env.assignHost(), a)
+			for _, name := range devices {
+				l, err := env.store().ReleaseNamed(ctx, env.assignHost(), name)
 				switch {
-				case errors.Is(err, assign.ErrNotHeld) && contains(released, a):
-					// went with another function of its lease
+				case errors.Is(err, assign.ErrNotHeld) && slices.Contains(released, name):
+					// went with another device of its lease
 				case err != nil:
 					errs = append(errs, err)
 				default:
-					released = append(released, l.Devices...)
+					released = append(released, l.Names()...)
 				}
 			}
 			if flags.json {
-				if err := writeJSON(env, map[string][]pci.Address{"released": released}); err != nil {
+				if err := writeJSON(env, map[string][]string{"released": released}); err != nil {
 					return err
 				}
 			} else if len(released) > 0 {
-				fmt.Fprintf(env.Stdout, "released %s\n", joinAddresses(released))
+				fmt.Fprintf(env.Stdout, "released %s\n", strings.Join(released, ", "))
 			}
 			return errors.Join(errs...)
 		},

@@ -21,6 +21,7 @@ import (
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/doctor"
 	"github.com/project-independence/indy/internal/hostedit"
+	"github.com/project-independence/indy/internal/vflink"
 )
 
 // examining are the flags of doctor.
@@ -122,7 +123,7 @@ func (f *examining) examine(env *Env, m *machine) (doctor.Report, error) {
 		o.Names = env.Names
 		leases, err := env.store().List()
 		o.Leases, o.LeasesKnown = leases, err == nil
-		if _, live := env.Host.(*hostfs.LiveHost); live && !f.fix {
+		if _, live := env.Host.(*vflink.Host); live && !f.fix {
 			o.KVM, o.Root = tryKVM, os.Geteuid() == 0
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,44 +11,41 @@ import (
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
-	"github.com/project-independence/indy/pci"
 )
 
 func bootID(fsys fs.FS) (string, error) {
 	return hostfs.ReadString(fsys, "proc/sys/kernel/random/boot_id")
 }
 
-func contains(all []pci.Address, a pci.Address) bool { return slices.Contains(all, a) }
-
-// releasing returns the functions to release: those that words name, or without
+// releasing returns the names of the devices to release: those that words name, or without
 // words the first of every lease. A device that has gone can still be named by its
-// address.
-func releasing(env *Env, words []string) ([]pci.Address, error) {
+// address, its port path or its UUID.
+func releasing(env *Env, words []string) ([]string, error) {
 	if len(words) == 0 {
 		leases, err := env.store().List()
-		var first []pci.Address
+		var first []string
 		for _, l := range leases {
-			first = append(first, l.Devices[:min(len(l.Devices), 1)]...)
+			first = append(first, l.Name())
 		}
 		return first, err
 	}
-	var devices []pci.Address
+	var names []string
 	var m *machine
 	for _, w := range words {
-		if a, err := pci.ParseAddress(strings.TrimPrefix(w, "pci:")); err == nil {
-			devices = append(devices, a)
+		if name := leaseWord(w); name != "" {
+			names = append(names, name)
 			continue
 		}
 		if m == nil {
 			m = readMachine(env, env.Host)
 		}
-		named, err := m.functions([]string{w})
+		d, err := m.Find(w, m.names)
 		if err != nil {
 			return nil, err
 		}
-		devices = append(devices, named...)
+		names = append(names, strings.TrimPrefix(d.ID(), "pci:"))
 	}
-	return devices, nil
+	return names, nil
 }
 
 func newLeasesCommand(env *Env) *cobra.Command {
@@ -100,7 +96,7 @@ are reset.
 				for i, g := range l.Groups {
 					groups[i] = g.String()
 				}
-				t.add(or(l.Guest, "-"), state, l.Since.Local().Format(time.DateTime), strings.Join(groups, ","), joinAddresses(l.Devices))
+				t.add(or(l.Guest, "-"), state, l.Since.Local().Format(time.DateTime), strings.Join(groups, ","), strings.Join(l.Names(), ", "))
 			}
 			t.write(env, env.Stdout)
 			for _, l := range leases {

@@ -18,6 +18,7 @@ type request struct {
 	locked     bool
 	companions bool
 	allow      []string
+	parts      parts
 }
 
 func (r *request) add(cmd *cobra.Command) {
@@ -26,21 +27,26 @@ func (r *request) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.locked, "locked", false, "the guest is locked: it gets nothing that another guest used and that was not reset since, and no other gets what it used")
 }
 
-// plan decides how to hand over the devices that words name.
-func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
-	var allow []laptop.Code
+// resolve makes of flags and words what is asked for.
+func (r *request) resolve(m *machine, words []string) (assign.Request, error) {
+	to := assign.Request{Guest: r.guest, Locked: r.locked, Companions: r.companions}
 	for _, a := range r.allow {
 		code := laptop.Code(a)
 		if !code.Overridable() {
-			return nil, usageError{fmt.Errorf("--allow %s: there is no refusal of this name that can be overridden", a)}
+			return to, usageError{fmt.Errorf("--allow %s: there is no refusal of this name that can be overridden", a)}
 		}
-		allow = append(allow, code)
+		to.Allow = append(to.Allow, code)
 	}
-	devices, err := m.functions(words)
+	return to, r.parts.name(m, words, &to)
+}
+
+// plan decides how to hand over the devices that words name.
+func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
+	to, err := r.resolve(m, words)
 	if err != nil {
 		return nil, err
 	}
-	facts, err := assign.Read(m.fsys, m.Laptop, devices)
+	facts, err := assign.ReadRequest(m.fsys, m.Laptop, to)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +59,7 @@ func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
 			return nil, err
 		}
 	}
-	return assign.NewPlan(facts, assign.Request{Guest: r.guest, Locked: r.locked, Devices: devices, Companions: r.companions, Allow: allow})
+	return assign.NewPlan(facts, to)
 }
 
 func newPlanCommand(env *Env) *cobra.Command {
@@ -65,6 +71,8 @@ func newPlanCommand(env *Env) *cobra.Command {
 		Short: "the exact steps to hand devices over, or how verdicts would change; nothing is touched",
 		Long: `Show every write that "indy assign" would make, with the value found before and how
 it is taken back. Nothing is touched.
+
+` + kindsHelp + `
 
 ` + whatIfHelp + `
 
@@ -106,6 +114,7 @@ it is taken back. Nothing is touched.
 	}
 	flags.add(cmd)
 	req.add(cmd)
+	req.parts.add(env, cmd)
 	cmd.Flags().StringVar(&req.guest, "guest", "", "name of the guest")
 	what.add(cmd)
 	return cmd
@@ -119,23 +128,36 @@ func (m *machine) lossesWith(p *assign.Plan) ([]laptop.Loss, error) {
 			devices = append(devices, d)
 		}
 	}
+	for _, u := range p.USB {
+		if d := m.Device("usb:" + u.Path.String()); d != nil {
+			devices = append(devices, d)
+		}
+	}
 	return laptop.Losses(m.fsys, m.Laptop, devices)
 }
 
 func writePlan(w io.Writer, p *assign.Plan) {
-	groups := make([]string, len(p.Groups))
-	for i, g := range p.Groups {
-		groups[i] = g.String()
+	fmt.Fprintf(w, "hand over %s", strings.Join(p.Names(), ", "))
+	if len(p.Groups) > 0 {
+		groups := make([]string, len(p.Groups))
+		for i, g := range p.Groups {
+			groups[i] = g.String()
+		}
+		fmt.Fprintf(w, " (IOMMU group %s)", strings.Join(groups, ", "))
 	}
-	fmt.Fprintf(w, "hand over %s (IOMMU group %s)\n", joinAddresses(p.Devices), strings.Join(groups, ", "))
+	fmt.Fprintln(w)
+	writeMade(w, p)
 	for i, s := range p.Steps {
-		fmt.Fprintf(w, "%3d. write %q to /%s\n", i+1, s.Do.Value, s.Do.File)
+		fmt.Fprintf(w, "%3d. %s\n", i+1, stepText(s.Do))
 		fmt.Fprintf(w, "     before: %s; after: %s\n", s.Prior, s.Do.After)
 		for _, u := range s.Undo {
-			fmt.Fprintf(w, "     undo: write %q to /%s\n", u.Value, u.File)
+			fmt.Fprintf(w, "     undo: %s\n", stepText(u))
 		}
 	}
-	if len(p.Steps) == 0 {
+	switch {
+	case len(p.Steps) == 0 && len(p.USB) > 0 && len(p.Devices) == 0:
+		fmt.Fprintln(w, "  nothing to write: no driver of the host has any of it")
+	case len(p.Steps) == 0:
 		fmt.Fprintln(w, "  nothing to write: vfio-pci has all of it already")
 	}
 	for _, f := range alike(p.Findings) {

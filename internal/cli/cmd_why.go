@@ -110,9 +110,7 @@ func (r *reasons) write(env *Env, m *machine) {
 	fmt.Fprintf(w, "verdict: %s\n", env.paint(verdictColour(d.Verdict), string(d.Verdict)))
 	losses := slices.DeleteFunc(m.unsaid(r.losses, d.Findings), func(loss laptop.Loss) bool { return loss.Kind == laptop.Carries }) // which goes along
 	env.indented("  ", answer(m.Laptop, d, losses))
-	writeReasons(env, slices.DeleteFunc(slices.Clone(d.Findings), func(f laptop.Finding) bool {
-		return f.Code == laptop.USBAlone && d.Verdict == laptop.Undecided && m.Function(d.Controller()) != nil // the answer says it
-	}))
+	writeReasons(env, d.Findings)
 	r.writeAlong(env, m)
 	writeLosses(env, losses)
 	if r.residue != nil {
@@ -132,6 +130,8 @@ func answer(l *laptop.Laptop, d *laptop.Device, losses []laptop.Loss) string {
 			return "It can go to a guest, at a price:"
 		case slices.ContainsFunc(losses, func(loss laptop.Loss) bool { return loss.Severity != laptop.Info }):
 			return "It can go to a guest, alone, and the host can do without; what it loses stands below."
+		case d.USB != nil:
+			return "It can go to a guest, alone: no disk, route or keyboard of the host depends on it. The guest has it through the host's USB controller."
 		}
 		return "It can go to a guest: no disk, route or screen of the host depends on it, and it is alone in its IOMMU group."
 	case laptop.WithCompanions:
@@ -141,10 +141,6 @@ func answer(l *laptop.Laptop, d *laptop.Device, losses []laptop.Loss) string {
 		return "It cannot go to a guest; the host can only share it:"
 	case laptop.Refused:
 		return "It cannot go to a guest as things are:"
-	}
-	if f := l.Function(d.Controller()); f != nil {
-		return "It cannot go to a guest by itself yet, only with its controller " + f.Where() + ", of which the verdict is " + shortVerdict(f) +
-			"; see indy why " + f.Where() + "."
 	}
 	return "Whether it can go to a guest is not known:"
 }

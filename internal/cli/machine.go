@@ -121,13 +121,11 @@ func (m *machine) functions(words []string) ([]pci.Address, error) {
 		if err != nil {
 			return nil, err
 		}
+		if d.USB != nil {
+			return nil, fmt.Errorf("%s: a USB device by itself is no PCI function, which is needed here (%w); see indy why %s", w, errors.ErrUnsupported, d.Where())
+		}
 		if d.PCI == nil {
-			why := d.Findings[len(d.Findings)-1]
-			err := fmt.Errorf("%s: %s (%w)", w, why.Detail, errors.ErrUnsupported)
-			if why.Remedy != "" {
-				err = fmt.Errorf("%w; %s", err, why.Remedy)
-			}
-			return nil, err
+			return nil, unsupported(w, d)
 		}
 		if !slices.Contains(found, d.PCI.Address) {
 			found = append(found, d.PCI.Address)

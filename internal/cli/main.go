@@ -21,6 +21,7 @@ import (
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/vflink"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
@@ -75,7 +76,7 @@ type Env struct {
 // OS returns the environment of this process.
 func OS(version string) *Env {
 	e := &Env{
-		Host: hostfs.Live(), Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
+		Host: vflink.Over(hostfs.Live()), Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable, InUse: inUse, ResetBus: resetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 	}

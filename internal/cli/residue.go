@@ -55,7 +55,7 @@ func residueWords(r assign.Residue) string {
 // others the lease says who has them.
 func writeResidues(env *Env, left []assign.Residue, leases []assign.Lease) {
 	for _, r := range left {
-		leased := slices.ContainsFunc(leases, func(l assign.Lease) bool { return contains(l.Devices, r.Device) })
+		leased := slices.ContainsFunc(leases, func(l assign.Lease) bool { return slices.Contains(l.Devices, r.Device) })
 		if r.State != assign.Clean && !leased {
 			fmt.Fprintf(env.Stdout, "%s is %s\n", r.Device, printable(residueWords(r)))
 		}

@@ -8,7 +8,8 @@ import (
 // A Disk is where journals are kept: [OS], or one in memory on which a test crashes.
 // Names are paths. Errors keep the kernel's errno, and the name in an *fs.PathError.
 type Disk interface {
-	// MkdirAll makes a directory and those above it, if they are not there.
+	// MkdirAll makes a directory and those above it, if they are not there. Their names are
+	// on the disk when it returns.
 	MkdirAll(dir string) error
 
 	// Create makes the file name, which is not there yet, with data and then zero bytes

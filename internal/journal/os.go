@@ -21,7 +21,22 @@ func OS() Disk { return osDisk{} }
 
 type osDisk struct{}
 
-func (osDisk) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o755) }
+func (d osDisk) MkdirAll(dir string) error {
+	var above []string // of the directories that are not there yet
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		above = append(above, filepath.Dir(at))
+	}
+	err := os.MkdirAll(dir, 0o755)
+	for _, up := range above {
+		if err == nil {
+			err = d.SyncDir(up)
+		}
+	}
+	return err
+}
 
 func (osDisk) Create(name string, data []byte, size int64) (Handle, error) {
 	p, err := renameio.NewPendingFile(name, renameio.WithTempDir(filepath.Dir(name)), renameio.WithStaticPermissions(0o644))

@@ -146,6 +146,7 @@ func (k *Kernel) setVFs(dev *device, n int) {
 		k.take(vf)
 	}
 	dev.vfs = nil
+	k.hideVFs(dev)
 	var domain, bus, slot, function int
 	_, _ = fmt.Sscanf(strings.NewReplacer(":", " ", ".", " ").Replace(dev.addr), "%x %x %x %x", &domain, &bus, &slot, &function)
 	offset, _ := number(k.read(dev.path + "/sriov_offset"))
@@ -160,6 +161,7 @@ func (k *Kernel) setVFs(dev *device, n int) {
 		dir := dev.path[:strings.LastIndexByte(dev.path, '/')+1] + addr
 		k.makeVF(dev, addr, dir)
 		k.symlink(fmt.Sprintf("%s/virtfn%d", dev.path, i), dir)
+		k.showVF(dev, i)
 	}
 	k.set(dev.path+"/sriov_numvfs", strconv.Itoa(n)+"\n")
 }
@@ -174,16 +176,7 @@ func (k *Kernel) makeVF(pf *device, addr, dir string) {
 	k.symlink(devicesDir+addr, dir)
 	k.symlink(dir+"/subsystem", "sys/bus/pci")
 	k.symlink(dir+"/physfn", pf.path)
-	if pf.group != "" {
-		n := 0
-		for ; ; n++ {
-			if _, err := k.tree.Lstat(groupsDir + strconv.Itoa(n)); err != nil {
-				break
-			}
-		}
-		group := groupsDir + strconv.Itoa(n)
-		k.put(group+"/type", k.read(groupsDir+pf.group+"/type"))
-		k.put(group+"/reserved_regions", k.read(groupsDir+pf.group+"/reserved_regions"))
+	if group := k.vfGroup(pf); group != "" {
 		k.symlink(group+"/devices/"+addr, dir)
 		k.symlink(dir+"/iommu_group", group)
 	}
@@ -206,14 +199,7 @@ func (k *Kernel) authorize(dir, value string) error {
 		return syscall.EINVAL
 	}
 	if n == 0 && k.usb[dir] == nil {
-		gone := []entry{}
-		entries, _ := k.tree.ReadDir(dir)
-		for _, e := range entries {
-			if e.IsDir() && e.Name() != "power" && e.Name() != "ep_00" {
-				gone = append(gone, k.detach(dir+"/"+e.Name())...)
-			}
-		}
-		k.usb[dir] = gone
+		k.usb[dir] = k.detachInterfaces(dir)
 		k.put(dir+"/authorized", "0\n")
 		k.event()
 	}
@@ -221,6 +207,7 @@ func (k *Kernel) authorize(dir, value string) error {
 		k.attach(k.usb[dir])
 		delete(k.usb, dir)
 		k.put(dir+"/authorized", "1\n")
+		k.usbRenew(dir)
 		k.event()
 	}
 	return nil

@@ -29,6 +29,7 @@ type device struct {
 	physfn      *device  // of a virtual function
 	vfs         []*device
 	made        []entry // what its home driver made, while that is not bound
+	found       uint64  // how often it was found again after it was removed
 	vfioDev     string  // vfio-dev/vfioN while bound to vfio-pci
 	vendor, dev string  // ids as hexadecimal digits
 }
@@ -65,7 +66,12 @@ func (k *Kernel) fill() error {
 		}
 		k.adopt(addr, dir)
 	}
+	k.fillUSB()
+	k.fillMdev()
 	for _, d := range k.dev {
+		if k.there(d.path + "/sriov_totalvfs") {
+			k.ensure(d.path+"/sriov_drivers_autoprobe", "1\n")
+		}
 		if pf, err := k.resolve(d.path + "/physfn"); err == nil && k.byPath[pf] != nil {
 			d.physfn = k.byPath[pf]
 			d.physfn.vfs = append(d.physfn.vfs, d)

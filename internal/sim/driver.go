@@ -101,6 +101,8 @@ func (k *Kernel) probe(d *driver, dev *device) error {
 		return syscall.EBUSY
 	case !d.stub && !d.knows(dev):
 		return syscall.ENODEV // most drivers refuse what is not theirs so
+	case dev.physfn != nil && !dev.overridden && strings.TrimSpace(k.read(dev.physfn.path+"/sriov_drivers_autoprobe")) == "0":
+		return syscall.ENODEV
 	}
 	dev.driver = d
 	k.symlink(dev.path+"/driver", driversDir+d.name)
@@ -129,6 +131,7 @@ func (k *Kernel) leave(dev *device) {
 		return
 	}
 	k.setVFs(dev, 0)
+	k.mdevRemoveAll(dev.path)
 	if d.name == "vfio-pci" {
 		k.closeVFIO(dev)
 	}
@@ -147,20 +150,11 @@ func (k *Kernel) leave(dev *device) {
 
 // ueventDriver brings the line DRIVER= of dev's uevent file up to date.
 func (k *Kernel) ueventDriver(dev *device) {
-	data, err := k.tree.ReadFile(dev.path + "/uevent")
-	if err != nil {
-		return
-	}
-	var text strings.Builder
+	name := ""
 	if dev.driver != nil {
-		text.WriteString("DRIVER=" + dev.driver.name + "\n")
+		name = dev.driver.name
 	}
-	for line := range strings.Lines(string(data)) {
-		if !strings.HasPrefix(line, "DRIVER=") {
-			text.WriteString(line)
-		}
-	}
-	k.put(dev.path+"/uevent", text.String())
+	k.ueventLine(dev.path, name)
 }
 
 // event counts one event, by which watchers see that something changed.

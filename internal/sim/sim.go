@@ -41,8 +41,10 @@ type Write struct {
 //
 // What it does: driver_override, bind, unbind, drivers_probe, drivers_autoprobe,
 // new_id, remove_id, reset, reset_method, remove, rescan, sriov_numvfs,
-// d3cold_allowed, power/control and USB authorized. Any other file under sys, proc
-// or dev is read-only here.
+// sriov_drivers_autoprobe, d3cold_allowed, power/control; of USB authorized,
+// bConfigurationValue, and bind and unbind of interfaces; create and remove of mediated
+// devices. Any other file under sys, proc or dev is read-only here. Below rtnetlink is
+// what rtnetlink says of virtual functions and takes for them, as the host's door has it.
 //
 // A function is taken by the driver it has in the saved machine, by a driver with
 // a matching new_id or from AddDriver, and by vfio-pci and pci-stub through
@@ -65,6 +67,7 @@ type Kernel struct {
 	byPath map[string]*device // by directory
 	gone   []*removed         // functions taken away by remove, until a rescan
 	usb    map[string][]entry // what deauthorised USB devices had, by directory
+	kinds  kinds
 	driver map[string]*driver
 	loaded []*driver // in the order of loading
 	manual bool      // drivers_autoprobe is 0: a driver that is loaded takes nothing
@@ -78,7 +81,7 @@ type Kernel struct {
 func New(t *hostfs.Tree, opts Options) (*Kernel, error) {
 	k := &Kernel{
 		opts: opts, tree: t.Clone(), links: map[string]string{}, dev: map[string]*device{}, byPath: map[string]*device{},
-		usb: map[string][]entry{}, driver: map[string]*driver{},
+		usb: map[string][]entry{}, driver: map[string]*driver{}, kinds: newKinds(),
 	}
 	if err := k.complete(); err != nil {
 		return nil, err
@@ -106,6 +109,7 @@ func (k *Kernel) Close() error { return nil }
 // Attributes that can be written and not read.
 var writeOnly = map[string]bool{
 	"bind": true, "unbind": true, "drivers_probe": true, "new_id": true, "remove_id": true, "rescan": true, "remove": true, "reset": true,
+	"create": true,
 }
 
 func hidden(name string) bool { return writeOnly[base(name)] && strings.HasPrefix(name, "sys/") }
@@ -165,8 +169,28 @@ func (k *Kernel) stat(name string, stat func(string) (fs.FileInfo, error)) (fs.F
 	if err != nil {
 		return nil, k.errno(err, syscall.ELOOP)
 	}
+	if addr, ok := strings.CutPrefix(name, devicesDir); ok {
+		k.mu.Lock()
+		d := k.dev[addr]
+		var n uint64
+		if d != nil {
+			n = 1 + d.found
+		}
+		k.mu.Unlock()
+		if d != nil {
+			return numbered{st, n}, nil
+		}
+	}
 	return k.withMode(name, st), nil
 }
+
+// numbered is what describes a function: another one each time that it was found.
+type numbered struct {
+	fs.FileInfo
+	inode uint64
+}
+
+func (n numbered) Inode() uint64 { return n.inode }
 
 // withMode gives what st says of name with the mode that name has in a kernel.
 func (k *Kernel) withMode(name string, st fs.FileInfo) fs.FileInfo {

@@ -90,6 +90,9 @@ func (k *Kernel) door(real string) func(value string) error {
 			return func(v string) error { return k.authorize(dir, v) }
 		}
 	}
+	if do := k.kindsDoor(dir, attr); do != nil {
+		return do
+	}
 	if attr == "control" && base(dir) == "power" {
 		return func(v string) error { return k.powerControl(real, v) }
 	}
@@ -112,6 +115,8 @@ func (k *Kernel) door(real string) func(value string) error {
 		return dev.with(k.d3coldAllowed)
 	case "sriov_numvfs":
 		return dev.with(k.sriovNumVFs)
+	case "sriov_drivers_autoprobe":
+		return dev.with(k.sriovAutoprobe)
 	}
 	return nil
 }
