@@ -30,8 +30,9 @@ type function struct {
 	resets           string // reset methods, in their order; empty when not stated
 	stays            bool   // with the host, as bridges do
 	id               string // what it is, see Identity
-	virtual          Claim  // if it has virtual functions or is one
 	residue          Residue
+	instance         uint64 // see Identity
+	virtual          Claim  // if it has virtual functions or is one
 
 	driverctl string        // driver that driverctl keeps for it
 	holders   []GroupHolder // of its group, when it is with vfio-pci
@@ -106,17 +107,18 @@ func readFunction(fsys fs.FS, l *laptop.Laptop, a pci.Address) (function, error)
 	note(err)
 	s.control, err = pci.RuntimeControl(fsys, a)
 	note(err)
-	s.virtual, err = virtualClaim(fsys, a)
-	note(err)
+	s.instance = instance(fsys, "", a.String())
 	methods, err := pci.ResetMethods(fsys, a)
 	note(err)
 	s.resets = strings.Join(methods, " ")
+	s.virtual, err = virtualClaim(fsys, a)
+	note(err)
 	return s, errors.Join(errs...)
 }
 
 // identity says what function a is, and what the host has of it.
 func (f *Facts) identity(a pci.Address) Identity {
-	id := Identity{Device: a.String(), ID: f.functions[a].id}
+	id := Identity{Device: a.String(), ID: f.functions[a].id, Instance: f.functions[a].instance}
 	for i := range f.laptop.Devices {
 		d := &f.laptop.Devices[i]
 		if d.PCI == nil || d.PCI.Address != a {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/project-independence/indy/pci"
 )
@@ -26,6 +27,10 @@ type Identity struct {
 	// device it is its ids, its number on the bus, which every replug changes, and the
 	// beginning of the SHA-256 of its descriptors.
 	ID string `json:"id"`
+
+	// Instance is another one after the device was removed and found again: the inode of
+	// its entry on its bus. 0 is not known.
+	Instance uint64 `json:"instance,omitempty"`
 
 	// What its driver had made of it when it was planned: network interfaces and disks,
 	// by their names in /sys/class. Of a USB controller, also those of what hung on it.
@@ -69,4 +74,24 @@ func (i Identity) check(fsys fs.FS) error {
 		return fmt.Errorf("%w: it was %s, and is %s", ErrOtherDevice, i.ID, id)
 	}
 	return nil
+}
+
+// instance returns the Instance of an [Identity] as it is now.
+func instance(fsys fs.FS, bus, device string) uint64 {
+	st, err := fs.Lstat(fsys, deviceDir(bus, device))
+	if err != nil {
+		return 0
+	}
+	if i, ok := st.(interface{ Inode() uint64 }); ok {
+		return i.Inode()
+	}
+	return 0
+}
+
+// cameBack reports whether a device of the plan was removed and found again since.
+func (p *Plan) cameBack(fsys fs.FS) bool {
+	return slices.ContainsFunc(p.Identities, func(id Identity) bool {
+		now := instance(fsys, id.Bus, id.Device)
+		return id.Instance != 0 && now != 0 && now != id.Instance
+	})
 }

@@ -124,7 +124,8 @@ func (s *Store) recover(ctx context.Context, h *Host, name string) (r Recovered,
 		return r, true
 	}
 	if o.BootID == boot && o.State == Assigned && !o.Abandoned(h.FS) && !s.late(o.Lease) {
-		if !o.undone(h) {
+		// What was removed and found again looks the same, and is still the guest's: see Guard.
+		if !o.undone(h) || o.Plan.cameBack(h.FS) && s.notGivenBack(o.Lease) {
 			return r, false
 		}
 		r.tell("its devices are not prepared for a guest: whoever gave them back could not note it, or the lease is an older copy")

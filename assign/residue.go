@@ -43,6 +43,7 @@ type User struct {
 	Since  time.Time `json:"since"`
 	How    string    `json:"how"`            // assign, or run for a guest that indy ran
 	Lease  string    `json:"lease"`          // id of the lease
+	Back   bool      `json:"back,omitempty"` // the lease was given back
 	Weak   bool      `json:"weak,omitempty"` // a weak reset came after it, see [Reset.Weak]
 }
 
@@ -91,6 +92,10 @@ func (r Residue) unuse(lease string) Residue {
 // everything stays as it is.
 func (r Residue) after(reset Reset, now Fingerprint, boot string, at time.Time) Residue {
 	r.Reset = &reset
+	r.Users = slices.Clone(r.Users)
+	for i := range r.Users {
+		r.Users[i].Back = true
+	}
 	changed := r.Fingerprint.Differs(now)
 	switch {
 	case reset.Verified && changed != "":
@@ -99,7 +104,6 @@ func (r Residue) after(reset Reset, now Fingerprint, boot string, at time.Time) 
 	case reset.Verified && reset.Weak():
 		// Good enough between free guests; whose it was is not forgotten.
 		r.Fingerprint, r.State, r.Detail = r.Fingerprint.merge(now), Clean, ""
-		r.Users = slices.Clone(r.Users)
 		for i := range r.Users {
 			r.Users[i].Weak = true
 		}

@@ -308,3 +308,18 @@ func (s *Store) noteReset(fsys fs.FS, results map[pci.Address]Reset, asNew bool)
 	})
 	return noted, err
 }
+
+// notGivenBack reports whether it is noted of a function that the guest of a lease has it,
+// and nothing that says that it was given back.
+func (s *Store) notGivenBack(l *Lease) bool {
+	if s.StateDir == "" {
+		return false
+	}
+	files, err := s.residueFiles()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(files, func(f residueFile) bool {
+		return slices.ContainsFunc(f.Users, func(u User) bool { return u.Lease == l.ID && !u.Back })
+	})
+}

@@ -364,6 +364,7 @@ func (h *Host) stat(fd int, name string) (fs.FileInfo, error) {
 		size: st.Size,
 		mode: fileMode(st.Mode),
 		time: time.Unix(st.Mtim.Unix()),
+		node: st.Ino,
 	}, nil
 }
 
@@ -451,7 +452,12 @@ type info struct {
 	size int64
 	mode fs.FileMode
 	time time.Time
+	node uint64
 }
+
+// Inode returns the number of the file, which in sysfs no later one gets: a device that is
+// removed and found again has files with other numbers.
+func (i info) Inode() uint64 { return i.node }
 
 func (i info) Name() string       { return i.name }
 func (i info) Size() int64        { return i.size }

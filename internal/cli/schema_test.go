@@ -100,7 +100,6 @@ func TestSchemasOfHandingOver(t *testing.T) {
 	validate(t, "error", document(4, "plan", "04:01.0"))
 	validate(t, "error", document(2, "why", "nothing"))
 	validate(t, "recover", document(0, "recover"))
-	document(0, "release", "05:10.0")
 	c.kernel.Fail = func(name string, data []byte) error {
 		if s := string(data); s == "0000:05:00.0" || s == "\n" {
 			return syscall.EIO

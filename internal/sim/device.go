@@ -29,6 +29,7 @@ type device struct {
 	physfn      *device  // of a virtual function
 	vfs         []*device
 	made        []entry // what its home driver made, while that is not bound
+	found       uint64  // how often it was found again after it was removed
 	vfioDev     string  // vfio-dev/vfioN while bound to vfio-pci
 	vendor, dev string  // ids as hexadecimal digits
 }

@@ -59,6 +59,7 @@ func (k *Kernel) rescan(value string) error {
 		k.dev[d.addr], k.byPath[d.path] = d, d
 		d.override, d.overridden = "", false
 		d.enabled = d.methods
+		d.found++
 		k.showOverride(d)
 		if _, err := k.tree.Lstat(d.path + "/reset_method"); err == nil {
 			_ = k.resetMethod(d, "default")

@@ -169,8 +169,28 @@ func (k *Kernel) stat(name string, stat func(string) (fs.FileInfo, error)) (fs.F
 	if err != nil {
 		return nil, k.errno(err, syscall.ELOOP)
 	}
+	if addr, ok := strings.CutPrefix(name, devicesDir); ok {
+		k.mu.Lock()
+		d := k.dev[addr]
+		var n uint64
+		if d != nil {
+			n = 1 + d.found
+		}
+		k.mu.Unlock()
+		if d != nil {
+			return numbered{st, n}, nil
+		}
+	}
 	return k.withMode(name, st), nil
 }
+
+// numbered is what describes a function: another one each time that it was found.
+type numbered struct {
+	fs.FileInfo
+	inode uint64
+}
+
+func (n numbered) Inode() uint64 { return n.inode }
 
 // withMode gives what st says of name with the mode that name has in a kernel.
 func (k *Kernel) withMode(name string, st fs.FileInfo) fs.FileInfo {
