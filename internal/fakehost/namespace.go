@@ -1,9 +1,11 @@
 package fakehost
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -56,10 +58,39 @@ func enterNamespace() error {
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	if err == unix.EINVAL { // in a chroot nothing is mounted on /
+		err = privateMounts()
+	}
+	if err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
 	return unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), namespaceVariable+"=1"))
+}
+
+// privateMounts makes each mount private that is seen in a chroot. The one on which the
+// chroot is cannot be named; that it is private is told by the first process.
+func privateMounts() error {
+	all, err := os.ReadFile("/proc/1/mountinfo")
+	if err == nil && strings.Contains(string(all), " shared:") {
+		err = errors.New("what is mounted in this chroot may be seen outside of it")
+	}
+	if err == nil {
+		all, err = os.ReadFile("/proc/self/mountinfo")
+	}
+	if err != nil {
+		return err
+	}
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(string(all)) {
+		const target = 4 // the fifth field
+		if f := strings.Fields(line); len(f) > target {
+			if err := unix.Mount("", unescape.Replace(f[target]), "", unix.MS_PRIVATE, ""); err != nil {
+				return fmt.Errorf("%s: %w", f[target], err)
+			}
+		}
+	}
+	return nil
 }
 
 // require skips a test that cannot be run here, or fails it where CI is "true": there
