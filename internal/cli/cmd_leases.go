@@ -96,7 +96,9 @@ are reset.
 				return err
 			}
 			if len(leases) == 0 {
-				fmt.Fprintln(env.Stdout, "no device is handed out")
+				if err == nil { // else there may be leases that cannot be read
+					fmt.Fprintln(env.Stdout, "no device is handed out")
+				}
 				writeResidues(env, left, nil)
 				return err
 			}
