@@ -55,7 +55,7 @@ func (c *confirming) guard(env *Env, p *assign.Plan) error {
 		return nil
 	}
 	if env.Detach == nil {
-		return fmt.Errorf("--confirm-within: %w: nobody can watch the time here", errors.ErrUnsupported)
+		return cannot{errors.New("--confirm-within: nobody can watch the time here")}
 	}
 	if err := env.Detach(watchdogCommand, p.Names()[0]); err != nil {
 		return err

@@ -127,11 +127,10 @@ func (p *parts) name(m *machine, words []string, to *assign.Request) error {
 // unsupported says of a device why it is none that can be handed over.
 func unsupported(word string, d *laptop.Device) error {
 	why := d.Findings[len(d.Findings)-1]
-	err := fmt.Errorf("%s: %s (%w)", word, why.Detail, errors.ErrUnsupported)
 	if why.Remedy != "" {
-		err = fmt.Errorf("%w; %s", err, why.Remedy)
+		return cannot{fmt.Errorf("%s: %s; %s", word, why.Detail, why.Remedy)}
 	}
-	return err
+	return cannot{fmt.Errorf("%s: %s", word, why.Detail)}
 }
 
 func (p *parts) virtual(m *machine, word string, to *assign.Request) error {

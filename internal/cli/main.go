@@ -106,6 +106,11 @@ type partlyRead struct{ error }
 
 func (e partlyRead) Unwrap() error { return e.error }
 
+// cannot marks what this host, or this kind of device, is not able to do.
+type cannot struct{ error }
+
+func (e cannot) Unwrap() []error { return []error{e.error, errors.ErrUnsupported} }
+
 // usageError marks what the user's words are to blame for.
 type usageError struct{ error }
 
