@@ -257,6 +257,9 @@ func (o *openLease) setStuck(stuck []StuckWrite) (failed []error) {
 // is [ErrLate] once the time for it is over.
 func (s *Store) Confirm(ctx context.Context, h *Host, name string) (*Lease, error) {
 	l, err := s.HoldingNamed(name)
+	if errors.Is(err, ErrNotHeld) {
+		return nil, &OpError{"confirm", name, ErrNotHeld}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -194,7 +194,7 @@ var notCaptured = []string{
 	"sys/bus/pci/devices/*/rom",                 // is for a function of its own
 	"etc/*", "usr/*", "lib/*", "var/*", "run/*", // lists of names, which are not of the machine
 	"bin/*", "boot/*", "efi/*", // nor are programs and what starts the kernel
-	"sys/bus/pci/drivers/vfio-pci", "sys/module/vfio", "sys/module/vfio_pci", "sys/module/vfio_iommu_type1", // directories
+	"sys/bus/pci/drivers/vfio-pci", "sys/module/vfio", "sys/module/vfio_pci", "sys/module/vfio_iommu_type1", "sys/module/iommufd", // directories
 	"dev/vfio/*",
 }
 

@@ -48,7 +48,7 @@ func openROMs(h *inheritance, g guest.Guest) ([]int, error) {
 			f, err = sealed(r.File, data)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("ROM of %s: %w", r.Device, err))
+			errs = append(errs, romError(r, err))
 			continue
 		}
 		fds = append(fds, h.add(f, r.File))
@@ -105,4 +105,13 @@ func sealed(name string, data []byte) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// romError says of which device's ROM an error is, if it does not say so itself.
+func romError(r guest.ROM, err error) error {
+	var other *ROMError
+	if errors.As(err, &other) {
+		return err
+	}
+	return fmt.Errorf("ROM of %s: %w", r.Device, err)
 }

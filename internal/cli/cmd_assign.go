@@ -275,7 +275,7 @@ is taken away again. It may be run again after a failure.
 			}
 			return nil
 		},
-		ValidArgsFunction: completeDevices(env),
+		ValidArgsFunction: completeLeased(env),
 		RunE: func(_ *cobra.Command, args []string) error {
 			devices, err := releasing(env, args)
 			if len(devices) == 0 && err != nil {
@@ -302,6 +302,8 @@ is taken away again. It may be run again after a failure.
 				}
 			} else if len(released) > 0 {
 				fmt.Fprintf(env.Stdout, "released %s\n", strings.Join(released, ", "))
+			} else if all && errors.Join(errs...) == nil {
+				fmt.Fprintln(env.Stdout, "no device is handed out")
 			}
 			return errors.Join(errs...)
 		},

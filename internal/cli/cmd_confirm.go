@@ -37,13 +37,13 @@ const watchdogCommand = "undo-unless-confirmed"
 
 func (c *confirming) add(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&c.within, "confirm-within", 0,
-		fmt.Sprintf(`undo it unless "indy confirm" is run within this time, %s to %s`, confirmLeast, confirmMost))
+		`undo it unless "indy confirm" is run within this time, 5s to 1h`)
 }
 
 // check blames a time that no person can mean.
 func (c *confirming) check(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("confirm-within") && (c.within < confirmLeast || c.within > confirmMost) {
-		return usageError{fmt.Errorf("--confirm-within %s: from %s to %s", c.within, confirmLeast, confirmMost)}
+		return usageError{fmt.Errorf("--confirm-within %s: expected a time from 5s to 1h", c.within)}
 	}
 	return nil
 }
@@ -55,7 +55,7 @@ func (c *confirming) guard(env *Env, p *assign.Plan) error {
 		return nil
 	}
 	if env.Detach == nil {
-		return fmt.Errorf("--confirm-within: %w: nobody can watch the time here", errors.ErrUnsupported)
+		return cannot{errors.New("--confirm-within: nobody can watch the time here")}
 	}
 	if err := env.Detach(watchdogCommand, p.Names()[0]); err != nil {
 		return err
@@ -84,7 +84,7 @@ no confirmation, or has it, is left as it is.
 
 ` + exitHelp,
 		Args:              usage(cobra.MinimumNArgs(1)),
-		ValidArgsFunction: completeDevices(env),
+		ValidArgsFunction: completeLeased(env),
 		RunE: func(_ *cobra.Command, args []string) error {
 			devices, err := releasing(env, args)
 			if err != nil {

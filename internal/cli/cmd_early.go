@@ -82,6 +82,9 @@ func (b *binding) bind(env *Env, words []string) error {
 		return usageError{errors.New("--from needs --root: the files of a saved machine are not changed")}
 	}
 	return b.look(env, func(m *machine) error {
+		if _, err := m.functions(words); err != nil {
+			return err // vfio-pci takes functions
+		}
 		p, err := b.plan(m, words)
 		if err != nil {
 			return err

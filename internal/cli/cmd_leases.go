@@ -48,6 +48,22 @@ func releasing(env *Env, words []string) ([]string, error) {
 	return names, nil
 }
 
+// completeLeased offers the devices that guests have.
+func completeLeased(env *Env) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		leases, _ := env.store().List() // of what cannot be read nothing is offered
+		var offered []cobra.Completion
+		for _, l := range leases {
+			for _, name := range l.Names() {
+				if strings.HasPrefix(name, prefix) {
+					offered = append(offered, cobra.CompletionWithDesc(name, "guest "+or(l.Guest, "-")))
+				}
+			}
+		}
+		return offered, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 func newLeasesCommand(env *Env) *cobra.Command {
 	var flags reading
 	cmd := &cobra.Command{
@@ -80,7 +96,9 @@ are reset.
 				return err
 			}
 			if len(leases) == 0 {
-				fmt.Fprintln(env.Stdout, "no device is handed out")
+				if err == nil { // else there may be leases that cannot be read
+					fmt.Fprintln(env.Stdout, "no device is handed out")
+				}
 				writeResidues(env, left, nil)
 				return err
 			}

@@ -24,7 +24,7 @@ type request struct {
 
 func (r *request) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.companions, "with-companions", false, "take along the other functions of the IOMMU groups")
-	cmd.Flags().StringSliceVar(&r.allow, "allow", nil, "override a refusal by its name, such as host-disk, at your own risk")
+	cmd.Flags().StringSliceVar(&r.allow, "allow", nil, "override the refusal of this `NAME`, such as host-disk, at your own risk")
 	cmd.Flags().BoolVar(&r.locked, "locked", false, "the guest is locked: it gets nothing that another guest used and that was not reset since, and no other gets what it used")
 }
 

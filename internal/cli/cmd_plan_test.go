@@ -85,7 +85,7 @@ func TestWhatIfWords(t *testing.T) {
 		{2, "", "--with-companions is about steps", []string{"--what-if", "enable-iommu", "--with-companions"}},
 		{2, "", "--allow is about steps", []string{"--what-if", "enable-iommu", "--allow", "host-disk"}},
 		{2, "", "--wake is of use with --what-if only", []string{"--wake", "02:00.0"}},
-		{2, "", "at least 1 arg", nil},
+		{2, "", "nothing is named", nil},
 		{0, "nothing changes", "", []string{"--what-if", "enable-iommu"}},
 		{0, "02:00.0 does not change: assignable", "", []string{"--what-if", "enable-iommu", "02:00.0", "0000:02:00.0"}},
 		{0, "1-1 stays on the controller 0000:00:14.0: nothing changes", "", []string{"--what-if", "move-port=1-1:0000:00:14.0"}},

@@ -17,8 +17,8 @@ devices or of all, and what that would cost, of safety above all. Several take e
 together:
 
   acs-override[=downstream,multifunction]
-      a patched kernel is started with pcie_acs_override=: groups look split, and
-      are not isolated
+      a patched kernel is started with pcie_acs_override=: groups look split,
+      and are not isolated
   disable-override
       the kernel is started without it
   enable-iommu
@@ -37,7 +37,7 @@ type supposing struct {
 }
 
 func (s *supposing) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&s.kinds, "what-if", nil, "show what would be different: acs-override, disable-override, enable-iommu or move-port=DEVICE:PORT")
+	cmd.Flags().StringArrayVar(&s.kinds, "what-if", nil, "show what would be different with `KIND`: acs-override, disable-override, enable-iommu or move-port=DEVICE:PORT")
 	cmd.Flags().BoolVar(&s.wake, "wake", false, "with --what-if, also read what wakes a sleeping device")
 	_ = cmd.RegisterFlagCompletionFunc("what-if", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		var kinds []cobra.Completion

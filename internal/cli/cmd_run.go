@@ -59,9 +59,9 @@ software emulation, and indy says which.
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.guest, "name", "guest", "name of the guest: a-z, 0-9 and -")
-	f.StringArrayVar(&flags.disks, "disk", nil, "disk image, FILE.qcow2, FILE.raw, FILE.img or FILE.iso, or raw:FILE and so on")
-	f.StringArrayVar(&flags.devices, "device", nil, "device to assign")
-	f.StringArrayVar(&flags.roms, "rom", nil, "option ROM for a device, DEVICE=FILE,sha256=HEX; without it a device has none")
+	f.StringArrayVar(&flags.disks, "disk", nil, "disk image, `FILE`.qcow2, FILE.raw, FILE.img or FILE.iso, or raw:FILE and so on")
+	f.StringArrayVar(&flags.devices, "device", nil, "`DEVICE` to assign")
+	f.StringArrayVar(&flags.roms, "rom", nil, "the `DEVICE=FILE,sha256=HEX` of an option ROM; without it a device has none")
 	f.StringVar(&flags.memory, "memory", "1GiB", "memory of the guest")
 	f.IntVar(&flags.cpus, "cpus", 1, "processors of the guest")
 	f.StringVar(&flags.firmware, "firmware", "bios", "bios or uefi")

@@ -78,7 +78,7 @@ var errEnded = errors.New("the time is over")
 
 func (w *watching) run(env *Env) error {
 	if env.Listen == nil {
-		return fmt.Errorf("listen to the kernel's events: %w", errors.ErrUnsupported)
+		return cannot{errors.New("listen to the kernel's events: this host has none")}
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)

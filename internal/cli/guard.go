@@ -43,8 +43,8 @@ func (e *Env) guard(ctx context.Context, leases []*assign.Lease) (stop func()) {
 // isolateAgain looks once at the devices of all leases. The host may have used one that
 // came back for a while: it is taken only if nothing depends on it.
 func (e *Env) isolateAgain(ctx context.Context) ([]assign.Incident, error) {
-	leases, err := e.store().List()
-	errs := []error{err}
+	leases, _ := e.store().List() // what cannot be read of it, recovering has said
+	var errs []error
 	boot, _ := bootID(e.Host)
 	var all []assign.Incident
 	for i := range leases {

@@ -55,11 +55,11 @@ type parts struct {
 
 func (p *parts) add(env *Env, cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.IntVar(&p.vfs, "vfs", 0, "hand over so many virtual functions (SR-IOV) of the named one, which stays")
-	f.StringSliceVar(&p.macs, "vf-mac", nil, "MAC addresses of the virtual functions, one for each in turn")
-	f.IntSliceVar(&p.vlans, "vf-vlan", nil, "VLANs of the virtual functions, one for each in turn; 0 is none")
+	f.IntVar(&p.vfs, "vfs", 0, "hand over `N` virtual functions (SR-IOV) of the named one, which stays")
+	f.StringSliceVar(&p.macs, "vf-mac", nil, "`MAC,...`, the addresses of the virtual functions, one for each in turn")
+	f.IntSliceVar(&p.vlans, "vf-vlan", nil, "`N,...`, the VLANs of the virtual functions, one for each in turn; 0 is none")
 	f.StringVar(&p.spoof, "vf-spoof-check", "", "on drops what a virtual function sends from another address, off lets it; else as the driver has it")
-	f.StringVar(&p.mdev, "mdev", "", "hand over a mediated device of this type, made of the named function, which stays")
+	f.StringVar(&p.mdev, "mdev", "", "hand over a mediated device of this `TYPE`, made of the named function, which stays")
 	f.StringVar(&p.uuid, "uuid", "", "of the mediated device; without it a random one")
 	_ = cmd.RegisterFlagCompletionFunc("vf-spoof-check", cobra.FixedCompletions([]cobra.Completion{"on", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("mdev", func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -127,11 +127,10 @@ func (p *parts) name(m *machine, words []string, to *assign.Request) error {
 // unsupported says of a device why it is none that can be handed over.
 func unsupported(word string, d *laptop.Device) error {
 	why := d.Findings[len(d.Findings)-1]
-	err := fmt.Errorf("%s: %s (%w)", word, why.Detail, errors.ErrUnsupported)
 	if why.Remedy != "" {
-		err = fmt.Errorf("%w; %s", err, why.Remedy)
+		return cannot{fmt.Errorf("%s: %s; %s", word, why.Detail, why.Remedy)}
 	}
-	return err
+	return cannot{fmt.Errorf("%s: %s", word, why.Detail)}
 }
 
 func (p *parts) virtual(m *machine, word string, to *assign.Request) error {

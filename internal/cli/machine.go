@@ -122,7 +122,7 @@ func (m *machine) functions(words []string) ([]pci.Address, error) {
 			return nil, err
 		}
 		if d.USB != nil {
-			return nil, fmt.Errorf("%s: a USB device by itself is no PCI function, which is needed here (%w); see indy why %s", w, errors.ErrUnsupported, d.Where())
+			return nil, cannot{fmt.Errorf("%s: a USB device by itself is no PCI function, which is needed here; see indy why %s", w, d.Where())}
 		}
 		if d.PCI == nil {
 			return nil, unsupported(w, d)

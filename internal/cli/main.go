@@ -106,6 +106,11 @@ type partlyRead struct{ error }
 
 func (e partlyRead) Unwrap() error { return e.error }
 
+// cannot marks what this host, or this kind of device, is not able to do.
+type cannot struct{ error }
+
+func (e cannot) Unwrap() []error { return []error{e.error, errors.ErrUnsupported} }
+
 // usageError marks what the user's words are to blame for.
 type usageError struct{ error }
 
@@ -197,9 +202,20 @@ func (e *Env) report(cmd *cobra.Command, err error, code int, asJSON bool) {
 		return
 	}
 	if refused != nil {
-		e.errorf("refused to hand over %s", joinAddresses(refused.Devices))
+		var asked []string
+		for _, a := range refused.Devices {
+			asked = append(asked, a.String())
+		}
+		e.errorf("refused to hand over %s", strings.Join(append(asked, refused.Others...), ", "))
 		for _, f := range alike(findings) {
-			fmt.Fprintf(e.Stderr, "  %s: %s\n", f.Code, printable(f.Detail))
+			_, where, _ := strings.Cut(f.Device, ":")
+			if len(asked) == 0 || where == "" || slices.Contains(asked, where) || strings.Contains(f.Detail, where) ||
+				slices.Contains(refused.Others, f.Device) {
+				where = ""
+			} else {
+				where = " (" + printable(where) + ")" // what goes along, and is not wanted
+			}
+			fmt.Fprintf(e.Stderr, "  %s%s: %s\n", f.Code, where, printable(f.Detail))
 			if f.Remedy != "" {
 				fmt.Fprintf(e.Stderr, "    remedy: %s\n", f.Remedy)
 			}
@@ -311,7 +327,12 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(cmd.OutOrStdout(), cmd) })
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		writeUsage(cmd.OutOrStderr(), cmd)
+		return nil
+	})
 	root.AddCommand(
 		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newWatchCommand(env), newCaptureCommand(env),
 		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newResetCommand(env), newLeasesCommand(env), newRecoverCommand(env),
@@ -324,6 +345,7 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 		if c.Name() != "completion" {
 			continue
 		}
+		c.Short = "what makes a shell complete words of indy"
 		c.Args = usage(cobra.NoArgs)
 		c.RunE = func(*cobra.Command, []string) error {
 			return usageError{errors.New("name a shell: bash, fish, powershell or zsh")}
@@ -333,14 +355,4 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 		}
 	}
 	return root
-}
-
-// usage makes an arguments check blame the user's words.
-func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
 }

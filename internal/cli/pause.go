@@ -57,6 +57,12 @@ func (e *Env) addDeadline(cmd *cobra.Command) {
 	b := cmp.Or(e.Broker, &broker.Broker{})
 	cmd.Flags().DurationVar(&b.Deadline, "deadline", broker.Deadline,
 		"leave a device alone when a write to one of its files has not returned for so long")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if cmd.Flags().Changed("deadline") && b.Deadline <= 0 {
+			return usageError{fmt.Errorf("--deadline %s: expected a time such as 30s", b.Deadline)}
+		}
+		return nil
+	}
 }
 
 // nodeFault adds to the error that a group cannot be opened what is wrong with its node.

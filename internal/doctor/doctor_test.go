@@ -345,6 +345,8 @@ func TestSoftware(t *testing.T) {
 	check(t, r, "vfio", OK, "built into the kernel")
 	r = examine(t, Options{}, notebook(), map[string]string{"sys/module/vfio_pci/initstate": "", "sys/module/vfio_iommu_type1/initstate": ""})
 	check(t, r, "vfio", OK, "are loaded")
+	successor := examine(t, Options{}, notebook(), map[string]string{"sys/module/vfio_pci/initstate": "", "sys/module/vfio_iommu_type1/initstate": "", "sys/module/iommufd/initstate": ""})
+	check(t, successor, "vfio", OK, "and so is iommufd")
 	if len(r.Needs) != 0 {
 		t.Error(r.Needs)
 	}

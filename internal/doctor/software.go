@@ -140,6 +140,9 @@ func (x *examination) vfio() Check {
 		}
 	}
 	if len(missing) == 0 {
+		if has(x.machine, "sys/module/iommufd", "sys/module") == iommu.Yes {
+			return ok(file, "vfio-pci and vfio_iommu_type1 are loaded, and so is iommufd")
+		}
 		return ok(file, "vfio-pci and vfio_iommu_type1 are loaded")
 	}
 	available, evidence := x.modules()
