@@ -213,8 +213,11 @@ func (s *Store) keepOne(d journal.Dir, files []residueFile, r Residue, room int)
 		if _, n, _ := residueName(f.name); here {
 			taken[n] = true
 		}
+		// The functions of one unit share its serial number (PCI Express 6.0, 7.9.3), and keep
+		// their numbers wherever it sits: what is noted of another one of them stays.
+		moved := f.Device.Function() == r.Device.Function() && f.Fingerprint.SameUnit(r.Fingerprint)
 		switch {
-		case f.Fingerprint.SameUnit(r.Fingerprint), here && (f.Fingerprint.Differs(r.Fingerprint) == "" || f.BootID == r.BootID):
+		case moved, here && (f.Fingerprint.Differs(r.Fingerprint) == "" || f.BootID == r.BootID):
 		default:
 			continue // another piece of hardware
 		}
