@@ -292,7 +292,7 @@ func (g *Guard) other(a pci.Address) (string, error) {
 	if g.Store.StateDir == "" {
 		return "", nil
 	}
-	files, err := g.Store.residueFiles()
+	files, err := g.Store.residueFiles(func(at pci.Address) bool { return at == a })
 	if err != nil {
 		return "", err
 	}

@@ -40,9 +40,12 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 		}
 	}
 	// What is or was a locked guest's takes more of a reset.
-	before, err := s.Residues(h.FS)
-	if err != nil {
-		h.told(err.Error())
+	var before *Residues
+	if !l.Locked {
+		var err error
+		if before, err = s.residuesAt(l.BootID, devices); err != nil {
+			h.told(err.Error())
+		}
 	}
 	results, hung, err := h.reset(devices, l.Plan, func(a pci.Address) bool { return l.Locked || before.locked(a) })
 	noted, nerr := s.noteReset(h.FS, results, false)

@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/internal/journal"
@@ -106,4 +108,60 @@ func TestResidueOnFullDisk(t *testing.T) {
 	if err := s.noteUse(k, other); err == nil {
 		t.Error("a use was noted on a full disk")
 	}
+}
+
+// TestResidueFunctionsOfOneUnit: both ports of a network card have its serial number. What
+// is noted of one takes nothing from what is noted of the other; of a card that was moved
+// nothing is left behind.
+func TestResidueFunctionsOfOneUnit(t *testing.T) {
+	s := &Store{Dir: t.TempDir(), StateDir: t.TempDir()}
+	address := func(text string) pci.Address {
+		t.Helper()
+		a, err := pci.ParseAddress(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	unit := Fingerprint{Header: "8086:10c9", Serial: "00-1b-21-ff-ff-12-34-56"}
+	keep := func(a pci.Address, state Condition) {
+		t.Helper()
+		d := s.residueDir()
+		unlock, err := d.Lock(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unlock()
+		files, err := s.residueFiles(func(pci.Address) bool { return true })
+		if err == nil {
+			err = s.keepOne(d, files, Residue{Device: a, Fingerprint: unit, State: state, BootID: "one"}, residueRoom)
+		}
+		if err != nil {
+			t.Fatalf("%s %s: %v", a, state, err)
+		}
+	}
+	want := func(want map[string]Condition) {
+		t.Helper()
+		files, err := s.residueFiles(func(pci.Address) bool { return true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]Condition{}
+		for _, f := range files {
+			got[f.name] = f.State
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("noted (-want +got):\n%s", diff)
+		}
+	}
+	first, second := address("0000:05:00.0"), address("0000:05:00.1")
+	for range 3 {
+		keep(first, Used)
+		keep(second, Used)
+		keep(first, Tainted)
+		keep(second, Clean)
+		want(map[string]Condition{"0000:05:00.0-1": Tainted, "0000:05:00.1-1": Clean})
+	}
+	keep(address("0000:07:00.0"), Tainted)
+	want(map[string]Condition{"0000:07:00.0-1": Tainted, "0000:05:00.1-1": Clean})
 }

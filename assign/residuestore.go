@@ -40,7 +40,17 @@ func (s *Store) Residues(fsys fs.FS) (*Residues, error) {
 	if s.StateDir == "" {
 		return &Residues{boot: boot}, nil
 	}
-	files, err := s.residueFiles()
+	files, err := s.residueFiles(func(pci.Address) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	return s.residues(boot, files), nil
+}
+
+// residuesAt is Residues of what is noted at the given addresses only: enough for
+// [Residues.locked] of these.
+func (s *Store) residuesAt(boot string, devices []pci.Address) (*Residues, error) {
+	files, err := s.residueFiles(func(a pci.Address) bool { return slices.Contains(devices, a) })
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +102,8 @@ type residueFile struct {
 	Residue
 }
 
-func (s *Store) residueFiles() ([]residueFile, error) {
+// residueFiles reads the journals about the functions at the addresses that are wanted.
+func (s *Store) residueFiles(wanted func(pci.Address) bool) ([]residueFile, error) {
 	d := s.residueDir()
 	names, err := d.Names()
 	if err != nil {
@@ -101,8 +112,8 @@ func (s *Store) residueFiles() ([]residueFile, error) {
 	var files []residueFile
 	for _, name := range names {
 		a, _, ok := residueName(name)
-		if !ok {
-			continue // nothing of ours
+		if !ok || !wanted(a) {
+			continue // nothing of ours, or of no matter here
 		}
 		records, _, err := d.Read(name)
 		var damage *journal.DamageError
@@ -171,7 +182,7 @@ func (s *Store) note(fsys fs.FS, devices []pci.Address, wake bool, room int, cha
 		return fmt.Errorf("residue: %w", err)
 	}
 	defer unlock()
-	files, err := s.residueFiles()
+	files, err := s.residueFiles(func(pci.Address) bool { return true }) // it may have sat elsewhere
 	if err != nil {
 		return err
 	}
@@ -202,8 +213,11 @@ func (s *Store) keepOne(d journal.Dir, files []residueFile, r Residue, room int)
 		if _, n, _ := residueName(f.name); here {
 			taken[n] = true
 		}
+		// The functions of one unit share its serial number (PCI Express 6.0, 7.9.3), and keep
+		// their numbers wherever it sits: what is noted of another one of them stays.
+		moved := f.Device.Function() == r.Device.Function() && f.Fingerprint.SameUnit(r.Fingerprint)
 		switch {
-		case f.Fingerprint.SameUnit(r.Fingerprint), here && (f.Fingerprint.Differs(r.Fingerprint) == "" || f.BootID == r.BootID):
+		case moved, here && (f.Fingerprint.Differs(r.Fingerprint) == "" || f.BootID == r.BootID):
 		default:
 			continue // another piece of hardware
 		}
@@ -315,7 +329,7 @@ func (s *Store) notGivenBack(l *Lease) bool {
 	if s.StateDir == "" {
 		return false
 	}
-	files, err := s.residueFiles()
+	files, err := s.residueFiles(func(pci.Address) bool { return true })
 	if err != nil {
 		return true
 	}

@@ -210,20 +210,24 @@ func (w *work) undoOther(step int, s Step) error {
 
 // undoOne makes one write of a step's undo, unless it need not or must not be made.
 func (w *work) undoOne(step int, s Step, u Write) error {
-	switch holds, err := w.host.holds(s, u.After); {
+	value, err := w.host.read(s, u.After.What)
+	switch {
 	case err != nil:
 		return err
-	case holds:
+	case u.After.holds(value):
 		return nil
 	}
 	if u.Only != nil {
-		if holds, err := w.host.holds(s, *u.Only); err != nil || !holds {
+		if u.Only.What != u.After.What {
+			value, err = w.host.read(s, u.Only.What)
+		}
+		if err != nil || !u.Only.holds(value) {
 			return err
 		}
 	}
 	// The device matters more than the note, which a full disk may refuse.
 	_ = w.note(opUndo, step)
-	err := w.write(s, u)
+	err = w.write(s, u)
 	if err != nil && !errors.Is(err, ErrStuck) {
 		if holds, herr := w.host.holds(s, u.After); herr == nil && holds {
 			return nil // somebody else was quicker

@@ -14,6 +14,7 @@ import (
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
+	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/vfio"
 )
 
@@ -78,7 +79,17 @@ func (l *library) assign(ctx context.Context, t target) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.store.Assign(ctx, &l.host, assign.Taking{Plan: func() (*assign.Plan, error) {
+	var claims []assign.Claim // said ahead, as the command does, so that the machine is read once
+	for _, a := range devices {
+		f, err := pci.ReadFunction(&l.fsys, a)
+		if err != nil {
+			return err
+		}
+		if c := assign.GroupClaim(f.Group); !slices.Contains(claims, c) {
+			claims = append(claims, c)
+		}
+	}
+	_, err = l.store.Assign(ctx, &l.host, assign.Taking{Guest: "bench", Devices: devices, Claims: claims, Plan: func() (*assign.Plan, error) {
 		machine, err := laptop.Read(&l.fsys)
 		if machine == nil {
 			return nil, err

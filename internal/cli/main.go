@@ -303,6 +303,25 @@ func newHelpCommand() *cobra.Command {
 	}
 }
 
+// A command is made when it is asked for.
+type command struct {
+	name string // the first word of its use
+	make func(*Env) *cobra.Command
+}
+
+func commands() []command {
+	return []command{
+		{"devices", newDevicesCommand}, {"groups", newGroupsCommand}, {"why", newWhyCommand},
+		{"watch", newWatchCommand}, {"capture", newCaptureCommand}, {"plan", newPlanCommand},
+		{"assign", newAssignCommand}, {"release", newReleaseCommand}, {"reset", newResetCommand},
+		{"leases", newLeasesCommand}, {"recover", newRecoverCommand}, {"confirm", newConfirmCommand},
+		{watchdogCommand, newWatchdogCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
+		{"selftest", newSelftestCommand}, {"version", newVersionCommand}, {"diff", newDiffCommand},
+		{"doctor", newDoctorCommand},
+	}
+}
+
+// newRootCommand makes the command for its arguments.
 func newRootCommand(env *Env, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "indy",
@@ -333,13 +352,18 @@ A DEVICE is an address (0000:01:00.0, or 01:00.0 in domain 0000), a USB port pat
 		writeUsage(cmd.OutOrStderr(), cmd)
 		return nil
 	})
-	root.AddCommand(
-		newDevicesCommand(env), newGroupsCommand(env), newWhyCommand(env), newWatchCommand(env), newCaptureCommand(env),
-		newPlanCommand(env), newAssignCommand(env), newReleaseCommand(env), newResetCommand(env), newLeasesCommand(env), newRecoverCommand(env),
-		newConfirmCommand(env), newWatchdogCommand(env), newEarlyCommand(env),
-		newRunCommand(env), newSelftestCommand(env), newVersionCommand(env), newDiffCommand(env), newDoctorCommand(env),
-	)
 	root.SetHelpCommand(newHelpCommand())
+	all := commands()
+	// A command that is named is made alone: to make all of them takes longer than many of
+	// them run.
+	if i := slices.IndexFunc(all, func(c command) bool { return len(args) > 0 && c.name == args[0] }); i >= 0 {
+		root.AddCommand(all[i].make(env))
+		root.CompletionOptions.DisableDefaultCmd = true
+		return root
+	}
+	for _, c := range all {
+		root.AddCommand(c.make(env))
+	}
 	root.InitDefaultCompletionCmd(args...)
 	for _, c := range root.Commands() {
 		if c.Name() != "completion" {

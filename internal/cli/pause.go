@@ -16,20 +16,31 @@ import (
 	"github.com/project-independence/indy/uevent"
 )
 
-// assigning is the host for who is about to hand devices over: it listens to the kernel
-// from now on, so that a node which comes late is seen when it comes. Where that cannot
-// be, it looks again and again.
+// assigning is the host for who is about to hand devices over: once something has to be
+// waited for it listens to the kernel, so that a node which comes late is seen when it
+// comes. Where that cannot be, it looks again and again.
 func (e *Env) assigning() (h *assign.Host, stop func()) {
 	h = e.assignHost()
 	if e.Listen == nil {
 		return h, func() {}
 	}
-	events, err := e.Listen()
-	if err != nil {
-		return h, func() {} // as in a sandbox without netlink
+	var events Events
+	// Most nodes are there at once, and to listen costs: each event wakes this process
+	// while the kernel works.
+	h.Pause = func(context.Context, time.Duration) {
+		var err error
+		if events, err = e.Listen(); err != nil {
+			events, h.Pause = nil, nil // as in a sandbox without netlink
+			return
+		}
+		// What came before was not heard, so the first look after this is at once.
+		h.Pause = pauser(events)
 	}
-	h.Pause = pauser(events)
-	return h, func() { _ = events.Close() }
+	return h, func() {
+		if events != nil {
+			_ = events.Close()
+		}
+	}
 }
 
 // pauser returns when the kernel says something about VFIO, or after d.

@@ -59,6 +59,46 @@ func TestPauser(t *testing.T) {
 	pause(ctx, time.Minute) // returns
 }
 
+// TestListensLate holds that nothing listens before something is waited for, and that what
+// was missed until then is not waited for: who waits looks once more at once.
+func TestListensLate(t *testing.T) {
+	listening, closed := 0, 0
+	e := &Env{Listen: func() (Events, error) {
+		listening++
+		return &closing{told{make(chan any)}, &closed}, nil
+	}}
+	_, stop := e.assigning()
+	if stop(); listening != 0 || closed != 0 {
+		t.Errorf("without waiting: listened %d times, closed %d", listening, closed)
+	}
+	h, stop := e.assigning()
+	began := time.Now()
+	if h.Pause(t.Context(), time.Minute); listening != 1 || time.Since(began) > 10*time.Second {
+		t.Errorf("the first pause took %s and listened %d times", time.Since(began), listening)
+	}
+	began = time.Now()
+	if h.Pause(t.Context(), 20*time.Millisecond); listening != 1 || time.Since(began) < 20*time.Millisecond {
+		t.Errorf("the second pause took %s; listened %d times", time.Since(began), listening)
+	}
+	if stop(); closed != 1 {
+		t.Errorf("closed %d times", closed)
+	}
+
+	e.Listen = func() (Events, error) { return nil, errors.New("no netlink") }
+	h, stop = e.assigning()
+	defer stop()
+	if h.Pause(t.Context(), time.Minute); h.Pause != nil {
+		t.Error("it would try to listen again and again")
+	}
+}
+
+type closing struct {
+	told
+	times *int
+}
+
+func (c *closing) Close() error { *c.times++; return nil }
+
 func TestFault22NodeFault(t *testing.T) {
 	id := pci.NewGroupID(12)
 	denied := &fs.PathError{Op: "open", Path: "/dev/vfio/12", Err: fs.ErrPermission}
