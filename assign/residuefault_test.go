@@ -458,6 +458,20 @@ func TestCleanInterrupted(t *testing.T) {
 	}
 }
 
+// asked is a host that counts it, too, when a function is asked something after its first hang.
+type asked struct {
+	*sim.Kernel
+	address string
+	hung    *int
+}
+
+func (k asked) ReadFile(name string) ([]byte, error) {
+	if *k.hung > 0 && (strings.HasSuffix(name, k.address+"/config") || strings.HasSuffix(name, k.address+"/vpd")) {
+		*k.hung++
+	}
+	return k.Kernel.ReadFile(name)
+}
+
 // A reset that hangs ends the writes to that function. What is noted is that it was used.
 func TestResetHangsAtRelease(t *testing.T) {
 	k := emulated(t, sim.Options{})
@@ -475,10 +489,15 @@ func TestResetHangsAtRelease(t *testing.T) {
 		return nil
 	}
 	begin := len(k.Writes())
+	b.host.FS = asked{k, igbNIC, &hung}
 	_, err = b.store.Release(t.Context(), b.host, l.Devices[0])
 	var partial *assign.PartialError
 	if !errors.As(err, &partial) || !errors.Is(err, assign.ErrStuck) {
 		t.Fatalf("%v", err)
+	}
+	b.host.FS = k
+	if hung > 1 {
+		t.Fatal("configuration space was read while the reset hangs, which waits for it")
 	}
 	if got := written(k, begin); !slices.Equal(got, []string{"reset_method=flr", "reset=1"}) || hung != 1 {
 		t.Errorf("wrote %q", got)
