@@ -192,6 +192,35 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// Of two calls about one device that hang, both have to come back.
+func TestStuckTwice(t *testing.T) {
+	first, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const about = "pci 0000:02:00.0"
+	b := &Broker{stuck: map[string][]stuck{about: {{first, &assign.StuckError{PID: first.pid}}, {second, &assign.StuckError{PID: second.pid}}}}}
+	for _, c := range []*child{second, first} {
+		if got, err := b.child(about); !errors.Is(err, assign.ErrStuck) {
+			t.Fatalf("%v, %v with one that has not come back", got, err)
+		}
+		if err := c.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := b.child(about)
+	if err != nil || len(b.stuck) != 0 {
+		t.Fatalf("%v, %v", err, b.stuck)
+	}
+	if err := c.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A call that waits for something a signal ends is ended, and is no reason to leave the
 // device alone.
 func TestDeadline(t *testing.T) {
