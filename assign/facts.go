@@ -21,6 +21,7 @@ type Facts struct {
 	functions map[pci.Address]function
 	risks     []laptop.Finding // of all of them, if they change hands together
 	kinds     kindsFacts
+	noted     *Residues // nil when nothing is noted of any function
 }
 
 // A function is the state of one PCI function that a plan changes or depends on.

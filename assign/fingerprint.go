@@ -44,18 +44,27 @@ type Fingerprint struct {
 // An error means that not even the ids could be read; it is [fs.ErrNotExist] when there
 // is no such function.
 func ReadFingerprint(fsys fs.FS, a pci.Address) (Fingerprint, error) {
-	return readFingerprint(fsys, a, false)
+	return readFingerprint(fsys, a, ifAwake)
 }
 
-// readFingerprint is ReadFingerprint, and wakes the function for what it can say.
-func readFingerprint(fsys fs.FS, a pci.Address, wake bool) (Fingerprint, error) {
+// asking says whether a function is asked for what only it can say.
+type asking int
+
+const (
+	ifAwake asking = iota
+	always         // it is woken
+	never          // it is being reset, and would let whoever asks wait
+)
+
+// readFingerprint is ReadFingerprint, and asks as it is told.
+func readFingerprint(fsys fs.FS, a pci.Address, ask asking) (Fingerprint, error) {
 	f, err := pci.ReadFunction(fsys, a)
 	if err != nil {
 		return Fingerprint{}, err
 	}
 	id := Fingerprint{Vendor: f.Vendor, Device: f.Device, SubsystemVendor: f.SubsystemVendor, SubsystemDevice: f.SubsystemDevice}
 	id.Disk = nvmeSerial(fsys, f)
-	if wake || awake(fsys, a) {
+	if ask == always || ask == ifAwake && awake(fsys, a) {
 		id.ask(fsys, a)
 	}
 	return id, nil

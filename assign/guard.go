@@ -296,7 +296,7 @@ func (g *Guard) other(a pci.Address) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	now, err := readFingerprint(g.Host.FS, a, true) // nobody uses it
+	now, err := readFingerprint(g.Host.FS, a, always) // nobody uses it
 	if err != nil {
 		return "", err
 	}

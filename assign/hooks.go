@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
@@ -34,8 +33,7 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 	for _, a := range l.handed() {
 		// One that a host driver has already was reset before, or is on record as used.
 		driver, err := pci.Driver(h.FS, a)
-		waits := slices.ContainsFunc(stuck, func(w StuckWrite) bool { return w.Bus == "" && w.Device == a.String() })
-		if err == nil && (driver == "" || driver == VFIODriver) && !waits {
+		if err == nil && (driver == "" || driver == VFIODriver) && !waits(stuck, a) {
 			devices = append(devices, a)
 		}
 	}
@@ -48,7 +46,7 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 		}
 	}
 	results, hung, err := h.reset(devices, l.Plan, func(a pci.Address) bool { return l.Locked || before.locked(a) })
-	noted, nerr := s.noteReset(h.FS, results, false)
+	noted, nerr := s.noteReset(h.FS, results, hung, false)
 	if err = errors.Join(err, nerr); err != nil {
 		h.told(fmt.Sprintf("reset: %v", err))
 	}

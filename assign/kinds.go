@@ -20,17 +20,20 @@ type kindsFacts struct {
 	usb   map[usb.PortPath]usbState
 	vfs   map[pci.Address]physical
 	mdevs map[string]mediated // by parent
+
+	parents map[pci.Address]Residue // what is left in functions of which a part is asked for
 }
 
 // ReadRequest gathers the facts about all that a request names, as [Read] does for
 // functions. Of a USB device it reads what the host does with it, in all of its processes.
 func ReadRequest(fsys fs.FS, l *laptop.Laptop, r Request) (*Facts, error) {
-	k := kindsFacts{map[usb.PortPath]usbState{}, map[pci.Address]physical{}, map[string]mediated{}}
+	k := kindsFacts{map[usb.PortPath]usbState{}, map[pci.Address]physical{}, map[string]mediated{}, map[pci.Address]Residue{}}
 	var errs []error
 	functions := slices.Clone(r.Devices)
 	for _, v := range r.VFs {
 		state, err := readPhysical(fsys, l, v)
 		k.vfs[v.Physical] = state
+		k.parents[v.Physical] = Residue{}
 		functions = append(functions, state.existing...)
 		errs = append(errs, err)
 	}
@@ -42,6 +45,9 @@ func ReadRequest(fsys fs.FS, l *laptop.Laptop, r Request) (*Facts, error) {
 	for _, m := range r.Mediated {
 		state, err := readMediated(fsys, l, m)
 		k.mdevs[m.Parent] = state
+		if a, err := pci.ParseAddress(m.Parent); err == nil {
+			k.parents[a] = Residue{}
+		}
 		errs = append(errs, err)
 	}
 	f, err := Read(fsys, l, functions)

@@ -112,6 +112,15 @@ func (p *Plan) includeMediated(f *Facts, r Request, m MediatedRequest) []laptop.
 	case t.API != "" && t.API != VFIODriver:
 		return refuse("/"+t.ID+"/device_api", "", "devices of the type %s are no PCI devices (%s)", t.ID, t.API)
 	}
+	if a, err := pci.ParseAddress(m.Parent); err == nil {
+		var refused []laptop.Finding
+		for _, finding := range f.partOf(r, a, pci.Address{}) {
+			refused = append(refused, p.weigh(r, finding)...)
+		}
+		if len(refused) > 0 {
+			return refused
+		}
+	}
 	made := MediatedDevice{Parent: m.Parent, Type: t.ID, UUID: uuid, Group: s.group}
 	p.Mediated = append(p.Mediated, made)
 	device := deviceDir("mdev", uuid)

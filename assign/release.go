@@ -135,7 +135,7 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 // inUse says which group somebody has open: the kernel would wait for them. A device that
 // is stuck is waited for already.
 func (o *openLease) inUse(h *Host) error {
-	if len(o.Stuck) > 0 {
+	if len(o.stillStuck(h.FS)) > 0 {
 		return nil
 	}
 	if err := h.busy(o.Lease); err != nil || h.InUse == nil {

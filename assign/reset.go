@@ -252,7 +252,7 @@ func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset, 
 			continue
 		}
 		if !bus.Possible() || bus.Alone() || len(bus.Outside(devices)) > 0 ||
-			slices.ContainsFunc(bus.Functions, func(b pci.Address) bool { return w.isStuck(b) }) {
+			slices.ContainsFunc(bus.Functions, func(b pci.Address) bool { return waits(w.stuck, b) }) {
 			continue
 		}
 		err = w.host.ResetBus(bus.Functions)
@@ -274,8 +274,9 @@ func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset, 
 	return errors.Join(errs...)
 }
 
-func (w *work) isStuck(a pci.Address) bool {
-	return slices.ContainsFunc(w.stuck, func(s StuckWrite) bool { return s.Bus == "" && s.Device == a.String() })
+// waits reports whether a write to function a is among those that have not come back.
+func waits(stuck []StuckWrite, a pci.Address) bool {
+	return slices.ContainsFunc(stuck, func(s StuckWrite) bool { return s.Bus == "" && s.Device == a.String() })
 }
 
 // kernelWords is what the kernel said, with the name of the number that it gave.

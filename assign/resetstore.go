@@ -85,7 +85,7 @@ func (s *Store) clean(h *Host, o *openLease, c Cleaning) ([]Residue, []StuckWrit
 		}
 	}
 	results, stuck, err := h.reset(c.Devices, p, func(pci.Address) bool { return true })
-	noted, nerr := s.noteReset(h.FS, results, c.AsNew)
+	noted, nerr := s.noteReset(h.FS, results, stuck, c.AsNew)
 	return noted, stuck, errors.Join(err, nerr)
 }
 
@@ -114,7 +114,7 @@ func (s *Store) notePowerCycle(h *Host, devices []pci.Address) ([]Residue, error
 	var noted []Residue
 	var refused []error
 	at := time.Now().UTC().Truncate(time.Second)
-	err := s.note(h.FS, devices, false, 0, func(r Residue, now Fingerprint, boot string) Residue {
+	err := s.note(h.FS, devices, ifAwake, 0, func(r Residue, now Fingerprint, boot string) Residue {
 		switch {
 		case r.State == Clean || r.State == "":
 		case r.BootID == boot:

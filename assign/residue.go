@@ -222,7 +222,7 @@ func (r *Residues) Of(a pci.Address, now Fingerprint) Residue {
 		here := one.Device == a
 		differs := one.Fingerprint.Differs(now)
 		switch {
-		case one.State == Clean && (!here || differs != ""):
+		case one.State == Clean && (differs != "" || !here && !one.Fingerprint.SameUnit(now)):
 		case here && differs == "", one.Fingerprint.SameUnit(now):
 			one.Device, one.Fingerprint = a, one.Fingerprint.merge(now)
 			found = worse(found, one)
@@ -261,14 +261,40 @@ func worse(a, b Residue) Residue {
 	return a
 }
 
-// AddResidue adds to the facts what is left in the functions: a plan without knows nothing
-// of it. It reads their fingerprints, which wakes none. The error joins what could not be
+// partOf returns what speaks against a part of function a, which is made for the guest of
+// a request: what guests have left in the whole, and in what was at the part's address
+// before. That is no address for a mediated device.
+func (f *Facts) partOf(q Request, a, part pci.Address) []laptop.Finding {
+	var found []laptop.Finding
+	if finding, ok := f.kinds.parents[a].finding(q); ok {
+		found = append(found, finding)
+	}
+	if f.noted != nil && part.IsValid() {
+		if finding, ok := f.noted.Of(part, Fingerprint{}).finding(q); ok {
+			finding.Remedy = "ask for fewer virtual functions, or have the machine without power and say so: indy reset --power-cycled"
+			found = append(found, finding)
+		}
+	}
+	return found
+}
+
+// AddResidue adds to the facts what is left in the functions, and in those of which parts
+// are asked for: a plan without knows nothing of it. It reads their fingerprints, which wakes none. The error joins what could not be
 // read; nothing should then be planned.
 func (f *Facts) AddResidue(fsys fs.FS, r *Residues) error {
 	if len(r.all) == 0 {
 		return nil // nothing is noted of any
 	}
+	f.noted = r
 	var errs []error
+	for a := range f.kinds.parents {
+		now, err := ReadFingerprint(fsys, a)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // NewPlan says so
+		}
+		errs = append(errs, err)
+		f.kinds.parents[a] = r.Of(a, now)
+	}
 	for a, s := range f.functions {
 		if s.stays {
 			continue

@@ -169,6 +169,19 @@ func TestResidueOf(t *testing.T) {
 	}
 }
 
+// A weak reset leaves a device clean with its users, also in another slot.
+func TestResidueOfMovedWeak(t *testing.T) {
+	weak := Residue{Device: nic, Fingerprint: igb, State: Clean, Users: []User{{Guest: "bank", Locked: true, Weak: true, Lease: "1"}}, BootID: "old"}
+	at := pci.NewAddress(0, 9, 0, 0)
+	moved := (&Residues{boot: "now", all: []Residue{weak}}).Of(at, igb)
+	if _, refused := moved.finding(Request{Guest: "play"}); !refused || moved.Device != at {
+		t.Errorf("%+v goes to a free guest", moved)
+	}
+	if _, refused := (&Residues{boot: "now", all: []Residue{weak}}).Of(at, second).finding(Request{Guest: "play"}); refused {
+		t.Error("another one of its make does not")
+	}
+}
+
 // A guest that rewrites what a device says of itself leaves something that no reset takes
 // away.
 func TestResidueChanged(t *testing.T) {

@@ -95,11 +95,11 @@ func TestResidueOnFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		full = true
-		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: failing}, false); err != nil {
+		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: failing}, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		state(Tainted)
-		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: worked}, false); err != nil {
+		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: worked}, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		state(Clean)

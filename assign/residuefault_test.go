@@ -458,47 +458,6 @@ func TestCleanInterrupted(t *testing.T) {
 	}
 }
 
-// A reset that hangs ends the writes to that function. What is noted is that it was used.
-func TestResetHangsAtRelease(t *testing.T) {
-	k := emulated(t, sim.Options{})
-	b := newBench(t, k)
-	l, err := b.assign("play", false, igbNIC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hung := 0
-	k.Fail = func(name string, _ []byte) error {
-		if strings.HasSuffix(name, igbNIC+"/reset") {
-			hung++
-			return &assign.StuckError{File: name, PID: 1 << 30}
-		}
-		return nil
-	}
-	begin := len(k.Writes())
-	_, err = b.store.Release(t.Context(), b.host, l.Devices[0])
-	var partial *assign.PartialError
-	if !errors.As(err, &partial) || !errors.Is(err, assign.ErrStuck) {
-		t.Fatalf("%v", err)
-	}
-	if got := written(k, begin); !slices.Equal(got, []string{"reset_method=flr", "reset=1"}) || hung != 1 {
-		t.Errorf("wrote %q", got)
-	}
-	leases, err := b.store.List()
-	if err != nil || len(leases) != 1 || leases[0].State != assign.Stuck || len(leases[0].Stuck) != 1 {
-		t.Fatalf("%+v, %v", leases, err)
-	}
-	b.state(igbNIC, assign.Tainted)
-	// The process that hung has ended by now (there is none of that number).
-	k.Fail = nil
-	if _, err := b.store.Release(t.Context(), b.host, l.Devices[0]); err != nil {
-		t.Fatal(err)
-	}
-	b.state(igbNIC, assign.Clean)
-	if got, err := pci.ResetMethods(k, l.Devices[0]); err != nil || !slices.Equal(got, []string{"flr", "pm", "bus"}) {
-		t.Errorf("methods %q, %v", got, err)
-	}
-}
-
 // No byte of what is noted can go wrong and leave a used device clean.
 func TestResidueDamaged(t *testing.T) {
 	b := newBench(t, emulated(t, sim.Options{}))

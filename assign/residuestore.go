@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -168,7 +169,7 @@ func residueFileName(a pci.Address, n int) string { return a.String() + "-" + st
 // and of what the function is now. It returns once all of it is on the disk; room is how
 // many bytes more can be noted of each then, whatever becomes of the disk. A function that
 // has gone is left as it was noted.
-func (s *Store) note(fsys fs.FS, devices []pci.Address, wake bool, room int, change func(Residue, Fingerprint, string) Residue) error {
+func (s *Store) note(fsys fs.FS, devices []pci.Address, ask asking, room int, change func(Residue, Fingerprint, string) Residue) error {
 	if s.StateDir == "" || len(devices) == 0 {
 		return nil
 	}
@@ -176,8 +177,14 @@ func (s *Store) note(fsys fs.FS, devices []pci.Address, wake bool, room int, cha
 	if err != nil {
 		return err
 	}
+	// What a function says of itself may take long, and others shall not wait for it.
+	prints := make([]Fingerprint, len(devices))
+	failed := make([]error, len(devices))
+	for i, a := range devices {
+		prints[i], failed[i] = readFingerprint(fsys, a, ask)
+	}
 	d := s.residueDir()
-	unlock, err := d.Lock(context.Background()) // it is held for no longer than a few writes
+	unlock, err := lock(context.Background(), d) // it is held for no longer than a few writes
 	if err != nil {
 		return fmt.Errorf("residue: %w", err)
 	}
@@ -188,8 +195,8 @@ func (s *Store) note(fsys fs.FS, devices []pci.Address, wake bool, room int, cha
 	}
 	all := s.residues(boot, files)
 	var errs []error
-	for _, a := range devices {
-		now, err := readFingerprint(fsys, a, wake)
+	for i, a := range devices {
+		now, err := prints[i], failed[i]
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -293,34 +300,38 @@ func appendTo(d journal.Dir, name string, r Residue, room int) error {
 func (s *Store) noteUse(fsys fs.FS, l *Lease) error { return s.noteUseOf(fsys, l, l.handed()) }
 
 func (s *Store) noteUseOf(fsys fs.FS, l *Lease, devices []pci.Address) error {
-	return s.note(fsys, devices, false, residueRoom, func(r Residue, _ Fingerprint, boot string) Residue {
+	return s.note(fsys, devices, ifAwake, residueRoom, func(r Residue, _ Fingerprint, boot string) Residue {
 		return r.use(l.user(), boot)
 	})
 }
 
 // noteUnused takes noteUse back: the hand-over was undone before the guest had anything.
 func (s *Store) noteUnused(fsys fs.FS, l *Lease) error {
-	return s.note(fsys, l.handed(), false, 0, func(r Residue, _ Fingerprint, _ string) Residue { return r.unuse(l.ID) })
+	return s.note(fsys, l.handed(), ifAwake, 0, func(r Residue, _ Fingerprint, _ string) Residue { return r.unuse(l.ID) })
 }
 
-// noteReset notes what came of resetting functions, and returns it. With asNew the
-// functions may be others than before.
-func (s *Store) noteReset(fsys fs.FS, results map[pci.Address]Reset, asNew bool) ([]Residue, error) {
-	var devices []pci.Address
-	for a := range results {
-		devices = append(devices, a)
+// noteReset notes what came of resetting functions, and returns it. Those that are stuck are
+// asked nothing. With asNew the functions may be others than before.
+func (s *Store) noteReset(fsys fs.FS, results map[pci.Address]Reset, stuck []StuckWrite, asNew bool) ([]Residue, error) {
+	var devices, hung []pci.Address
+	for _, a := range slices.SortedFunc(maps.Keys(results), pci.Address.Compare) {
+		if waits(stuck, a) {
+			hung = append(hung, a)
+		} else {
+			devices = append(devices, a)
+		}
 	}
-	slices.SortFunc(devices, pci.Address.Compare)
 	var noted []Residue
-	err := s.note(fsys, devices, true, 0, func(r Residue, now Fingerprint, boot string) Residue {
+	change := func(r Residue, now Fingerprint, boot string) Residue {
 		if asNew {
 			r.Fingerprint = now
 		}
 		r = r.after(results[r.Device], now, boot, time.Now().UTC().Truncate(time.Second))
 		noted = append(noted, r)
 		return r
-	})
-	return noted, err
+	}
+	err := s.note(fsys, devices, always, 0, change)
+	return noted, errors.Join(err, s.note(fsys, hung, never, 0, change))
 }
 
 // notGivenBack reports whether it is noted of a function that the guest of a lease has it,

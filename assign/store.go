@@ -66,11 +66,13 @@ func BootClock() time.Duration {
 }
 
 // lock takes the store's lock, which is held for moments.
-func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
+func (s *Store) lock(ctx context.Context) (unlock func(), err error) { return lock(ctx, s.dir()) }
+
+func lock(ctx context.Context, d journal.Dir) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, LockTimeout,
 		fmt.Errorf("another process has held it for %s, and should have for a moment only", LockTimeout))
 	defer cancel()
-	return s.dir().Lock(ctx)
+	return d.Lock(ctx)
 }
 
 // List returns the leases by first device. A file that is damaged, or of another form, is

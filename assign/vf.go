@@ -207,6 +207,16 @@ func (p *Plan) includeVFs(f *Facts, r Request, v VFRequest) []laptop.Finding {
 			return refused
 		}
 		made.Functions = append(made.Functions, vf)
+		part := vf.Address
+		if !made.Made {
+			part = pci.Address{} // it is there, and weighed as any other
+		}
+		for _, finding := range f.partOf(r, v.Physical, part) {
+			weigh(finding)
+		}
+	}
+	if len(refused) > 0 {
+		return refused
 	}
 	p.VFs = append(p.VFs, made)
 	if !made.Made {

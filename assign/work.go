@@ -144,7 +144,7 @@ func (w *work) undo() error {
 	var errs []error
 	left := map[string]bool{} // devices that get no write any more
 	for _, s := range w.stuck {
-		left[deviceDir(s.Bus, s.Device)] = true
+		w.leave(left, s.Bus, s.Device)
 		errs = append(errs, &OpError{"give back", s.Device, &s.StuckError})
 	}
 	failed := map[string]bool{}
@@ -181,13 +181,26 @@ func (w *work) undo() error {
 			failed[dir] = true
 			errs = append(errs, &OpError{"give back", s.Device, err})
 			if errors.Is(err, ErrStuck) {
-				left[dir] = true
+				w.leave(left, s.Bus, s.Device)
 				break
 			}
 		}
 	}
 	w.tellForeign(left, failed)
 	return errors.Join(errs...)
+}
+
+// leave notes that a device from which a write has not come back gets no other. Neither does
+// the function of which it is a virtual one that the plan has made: taking that away waits
+// for the same, with the lock of the host's own device.
+func (w *work) leave(left map[string]bool, bus, device string) {
+	left[deviceDir(bus, device)] = true
+	for _, v := range w.plan.VFs {
+		mine := func(f VirtualFunction) bool { return bus == "" && f.Address.String() == device }
+		if v.Made && slices.ContainsFunc(v.Functions, mine) {
+			left[deviceDir("", v.Physical.String())] = true
+		}
+	}
 }
 
 // undoOther takes back what the last step wrote to a device that came into the place of the

@@ -32,7 +32,7 @@ type Broker struct {
 
 	mu    sync.Mutex
 	idle  []*child
-	stuck map[string]stuck // by device
+	stuck map[string][]stuck // by device
 }
 
 // A stuck device has a call that has not returned.
@@ -42,10 +42,18 @@ type stuck struct {
 }
 
 // Waits reports whether reading the file name may wait for as long as a driver takes to
-// let go of a device, so that [Broker.ReadFile] is to read it.
+// let go of a device, or the device to be reset, so that [Broker.ReadFile] is to read it.
 func (b *Broker) Waits(name string) bool {
-	return (strings.HasSuffix(name, "/driver_override") || strings.HasSuffix(name, "/sriov_numvfs")) && among(waits, name)
+	switch name[strings.LastIndexByte(name, '/')+1:] {
+	case "driver_override", "sriov_numvfs", "config":
+		return among(waits, name)
+	}
+	return false
 }
+
+// Writes reports whether the file name is among those by which devices change hands, which
+// [Broker.WriteFile] writes.
+func (b *Broker) Writes(name string) bool { return fs.ValidPath(name) && among(writable, name) }
 
 // ReadFile reads an attribute, as [hostfs.LiveHost] does, but not for longer than the
 // deadline; see [Broker.WriteFile].
@@ -73,7 +81,7 @@ func (b *Broker) ReadFile(name string) ([]byte, error) {
 // kernel is still at it. Until it has come back every other call about the same device
 // is that error, and is not made.
 func (b *Broker) WriteFile(name string, data []byte) error {
-	if !fs.ValidPath(name) || !among(writable, name) {
+	if !b.Writes(name) {
 		return &fs.PathError{Op: "write", Path: "/" + name, Err: errNotOurs}
 	}
 	a, err := b.call(ioctl.AsideWrite, name, string(data))
@@ -144,13 +152,14 @@ func word(verb byte) string {
 func (b *Broker) child(about string) (*child, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for device, s := range b.stuck {
-		if s.child.ended() {
+	for device, all := range b.stuck {
+		all = slices.DeleteFunc(all, func(s stuck) bool { return s.child.ended() })
+		if b.stuck[device] = all; len(all) == 0 {
 			delete(b.stuck, device)
 		}
 	}
-	if s, ok := b.stuck[about]; ok {
-		return nil, s.err
+	if all := b.stuck[about]; len(all) > 0 {
+		return nil, all[0].err
 	}
 	if n := len(b.idle); n > 0 {
 		c := b.idle[n-1]
@@ -179,9 +188,9 @@ func (b *Broker) late(c *child, about string, nodes []string, verb byte, name st
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stuck == nil {
-		b.stuck = map[string]stuck{}
+		b.stuck = map[string][]stuck{}
 	}
-	b.stuck[about] = stuck{c, e}
+	b.stuck[about] = append(b.stuck[about], stuck{c, e}) // several may have called at once
 	return e
 }
 

@@ -141,9 +141,9 @@ func TestErrors(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	b := below(t, 0, unbind, "etc/passwd", "sys/bus/pci/devices/0000:02:00.0/config")
+	b := below(t, 0, unbind, "etc/passwd", "sys/bus/pci/devices/0000:02:00.0/vpd")
 	for _, name := range []string{
-		"etc/passwd", "sys/bus/pci/devices/0000:02:00.0/config", "sys/bus/pci/drivers/nvme/new_id", "sys/bus/pci/drivers/../drivers_probe",
+		"etc/passwd", "sys/bus/pci/devices/0000:02:00.0/vpd", "sys/bus/pci/drivers/nvme/new_id", "sys/bus/pci/drivers/../drivers_probe",
 		"../etc/passwd", "/etc/passwd", "", "sys/bus/pci/drivers/a/b/unbind",
 	} {
 		if err := b.WriteFile(name, []byte("x")); !errors.Is(err, fs.ErrPermission) {
@@ -152,6 +152,9 @@ func TestNames(t *testing.T) {
 		if _, err := b.ReadFile(name); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("read %q: %v", name, err)
 		}
+	}
+	if err := b.WriteFile("sys/bus/pci/devices/0000:02:00.0/config", []byte("x")); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("write configuration space: %v", err)
 	}
 	if len(b.idle) != 0 {
 		t.Error("a process was started for what is refused")
@@ -168,7 +171,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]bool{
-		override: true, "sys/bus/pci/devices/0000:02:00.0/sriov_numvfs": true, "sys/bus/pci/devices/0000:02:00.0/uevent": false,
+		override: true, "sys/bus/pci/devices/0000:02:00.0/sriov_numvfs": true, "sys/bus/pci/devices/0000:02:00.0/config": true, "sys/bus/pci/devices/0000:02:00.0/uevent": false,
 		"sys/bus/platform/devices/x/driver_override": false,
 	} {
 		if got := b.Waits(name); got != want {
@@ -186,6 +189,35 @@ func TestNames(t *testing.T) {
 		if got := device(test.name, test.value); got != test.want {
 			t.Errorf("%s of %q is about %q, not %q", test.name, test.value, got, test.want)
 		}
+	}
+}
+
+// Of two calls about one device that hang, both have to come back.
+func TestStuckTwice(t *testing.T) {
+	first, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const about = "pci 0000:02:00.0"
+	b := &Broker{stuck: map[string][]stuck{about: {{first, &assign.StuckError{PID: first.pid}}, {second, &assign.StuckError{PID: second.pid}}}}}
+	for _, c := range []*child{second, first} {
+		if got, err := b.child(about); !errors.Is(err, assign.ErrStuck) {
+			t.Fatalf("%v, %v with one that has not come back", got, err)
+		}
+		if err := c.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := b.child(about)
+	if err != nil || len(b.stuck) != 0 {
+		t.Fatalf("%v, %v", err, b.stuck)
+	}
+	if err := c.stop(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -41,10 +41,13 @@ var writable = []string{
 
 // waits are the files whose reading takes the lock of the device, which whoever unbinds
 // its driver holds: driver_override_show of drivers/pci/pci-sysfs.c in many kernels, and
-// sriov_numvfs_show of drivers/pci/iov.c from Linux 5.5 to 6.8.
+// sriov_numvfs_show of drivers/pci/iov.c from Linux 5.5 to 6.8. Configuration space waits,
+// and cannot be killed, while the function is being reset (pci_wait_cfg of
+// drivers/pci/access.c), for as long as that hangs.
 var waits = []string{
 	"sys/bus/pci/devices/*/driver_override",
 	"sys/bus/pci/devices/*/sriov_numvfs",
+	"sys/bus/pci/devices/*/config",
 }
 
 func among(patterns []string, name string) bool {

@@ -58,6 +58,7 @@ func Aside(socket int, name string) (pid int, err error) {
 //
 //go:nosplit
 //go:norace
+//go:nocheckptr
 func fork(socket uintptr, memory *[asideSize]byte, comm *[16]byte) (pid uintptr, errno syscall.Errno) {
 	// With all signals blocked the runtime cannot preempt this thread, and no handler of
 	// ours ever runs in the child.
@@ -71,10 +72,12 @@ func fork(socket uintptr, memory *[asideSize]byte, comm *[16]byte) (pid uintptr,
 	return pid, errno
 }
 
-// serve is all that the child does. It does not return.
+// serve is all that the child does. It does not return. The checks of pointers that a build
+// for tests adds would call the runtime.
 //
 //go:nosplit
 //go:norace
+//go:nocheckptr
 func serve(socket uintptr, memory *[asideSize]byte, comm *[16]byte) {
 	const here = ^uintptr(99) // AT_FDCWD
 	start := uintptr(unsafe.Pointer(memory))

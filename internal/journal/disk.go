@@ -63,7 +63,7 @@ type Handle interface {
 	// TryLock takes the lock of the file for this handle, unless another has it.
 	TryLock() (bool, error)
 
-	// Linked reports whether the file still has a name: whoever waited for its lock may
+	// Linked reports whether the file still has its name: whoever waited for its lock may
 	// get that of a file which has been removed.
 	Linked() (bool, error)
 

@@ -251,6 +251,24 @@ func TestLocks(t *testing.T) {
 	if ok, err := b.TryLock(); ok || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("of a file that has gone: %v, %v", ok, err)
 	}
+	c, err := d.Create("y", 0, "y")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting, _, err := d.Open("y")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waiting.Close()
+	if _, err := d.PutAside("y"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := waiting.TryLock(); ok || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of a file that was put aside: %v, %v", ok, err)
+	}
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}

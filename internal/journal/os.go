@@ -225,9 +225,16 @@ func (h *osHandle) TryLock() (bool, error) {
 }
 
 func (h *osHandle) Linked() (bool, error) {
-	var st unix.Stat_t
-	err := unix.Fstat(h.fd, &st)
-	return st.Nlink > 0, h.fail("stat", err)
+	var st, named unix.Stat_t
+	if err := unix.Fstat(h.fd, &st); err != nil || st.Nlink == 0 {
+		return false, h.fail("stat", err)
+	}
+	// One that was put aside has another name.
+	err := unix.Lstat(h.name, &named)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return st.Dev == named.Dev && st.Ino == named.Ino, h.fail("stat", err)
 }
 
 func (h *osHandle) Close() error {

@@ -61,12 +61,7 @@ func (h *handle) TryLock() (ok bool, err error) {
 func (h *handle) Linked() (bool, error) {
 	h.disk.mu.Lock()
 	defer h.disk.mu.Unlock()
-	for _, f := range h.disk.names {
-		if f == h.file {
-			return true, nil
-		}
-	}
-	return false, nil
+	return h.disk.names[h.name] == h.file, nil
 }
 
 func (h *handle) Close() error {
