@@ -358,8 +358,8 @@ func TestCrashPoints(t *testing.T) {
 				c := &trial{T: t, plan: p, run: run}
 				c.start = world{first.Clone(), journaltest.New()}
 				// What a second crash costs grows with the square of the plan.
-				closer := max(1, len(p.Steps)*len(p.Steps)/4)
-				c.try(second, thinning{double: closer, triple: 15 * closer, boot: 10, again: 20})
+				closer := max(1, len(p.Steps)*len(p.Steps)/3)
+				c.try(second, thinning{double: closer, triple: 40 * closer, boot: 10, again: 20})
 				t.Logf("%d steps: %+v", len(p.Steps), c.count)
 				mu.Lock()
 				defer mu.Unlock()

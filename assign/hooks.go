@@ -37,14 +37,16 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 			devices = append(devices, a)
 		}
 	}
-	// What is or was a locked guest's takes more of a reset.
-	var before *Residues
-	if !l.Locked {
-		var err error
-		if before, err = s.residuesAt(l.BootID, devices); err != nil {
-			h.told(err.Error())
-		}
+	before, err := s.residuesAt(l.BootID, devices)
+	if err != nil {
+		h.told(err.Error())
 	}
+	// A release that is gone on with after they were all reset has some of them with their
+	// drivers, and the rest of their bus cannot be reset any more, nor need it.
+	if before.allReset(devices, l.ID) {
+		return nil
+	}
+	// What is or was a locked guest's takes more of a reset.
 	results, hung, err := h.reset(devices, l.Plan, func(a pci.Address) bool { return l.Locked || before.locked(a) })
 	noted, nerr := s.noteReset(h.FS, results, hung, false)
 	if err = errors.Join(err, nerr); err != nil {

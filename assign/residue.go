@@ -244,6 +244,20 @@ func (r *Residues) locked(a pci.Address) bool {
 	})
 }
 
+// allReset reports whether it is on record of all devices that nobody is left in them who
+// had them with a lease.
+func (r *Residues) allReset(devices []pci.Address, lease string) bool {
+	if r == nil {
+		return false
+	}
+	for _, a := range devices {
+		if i := slices.IndexFunc(r.all, func(one Residue) bool { return one.Device == a }); i < 0 || r.all[i].State == Unknown || r.all[i].usedIn(lease) {
+			return false
+		}
+	}
+	return true
+}
+
 // worse returns the one that less is known to be good of. Of two of a kind it is the
 // later one, with the users of both.
 func worse(a, b Residue) Residue {
