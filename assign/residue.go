@@ -251,7 +251,14 @@ func (r *Residues) allReset(devices []pci.Address, lease string) bool {
 		return false
 	}
 	for _, a := range devices {
-		if i := slices.IndexFunc(r.all, func(one Residue) bool { return one.Device == a }); i < 0 || r.all[i].State == Unknown || r.all[i].usedIn(lease) {
+		noted := false // of this one, or of one that was there before
+		for _, one := range r.all {
+			if one.Device == a && (one.State == Unknown || one.usedIn(lease)) {
+				return false
+			}
+			noted = noted || one.Device == a
+		}
+		if !noted {
 			return false
 		}
 	}
