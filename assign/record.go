@@ -57,6 +57,9 @@ type record struct {
 type progress struct {
 	seq   int // of the next record
 	begun int // steps of the plan that may have been made
+
+	// complete is that it once was handed over as a whole, so that a guest may have used it.
+	complete bool
 }
 
 // replay makes the lease of its records. With torn somebody was about to write another.
@@ -128,7 +131,7 @@ func (at *progress) apply(l *Lease, r *record) bool {
 		}
 		l.State, l.Worker = r.State, r.Process
 		if r.State == Assigned {
-			at.begun = len(l.Plan.Steps)
+			at.begun, at.complete = len(l.Plan.Steps), true
 		}
 		if r.Confirm != nil {
 			l.Confirm = r.Confirm

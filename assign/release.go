@@ -101,7 +101,7 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 	if err := o.inUse(h); err != nil {
 		return nil, err
 	}
-	interrupted, still := o.State == Assigning, o.stillStuck(h.FS)
+	interrupted, still := !o.complete, o.stillStuck(h.FS)
 	// One that is looked at again and again while nothing has come back says so once.
 	same := o.State == Stuck && len(still) == len(o.Stuck)
 	var noted error

@@ -112,7 +112,7 @@ func (n *needs) of(d *Device) []Finding {
 			Evidence: "/sys/power/resume", Remedy: lookAgain,
 		})
 	}
-	if !n.routesKnown && n.plays(d, Ethernet, WLAN, WWAN, Modem) {
+	if !n.routesKnown && (n.plays(d, Ethernet, WLAN, WWAN, Modem) || mayBeNetwork(d)) {
 		add(Finding{
 			Code: RouteUnknown, Severity: Gap, Detail: "whether " + d.Where() + " carries the default route is not known",
 			Evidence: "/proc/net/route", Remedy: lookAgain,
@@ -181,4 +181,13 @@ func panelOf(d *gpu.Display) (panel gpu.Connector, found bool) {
 		}
 	}
 	return panel, found
+}
+
+// mayBeNetwork reports whether a USB device may have a network behind it for all that is
+// known: an interface of its vendor's own kind without a driver that would tell.
+func mayBeNetwork(d *Device) bool {
+	const vendorSpecific = 0xff
+	return d.USB != nil && slices.ContainsFunc(d.USB.Interfaces, func(i usb.Interface) bool {
+		return i.Driver == "" && i.Class.Base() == vendorSpecific
+	})
 }
