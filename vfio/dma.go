@@ -121,21 +121,14 @@ func (s *AddressSpace) check(at Range, l Limits) error {
 }
 
 func someRanges(all []Range) string {
-	const most = 6
-	text := ""
-	for i, r := range all {
-		if i == most {
-			return text + " and more"
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += r.String()
-	}
-	if text == "" {
+	if len(all) == 0 {
 		return "which is none"
 	}
-	return text
+	var s []string
+	for _, r := range all {
+		s = append(s, r.String())
+	}
+	return some(s)
 }
 
 // enter asks the kernel to map b.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 
 	"github.com/project-independence/indy/hostfs"
@@ -117,20 +116,15 @@ func notAll(others []Affected) error {
 	if len(others) == 0 {
 		return fmt.Errorf("%w: the kernel does not say what", ErrNotOwned)
 	}
-	const most = 8
 	var names []string
-	for i, a := range others {
-		if i == most {
-			names = append(names, "and more")
-			break
-		}
+	for _, a := range others {
 		name := a.Address.String()
 		if a.Group.IsValid() {
 			name += " of group " + a.Group.String()
 		}
 		names = append(names, name)
 	}
-	return fmt.Errorf("%w: %s", ErrNotOwned, strings.Join(names, ", "))
+	return fmt.Errorf("%w: %s", ErrNotOwned, some(names))
 }
 
 func (d *Device) hotReset() (hotResetSet, error) {

@@ -69,19 +69,22 @@ func members(fsys fs.FS, id pci.GroupID) ([]member, error) {
 
 // list joins the members that are wanted, a few of them.
 func list(all []member, want func(member) bool) string {
-	const most = 8
 	var s []string
 	for _, m := range all {
-		if !want(m) {
-			continue
+		if want(m) {
+			s = append(s, m.String())
 		}
-		if len(s) == most {
-			s = append(s, "and more")
-			break
-		}
-		s = append(s, m.String())
 	}
-	return strings.Join(s, ", ")
+	return some(s)
+}
+
+// some joins the first few of a list.
+func some(all []string) string {
+	const most = 8
+	if len(all) > most {
+		all = append(all[:most:most], "and more")
+	}
+	return strings.Join(all, ", ")
 }
 
 // whyNoNode turns err, that a group has no node, into the reason.
