@@ -12,7 +12,6 @@ import (
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
-	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/vfio"
@@ -50,20 +49,8 @@ type library struct {
 func newLibrary(dir string) *library {
 	l := &library{store: assign.Store{Dir: dir + "/leases", StateDir: dir + "/state"}}
 	l.fsys.LiveHost = hostfs.Live()
-	l.host = assign.Host{FS: &l.fsys, Viable: viable}
+	l.host = assign.Host{FS: &l.fsys, Viable: vfio.Viable}
 	return l
-}
-
-func viable(id iommu.GroupID) error {
-	g, err := vfio.OpenGroup(id)
-	if err != nil {
-		return err
-	}
-	s, err := g.Status()
-	if err == nil && !s.Viable {
-		err = fmt.Errorf("group %s is not viable", id)
-	}
-	return errors.Join(err, g.Close())
 }
 
 func (l *library) contender(ctx context.Context) contender {

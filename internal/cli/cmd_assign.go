@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -38,29 +37,11 @@ func (e *Env) assignHost() *assign.Host {
 }
 
 func viable(id iommu.GroupID) error {
-	g, err := vfio.OpenGroup(id)
-	if err != nil {
-		return err
-	}
-	defer g.Close()
-	s, err := g.Status()
-	if err == nil && !s.Viable {
-		err = fmt.Errorf("IOMMU group %s is not viable: a host driver still has one of its devices; see indy groups", id)
+	err := vfio.Viable(id)
+	if errors.Is(err, vfio.ErrNotViable) {
+		err = fmt.Errorf("IOMMU group %s is not viable, see indy groups: %w", id, err)
 	}
 	return err
-}
-
-// inUse opens the group, which only one can. A group without a node has no function
-// with vfio-pci left.
-func inUse(id iommu.GroupID) error {
-	g, err := vfio.OpenGroup(id)
-	if err == nil {
-		return g.Close()
-	}
-	if errors.Is(err, syscall.EBUSY) {
-		return err
-	}
-	return nil
 }
 
 // resetBus opens the functions, which proves to the kernel that all on their bus are ours,

@@ -25,6 +25,7 @@ import (
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/vfio"
 )
 
 // Exit codes, a contract with every script that calls indy.
@@ -84,7 +85,7 @@ func OS(version string) *Env {
 	e := &Env{
 		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
-		Viable: viable, InUse: inUse, ResetBus: resetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
+		Viable: viable, InUse: vfio.InUse, ResetBus: resetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach: func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
