@@ -73,8 +73,9 @@ func mayImport() map[string][]string {
 		"internal/fakehost":            {"internal/ioctl", "internal/sim"},
 		"bench":                        {},
 		"bench/gensysfs":               {},
-		"bench/enumerate":              {"hostfs", "pci", "uevent"},
-		"bench/bind":                   {"hostfs", "pci", "iommu", "laptop", "assign", "vfio", "internal/lab"},
+		"bench/internal/peers":         {"hostfs"},
+		"bench/enumerate":              {"bench/internal/peers", "hostfs", "pci", "uevent"},
+		"bench/bind":                   {"bench/internal/peers", "hostfs", "pci", "laptop", "assign", "vfio", "internal/lab"},
 		// Programs that show how the library is used by others.
 		"examples/edu": {"pci", "vfio", "assign", "hostfs", "iommu"},
 	}

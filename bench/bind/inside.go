@@ -13,8 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/project-independence/indy/bench/internal/peers"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/pci"
 )
@@ -68,7 +67,7 @@ func inside(rounds, dir, file string) error {
 		return fmt.Errorf("this is not the emulated laptop: %w", err)
 	}
 	ctx := context.Background()
-	report := Report{Kernel: release(), Rounds: n, Failed: map[string]string{}}
+	report := Report{Kernel: peers.Kernel(), Rounds: n, Failed: map[string]string{}}
 	all := ours(ctx, dir)
 	if _, err := exec.LookPath("driverctl"); err == nil {
 		all = append(all, driverctl(ctx))
@@ -140,7 +139,7 @@ func measure(t target, all []contender, n int) (Target, error) {
 	for i := range out.Contenders {
 		c := &out.Contenders[i]
 		c.Assign, c.Release, c.Both = median(took[i][0]), median(took[i][1]), median(took[i][2])
-		c.Least = ms(slices.Min(took[i][2]))
+		c.Least = peers.Milliseconds(slices.Min(took[i][2]))
 		if all[i].kernel != nil {
 			c.Kernel = median(all[i].kernel()[1:])
 		}
@@ -150,10 +149,8 @@ func measure(t target, all []contender, n int) (Target, error) {
 
 func median(d []time.Duration) float64 {
 	slices.Sort(d)
-	return ms(d[len(d)/2])
+	return peers.Milliseconds(d[len(d)/2])
 }
-
-func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
 // taken fails unless every function is in vfio-pci's hands.
 func (t target) taken() error {
@@ -198,14 +195,6 @@ func (t target) settled() error {
 		}
 	}
 	return nil
-}
-
-func release() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return "unknown"
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }
 
 // command returns a function that runs a program to its end.

@@ -17,13 +17,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 
+	"github.com/project-independence/indy/bench/internal/peers"
 	"github.com/project-independence/indy/internal/lab"
 )
 
@@ -59,14 +58,8 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	if *jsonFile != "" {
-		data, err := json.MarshalIndent(report, "", "  ")
-		if err == nil {
-			err = os.WriteFile(*jsonFile, append(data, '\n'), 0o644)
-		}
-		if err != nil {
-			return err
-		}
+	if err := peers.WriteJSON(*jsonFile, report); err != nil {
+		return err
 	}
 	return report.markdown(os.Stdout)
 }
@@ -82,19 +75,8 @@ func boot(ctx context.Context, dir string, rounds int) (Report, error) {
 		return Report{}, err
 	}
 	defer os.RemoveAll(tmp)
-	for _, build := range [][]string{
-		{"build", "-trimpath", "-o", tmp + "/", "./cmd/indy", "./bench/bind"},
-		{"build", "-o", tmp + "/empty", filepath.Join(tmp, "empty.go")},
-	} {
-		if err := os.WriteFile(filepath.Join(tmp, "empty.go"), []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
-			return Report{}, err
-		}
-		cmd := exec.CommandContext(ctx, "go", build...)
-		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
-			return Report{}, fmt.Errorf("go %s: %w; run it in the root of the repository", strings.Join(build, " "), err)
-		}
+	if err := peers.Build(ctx, tmp, "./cmd/indy", "./bench/bind"); err != nil {
+		return Report{}, err
 	}
 	out := filepath.Join(tmp, "out")
 	if err := os.Mkdir(out, 0o755); err != nil {
@@ -116,7 +98,7 @@ func boot(ctx context.Context, dir string, rounds int) (Report, error) {
 	if err == nil {
 		err = json.Unmarshal(data, &report)
 	}
-	report.Processor, report.Go = processor(), runtime.Version()
+	report.Processor, report.Go = peers.Processor(), runtime.Version()
 	report.Versions = versions(ctx)
 	return report, err
 }

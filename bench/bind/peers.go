@@ -6,66 +6,25 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/bench/internal/peers"
 )
 
-// install gets the peers that are missing, as root and on Debian.
+// install gets the peers that are missing.
 func install(ctx context.Context) {
-	var missing []string
-	for program, packages := range map[string][]string{
-		"driverctl": {"driverctl"},
-		"virsh":     {"libvirt-clients"},
-		"libvirtd":  {"libvirt-daemon", "libvirt-daemon-driver-qemu"},
-	} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, packages...)
-		}
-	}
-	if len(missing) == 0 {
-		return
-	}
-	fmt.Fprintln(os.Stderr, "bind: missing:", strings.Join(missing, ", "))
-	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
-		return
-	}
-	for _, args := range [][]string{{"update", "-qq"}, append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-		if err := cmd.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "bind: apt-get:", err)
-		}
-	}
+	peers.Install(ctx, map[string]string{
+		"driverctl": "driverctl", "virsh": "libvirt-clients", "libvirtd": "libvirt-daemon libvirt-daemon-driver-qemu",
+	})
 }
 
 // versions says which peers were measured.
 func versions(ctx context.Context) map[string]string {
-	found := map[string]string{}
-	for name, args := range map[string][]string{
+	return peers.Versions(ctx, map[string][]string{
 		"driverctl": {"dpkg-query", "-W", "-f=${Version}", "driverctl"},
 		"libvirt":   {"libvirtd", "--version"},
-	} {
-		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output(); err == nil {
-			words := strings.Fields(string(out))
-			if i := slices.IndexFunc(words, func(w string) bool { return strings.ContainsAny(w, "0123456789") }); i >= 0 {
-				found[name] = words[i]
-			}
-		}
-	}
-	return found
-}
-
-func processor() string {
-	data, _ := hostfs.Live().ReadFile("proc/cpuinfo")
-	for line := range strings.Lines(string(data)) {
-		if name, ok := strings.CutPrefix(line, "model name"); ok {
-			return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
-		}
-	}
-	return "unknown processor"
+	})
 }
 
 // A missing peer is told in the report.

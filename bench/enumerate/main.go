@@ -17,10 +17,11 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+
+	"github.com/project-independence/indy/bench/internal/peers"
 )
 
 func main() {
@@ -64,7 +65,7 @@ func run(args []string) error {
 	}
 	defer b.close()
 	report := Report{
-		Processor: processor(), Processors: runtime.NumCPU(), Kernel: kernelRelease(), Go: runtime.Version(),
+		Processor: peers.Processor(), Processors: runtime.NumCPU(), Kernel: peers.Kernel(), Go: runtime.Version(),
 		Versions: b.versions(),
 	}
 	host, err := b.host()
@@ -83,10 +84,8 @@ func run(args []string) error {
 		}
 		report.Machines = append(report.Machines, m)
 	}
-	if *jsonFile != "" {
-		if err := writeJSON(*jsonFile, report); err != nil {
-			return err
-		}
+	if err := peers.WriteJSON(*jsonFile, report); err != nil {
+		return err
 	}
 	if *svgFile != "" {
 		if err := os.WriteFile(*svgFile, picture(report), 0o644); err != nil {
@@ -133,21 +132,13 @@ func newBench(ctx context.Context, rounds int) (*bench, error) {
 		return nil, err
 	}
 	b.dir = dir
-	for _, build := range [][]string{
-		{"go", "build", "-trimpath", "-o", dir + "/", "./cmd/indy", "./bench/gensysfs", "./bench/enumerate"},
-		{"go", "build", "-o", dir + "/empty", filepath.Join(dir, "empty.go")},
-		{"cc", "-O2", "-o", dir + "/floor", "bench/floor.c"},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, "empty.go"), []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
-			return nil, err
-		}
-		cmd := exec.CommandContext(ctx, build[0], build[1:]...)
-		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil && build[0] != "cc" { // without a C compiler there is no floor
-			b.close()
-			return nil, fmt.Errorf("%s: %w; run it in the root of the repository", strings.Join(build, " "), err)
-		}
+	if err := peers.Build(ctx, dir, "./cmd/indy", "./bench/gensysfs", "./bench/enumerate"); err != nil {
+		b.close()
+		return nil, err
+	}
+	// Without a C compiler there is no floor.
+	if out, err := exec.CommandContext(ctx, "cc", "-O2", "-o", dir+"/floor", "bench/floor.c").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "enumerate: cc: %v\n%s", err, out)
 	}
 	return b, nil
 }

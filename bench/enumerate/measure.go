@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/project-independence/indy/bench/internal/peers"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/pci"
 )
@@ -69,14 +70,14 @@ func (b *bench) machine(w work) (Machine, error) {
 
 // beside runs programs in turn. One that is missing, or fails when first tried, has no
 // figures.
-func (b *bench) beside(peers []peer, functions, rounds int) ([]Process, error) {
+func (b *bench) beside(programs []peer, functions, rounds int) ([]Process, error) {
 	type running struct {
 		peer
 		took []time.Duration
 	}
 	var processes []Process
 	var all []*running
-	for _, p := range peers {
+	for _, p := range programs {
 		r := &running{peer: p}
 		out := Process{Name: p.name}
 		switch _, err := exec.LookPath(p.command[0]); {
@@ -107,7 +108,7 @@ func (b *bench) beside(peers []peer, functions, rounds int) ([]Process, error) {
 	for _, r := range all {
 		slices.Sort(r.took)
 		i := slices.IndexFunc(processes, func(p Process) bool { return p.Name == r.name })
-		processes[i].Median, processes[i].Least = ms(r.took[rounds/2]), ms(r.took[0])
+		processes[i].Median, processes[i].Least = peers.Milliseconds(r.took[rounds/2]), peers.Milliseconds(r.took[0])
 	}
 	for i := range processes {
 		if first := processes[0].Median; first > 0 && processes[i].Failed == "" {
@@ -116,8 +117,6 @@ func (b *bench) beside(peers []peer, functions, rounds int) ([]Process, error) {
 	}
 	return processes, nil
 }
-
-func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
 // once runs a program whose output is thrown away. The exit codes 1 and 5 of indy say
 // something of the machine, not that it failed.

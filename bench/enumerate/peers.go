@@ -1,17 +1,10 @@
 package main
 
 import (
-	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/bench/internal/peers"
 )
 
 // A peer is one program that lists hardware. Its command is one word an element.
@@ -51,65 +44,19 @@ func (b *bench) slow() []peer {
 	}
 }
 
-// install gets the peers that are missing, as root and on Debian.
+// install gets the peers that are missing.
 func (b *bench) install() {
-	var missing []string
-	for program, pkg := range map[string]string{
+	peers.Install(b.ctx, map[string]string{
 		"lspci": "pciutils", "lsusb": "usbutils", "lshw": "lshw", "hwinfo": "hwinfo", "strace": "strace", "time": "time", "cc": "gcc",
-	} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, pkg)
-		}
-	}
-	if len(missing) == 0 {
-		return
-	}
-	fmt.Fprintln(os.Stderr, "enumerate: missing:", strings.Join(missing, ", "))
-	if _, err := exec.LookPath("apt-get"); err != nil || !b.root {
-		return
-	}
-	for _, args := range [][]string{{"update", "-qq"}, append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)} {
-		cmd := exec.CommandContext(b.ctx, "apt-get", args...)
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-		if err := cmd.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "enumerate: apt-get:", err)
-		}
-	}
+	})
 }
 
 // versions says which peers were measured.
 func (b *bench) versions() map[string]string {
-	versions := map[string]string{}
-	for name, args := range map[string][]string{
+	return peers.Versions(b.ctx, map[string][]string{
 		"lspci": {"lspci", "--version"}, "lsusb": {"lsusb", "--version"}, "lshw": {"lshw", "-version"},
 		"hwinfo": {"hwinfo", "--version"},
-	} {
-		if out, err := exec.CommandContext(b.ctx, args[0], args[1:]...).Output(); err == nil {
-			words := strings.Fields(string(out))
-			if i := slices.IndexFunc(words, func(w string) bool { return strings.ContainsAny(w, "0123456789") }); i >= 0 {
-				versions[name] = words[i]
-			}
-		}
-	}
-	return versions
-}
-
-func processor() string {
-	data, _ := hostfs.Live().ReadFile("proc/cpuinfo")
-	for line := range strings.Lines(string(data)) {
-		if name, ok := strings.CutPrefix(line, "model name"); ok {
-			return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
-		}
-	}
-	return "unknown processor"
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return "unknown"
-	}
-	return unix.ByteSliceToString(u.Release[:])
+	})
 }
 
 func atoi(s string) int64 {

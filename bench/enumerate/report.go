@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 )
 
@@ -18,14 +16,6 @@ type Report struct {
 	Go         string            `json:"go"`
 	Versions   map[string]string `json:"versions"`
 	Machines   []Machine         `json:"machines"`
-}
-
-func writeJSON(file string, r Report) error {
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(data, '\n'), 0o644)
 }
 
 // markdown writes the report as tables.
