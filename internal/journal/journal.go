@@ -58,40 +58,44 @@ func (d Dir) Create(name string, reserve int, first any) (*File, error) {
 	return &File{handle: h, name: d.path(name), end: int64(len(line)), size: size}, nil
 }
 
-// Open opens a journal that is to be appended to, and returns its records. It is not
-// locked, and may have been removed or appended to by the time that it is: see
-// [File.TryLock] and [File.Records]. A damaged file is a *[DamageError], with a file and
-// the records before the damage; it cannot be appended to.
+// Open opens a journal that is to be appended to, and returns its records. Nobody else
+// may append meanwhile: the caller has the directory's lock. A damaged file is a
+// *[DamageError], with a file and the records before the damage; it cannot be appended to.
 func (d Dir) Open(name string) (*File, []json.RawMessage, error) {
-	h, err := d.Disk.Open(d.path(name))
+	f, err := d.open(name)
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &File{handle: h, name: d.path(name)}
-	records, err := f.Records()
+	records, err := f.read()
 	if err != nil && f.damage == nil {
-		return nil, nil, errors.Join(err, h.Close())
+		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, records, err
 }
 
-// OpenLocked is Open for who needs the lock of the file, too, and does not wait for it: ok is
-// false when somebody else has it, and then there is no file. The records are those that
-// nobody else can append to.
+// OpenLocked is Open for who takes the lock of the file instead, and does not wait for it:
+// ok is false when somebody else has it, and then there is no file. One that has been
+// removed by the time that it is locked is [fs.ErrNotExist].
 func (d Dir) OpenLocked(name string) (f *File, records []json.RawMessage, ok bool, err error) {
-	h, err := d.Disk.Open(d.path(name))
-	if err != nil {
+	if f, err = d.open(name); err != nil {
 		return nil, nil, false, err
 	}
-	f = &File{handle: h, name: d.path(name)}
-	ok, err = f.TryLock()
+	ok, err = f.tryLock()
 	if ok && err == nil {
-		records, err = f.Records()
+		records, err = f.read()
 	}
 	if !ok || err != nil && f.damage == nil {
-		return nil, nil, false, errors.Join(err, h.Close())
+		return nil, nil, false, errors.Join(err, f.Close())
 	}
 	return f, records, true, err
+}
+
+func (d Dir) open(name string) (*File, error) {
+	h, err := d.Disk.Open(d.path(name))
+	if err != nil {
+		return nil, err
+	}
+	return &File{handle: h, name: d.path(name)}, nil
 }
 
 // Read returns the records of a journal, and whether a crash has left a part of one more.
@@ -166,9 +170,7 @@ func (f *File) Name() string { return f.name }
 // somebody was about to append it.
 func (f *File) Torn() bool { return f.torn }
 
-// Records reads the file anew. The error may be a *[DamageError], with the records before
-// the damage.
-func (f *File) Records() ([]json.RawMessage, error) {
+func (f *File) read() ([]json.RawMessage, error) {
 	data, err := f.handle.ReadAll(MaxSize)
 	if err != nil {
 		return nil, err
@@ -179,9 +181,7 @@ func (f *File) Records() ([]json.RawMessage, error) {
 	return records, f.damage
 }
 
-// TryLock takes the lock of the file until it is closed. It is false when somebody else
-// has it. A file that has been removed meanwhile is [fs.ErrNotExist].
-func (f *File) TryLock() (bool, error) {
+func (f *File) tryLock() (bool, error) {
 	ok, err := f.handle.TryLock()
 	if !ok || err != nil {
 		return false, err

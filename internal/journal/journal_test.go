@@ -117,7 +117,7 @@ func TestReserve(t *testing.T) {
 	if err := f.Append(entry{N: 2}); err != nil {
 		t.Fatal(err)
 	}
-	if records, err := f.Records(); err != nil || len(records) != 3 {
+	if records, _, err := d.Read("x"); err != nil || len(records) != 3 {
 		t.Errorf("%d records, %v", len(records), err)
 	}
 }
@@ -228,49 +228,45 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// A lateDisk has something happen to a file between opening and locking it.
+type lateDisk struct {
+	journal.Disk
+	then func() error
+}
+
+func (d lateDisk) Open(name string) (journal.Handle, error) {
+	h, err := d.Disk.Open(name)
+	return h, errors.Join(err, d.then())
+}
+
 // The lock of a file is had by one; a file that was removed meanwhile is nobody's.
 func TestLocks(t *testing.T) {
 	d, _ := made(t, 1)
-	a, _, err := d.Open("x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, _, err := d.Open("x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ok, err := a.TryLock(); !ok || err != nil {
+	a, _, ok, err := d.OpenLocked("x")
+	if !ok || err != nil {
 		t.Fatalf("%v, %v", ok, err)
 	}
-	if ok, err := b.TryLock(); ok || err != nil {
+	if _, _, ok, err := d.OpenLocked("x"); ok || err != nil {
 		t.Errorf("locked twice: %v, %v", ok, err)
 	}
-	if err := errors.Join(d.Remove("x"), a.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if ok, err := b.TryLock(); ok || !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("of a file that has gone: %v, %v", ok, err)
-	}
-	c, err := d.Create("y", 0, "y")
-	if err != nil {
-		t.Fatal(err)
-	}
-	waiting, _, err := d.Open("y")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer waiting.Close()
-	if _, err := d.PutAside("y"); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if ok, err := waiting.TryLock(); ok || !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("of a file that was put aside: %v, %v", ok, err)
-	}
-	if err := b.Close(); err != nil {
+	if err := a.Close(); err != nil {
 		t.Error(err)
+	}
+	for name, lose := range map[string]func(string) error{
+		"removed": d.Remove,
+		"aside":   func(name string) error { _, err := d.PutAside(name); return err },
+	} {
+		f, err := d.Create(name, 0, "y")
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := journal.Dir{Disk: lateDisk{d.Disk, func() error { return lose(name) }}, Path: d.Path}
+		if _, _, ok, err := late.OpenLocked(name); ok || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s when it is locked: %v, %v", name, ok, err)
+		}
 	}
 
 	unlock, err := d.Lock(t.Context())
@@ -281,9 +277,7 @@ func TestLocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g, _, err := d.Open("y"); err != nil {
-		t.Error(err)
-	} else if ok, err := g.TryLock(); ok || err != nil {
+	if _, _, ok, err := d.OpenLocked("y"); ok || err != nil {
 		t.Errorf("made, and not locked: %v, %v", ok, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

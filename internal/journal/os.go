@@ -67,24 +67,13 @@ func (osDisk) Create(name string, data []byte, size int64) (Handle, error) {
 	return h, nil
 }
 
-func (osDisk) Open(name string) (Handle, error) {
-	fd, err := retry(func() (int, error) {
-		return unix.Open(name, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	})
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	return &osHandle{fd, name}, nil
-}
+func (osDisk) Open(name string) (Handle, error) { return open(name, unix.O_RDWR) }
 
 func (osDisk) ReadFile(name string, max int64) ([]byte, error) {
-	fd, err := retry(func() (int, error) {
-		return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	})
+	h, err := open(name, unix.O_RDONLY)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		return nil, err
 	}
-	h := &osHandle{fd, name}
 	defer h.Close()
 	return h.ReadAll(max)
 }
@@ -157,6 +146,16 @@ func (osDisk) Lock(ctx context.Context, name string) (unlock func(), err error) 
 
 // An osHandle is a descriptor. It is no *os.File, which would set up the runtime's poller
 // for a file that is never waited for.
+func open(name string, mode int) (Handle, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(name, mode|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return &osHandle{fd, name}, nil
+}
+
 type osHandle struct {
 	fd   int
 	name string
