@@ -387,29 +387,7 @@ func TestAddressSpaceLeaksNothing(t *testing.T) {
 			}
 			return errors.Join(b.Store32(0, 1), i.Trigger(0), d.SetBusMaster(true))
 		}
-		k := newKernelWith(kind)
-		if err := cycle(k); err != nil {
-			t.Fatal(err)
-		}
-		for at := 1; at <= k.calls; at++ {
-			for _, errno := range []syscall.Errno{syscall.EIO, syscall.EPERM, syscall.ENODEV, syscall.EBUSY} {
-				f, failed := newKernelWith(kind), ""
-				f.fail = func(call string) error {
-					if f.calls != at {
-						return nil
-					}
-					failed = call
-					return errno
-				}
-				err := cycle(f)
-				if !errors.Is(err, errno) {
-					t.Errorf("call %d (%s) gave %v, the cycle %v", at, failed, errno, err)
-				}
-				if len(f.open) != 0 || f.groups[seven].node != nil || f.groups[seven].byNode != 0 {
-					t.Errorf("call %d (%s) gave %v: %d files are still open", at, failed, errno, len(f.open))
-				}
-			}
-		}
+		failEachCall(t, func() *kernel { return newKernelWith(kind) }, cycle)
 	})
 }
 
