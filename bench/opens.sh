@@ -2,11 +2,12 @@
 # opens.sh [FUNCTIONS [USB]]: what `indy devices` opens on a machine of 3,000 PCI
 # functions, by attribute; fails if that is more than it needs. Of each function it
 # may open uevent, once, and read the link iommu_group; of one that nothing else speaks
-# against reset_method, secondary_bus_number and virtfn0, once each; of a VGA controller also boot_vga, and list its directory
-# if it shares its slot. Of each group it may open reserved_regions, once. It may never open config,
-# which wakes a sleeping device. Of what the kernel made of devices it may list each
-# class and read the links there; of a Bluetooth device on USB it may open removable,
-# of a USB device that usb.ids does not know product.
+# against reset_method, secondary_bus_number and virtfn0, once each; of a VGA controller
+# also boot_vga, and list its directory if it shares its slot. Of each group it may open
+# reserved_regions, once. It may never open config, which wakes a sleeping device. Of what
+# the kernel made of devices it may list each class and read the links there; of a
+# Bluetooth device on USB it may open removable, of a USB device that usb.ids does not
+# know product.
 #
 # Looks at the machine twice: saved (--from), and as the running host, with the tree
 # mounted over /sys in a mount namespace of its own, which only root may make.

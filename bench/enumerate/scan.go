@@ -14,7 +14,8 @@ import (
 )
 
 // scan does one thing to the running host again and again in one process, such as to
-// list its PCI functions, and prints the median in nanoseconds and their number, as the program made of floor.c does.
+// list its PCI functions, and prints the median in nanoseconds and their number, as the
+// program made of floor.c does.
 func scan(what, times string) error {
 	rounds, err := strconv.Atoi(times)
 	if err != nil || rounds < 1 {

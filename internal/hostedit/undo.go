@@ -25,8 +25,9 @@ func (l *LeftError) Error() string {
 func (l *LeftError) Unwrap() error { return l.Err }
 
 // PrepareUndo says how what is recorded would be taken back, the newest first: all that
-// wanted says yes to, or with nil all of it. It changes nothing. The error joins a *[LeftError] for each edit that cannot be taken
-// back, and what is wrong with records; the rest is in the Change.
+// wanted says yes to, or with nil all of it. It changes nothing. The error joins a
+// *[LeftError] for each edit that cannot be taken back, and what is wrong with records;
+// the rest is in the Change.
 func (e *Editor) PrepareUndo(wanted func(Record) bool) (*Change, error) {
 	c := new(Change)
 	records, err := e.records()
