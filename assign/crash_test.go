@@ -1,6 +1,7 @@
 package assign_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,7 +43,34 @@ const memory = "/indy-in-memory"
 
 // host is the machine of w, on which there never is anything to wait for.
 func (w world) host() *assign.Host {
-	return &assign.Host{FS: w.kernel, Pause: func(context.Context, time.Duration) { panic("waited on a machine that does all at once") }}
+	return &assign.Host{
+		FS: w.kernel, Pause: func(context.Context, time.Duration) { panic("waited on a machine that does all at once") },
+		ResetBus: w.resetBus,
+	}
+}
+
+// resetBus resets the bus of functions that can all be opened, as the command does.
+func (w world) resetBus(functions []pci.Address) error {
+	for _, a := range functions {
+		if d, err := pci.Driver(w.kernel, a); err != nil || d != assign.VFIODriver {
+			return fmt.Errorf("open %s: %w", a, syscall.ENODEV)
+		}
+	}
+	return nil
+}
+
+// left returns what is noted of what guests have left in the functions of the plan.
+func (c *trial) left(w world) map[pci.Address]assign.Condition {
+	noted, err := w.store().Residues(w.kernel)
+	if err != nil {
+		c.Error(err)
+		return nil
+	}
+	conditions := map[pci.Address]assign.Condition{}
+	for _, r := range noted.All() {
+		conditions[r.Device] = r.State
+	}
+	return conditions
 }
 
 // An act is something that may be crashed.
@@ -98,8 +127,12 @@ type trial struct {
 	plan            *assign.Plan
 	run             bool  // the lease is to be given back when its process has ended
 	start, assigned world // nothing handed out, all handed out
-	other           int   // leases that are there all the time
-	count           counts
+	releasing       bool  // all was handed out, and is given back
+
+	// What is noted of the functions after a release.
+	released map[pci.Address]assign.Condition
+	other    int // leases that are there all the time
+	count    counts
 }
 
 type counts struct{ single, double, triple, boots, again int }
@@ -161,7 +194,21 @@ func (c *trial) settle(where string, w world) (assigned, ok bool) {
 	if assigned && c.run {
 		c.Errorf("%s: a run that has ended keeps its devices", where)
 	}
+	if err == nil && !assigned {
+		c.checkLeft(where, w)
+	}
 	return assigned, err == nil
+}
+
+// checkLeft compares what is noted of the functions with what is after a release that ends
+// by itself. A hand-over that did not come to its end leaves nothing.
+func (c *trial) checkLeft(where string, w world) {
+	left := c.left(w)
+	for a, want := range c.released {
+		if is := left[a]; is != want && (c.releasing || is != assign.Clean && is != "") {
+			c.Errorf("%s: %s is %s, and %s after a release that nobody interrupts", where, a, cmp.Or(is, "not noted"), want)
+		}
+	}
 }
 
 // afterwards shows that the world is good to go on with: recovering again changes nothing,
@@ -412,7 +459,13 @@ func (c *trial) try(next *sim.Kernel, thin thinning) {
 		}
 	}
 	reboot := func(where string, w world) { c.reboot(where, w, next) }
+	back := c.assigned.clone()
+	if err := c.release(back.store(), back.host()); err != nil {
+		c.Fatal(err)
+	}
+	c.released = c.left(back)
 	c.crash("assign", c.start, c.assign, thin, reboot)
+	c.releasing = true
 	c.crash("release", c.assigned, c.release, thin, reboot)
 }
 

@@ -41,13 +41,15 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 	if err != nil {
 		h.told(err.Error())
 	}
-	// A release that is gone on with after they were all reset has some of them with their
-	// drivers, and the rest of their bus cannot be reset any more, nor need it.
-	if before.allReset(devices, l.ID) {
+	// Nothing is given back before it is on record what came of all their resets. A release
+	// that is gone on with may find some with their drivers, and the bus of the others cannot
+	// be reset any more, nor need it.
+	done := before.resetIn(l.ID, devices)
+	if len(done) == len(devices) {
 		return nil
 	}
 	// What is or was a locked guest's takes more of a reset.
-	results, hung, err := h.reset(devices, l.Plan, func(a pci.Address) bool { return l.Locked || before.locked(a) })
+	results, hung, err := h.reset(devices, l.Plan, done, func(a pci.Address) bool { return l.Locked || before.locked(a) })
 	noted, nerr := s.noteReset(h.FS, results, hung, false)
 	if err = errors.Join(err, nerr); err != nil {
 		h.told(fmt.Sprintf("reset: %v", err))

@@ -41,10 +41,14 @@ func (r Reset) Weak() bool { return r.Method == "pm" || r.Method == anyMethod }
 // by itself, or the link of a bus that was reset has not come back in time.
 const notMethod = "ENOTTY: this method does not work on it"
 
+// notOpen is said of a bus that was not to be reset, because vfio-pci does not have all
+// functions on it.
+const notOpen = "vfio-pci does not have all on its bus"
+
 // impossible reports whether there is no way to reset the function, for all that the kernel
-// says.
+// says, so that nothing was done to it.
 func (r Reset) impossible() bool {
-	return !slices.ContainsFunc(r.Tried, func(t Try) bool { return t.Error != notMethod })
+	return !slices.ContainsFunc(r.Tried, func(t Try) bool { return t.Error != notMethod && t.Error != notOpen })
 }
 
 // String says in one line how it went.
@@ -75,17 +79,22 @@ func (r Reset) String() string {
 // no other write. It blocks as long as the kernel does: a function may be waited for for
 // a minute.
 func (h *Host) Reset(devices []pci.Address, p *Plan) (map[pci.Address]Reset, error) {
-	results, _, err := h.reset(devices, p, func(pci.Address) bool { return true })
+	results, _, err := h.reset(devices, p, nil, func(pci.Address) bool { return true })
 	return results, err
 }
 
-// reset is Reset, with the writes that have not come back. A function that need not be
-// reset thoroughly is done with after its way through D3hot.
-func (h *Host) reset(devices []pci.Address, p *Plan, thorough func(pci.Address) bool) (map[pci.Address]Reset, []StuckWrite, error) {
+// reset is Reset, with the writes that have not come back. Those that are done are not reset
+// again, but with others on their bus. A function that need not be reset thoroughly is done
+// with after its way through D3hot.
+func (h *Host) reset(devices []pci.Address, p *Plan, done map[pci.Address]Reset, thorough func(pci.Address) bool) (map[pci.Address]Reset, []StuckWrite, error) {
 	results := make(map[pci.Address]Reset, len(devices))
 	var errs []error
 	w := &work{host: h}
 	for _, a := range devices {
+		if r, ok := done[a]; ok {
+			results[a] = r
+			continue
+		}
 		r, err := w.resetOne(a, p, thorough(a))
 		results[a] = r
 		if err != nil {
@@ -255,6 +264,12 @@ func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset, 
 			slices.ContainsFunc(bus.Functions, func(b pci.Address) bool { return waits(w.stuck, b) }) {
 			continue
 		}
+		if !w.host.canOpen(bus.Functions) {
+			r := results[a]
+			r.Tried = append(slices.Clone(r.Tried), Try{hotMethod, notOpen})
+			results[a] = r
+			continue
+		}
 		err = w.host.ResetBus(bus.Functions)
 		for _, b := range bus.Functions {
 			r, failed := results[b], err
@@ -272,6 +287,15 @@ func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset, 
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// canOpen reports whether vfio-pci has all the functions. Without that the kernel cannot be
+// shown that they are ours, and resets no bus; a failed reset would be another thing.
+func (h *Host) canOpen(functions []pci.Address) bool {
+	return !slices.ContainsFunc(functions, func(a pci.Address) bool {
+		d, err := pci.Driver(h.FS, a)
+		return err == nil && d != VFIODriver
+	})
 }
 
 // waits reports whether a write to function a is among those that have not come back.

@@ -36,6 +36,20 @@ func unbound(t *testing.T, k *sim.Kernel, devices ...string) []pci.Address {
 	return all
 }
 
+// withVFIO has vfio-pci take functions.
+func withVFIO(t *testing.T, k *sim.Kernel, devices ...string) []pci.Address {
+	t.Helper()
+	all := unbound(t, k, devices...)
+	for _, d := range devices {
+		for _, w := range [][2]string{{"devices/" + d + "/driver_override", assign.VFIODriver}, {"drivers_probe", d}} {
+			if err := k.WriteFile("sys/bus/pci/"+w[0], []byte(w[1])); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return all
+}
+
 // written returns what was written to files that a reset needs, as file=value.
 func written(k *sim.Kernel, since int) []string {
 	var all []string
@@ -181,8 +195,8 @@ func TestResetAfterCrash(t *testing.T) {
 
 // The functions on one bus are reset together, and only if all of them are given.
 func TestResetBus(t *testing.T) {
-	k := emulated(t, sim.Options{})
-	both := unbound(t, k, "0000:04:01.0", "0000:04:02.0")
+	k := emulated(t, sim.Options{VFIO: true})
+	both := withVFIO(t, k, "0000:04:01.0", "0000:04:02.0")
 	asked := 0
 	var fails error
 	h := &assign.Host{FS: k, ResetBus: func(set []pci.Address) error {
@@ -209,6 +223,15 @@ func TestResetBus(t *testing.T) {
 	for _, a := range both {
 		if r := results[a]; err != nil || r.Verified || r.Tried[len(r.Tried)-1] != (assign.Try{Method: "hot", Error: "operation not permitted (errno 1)"}) {
 			t.Errorf("%s: %+v, %v", a, r, err)
+		}
+	}
+	// Without a driver one cannot be opened: that is no reset which failed.
+	unbound(t, k, both[1].String())
+	asked, fails = 0, nil
+	results, err = h.Reset(both, nil)
+	for _, a := range both {
+		if r := results[a]; err != nil || asked > 0 || r.Verified || !strings.HasSuffix(r.String(), "vfio-pci does not have all on its bus") {
+			t.Errorf("%s: %+v, %v, asked %d times", a, r, err, asked)
 		}
 	}
 }

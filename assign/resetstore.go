@@ -84,7 +84,7 @@ func (s *Store) clean(h *Host, o *openLease, c Cleaning) ([]Residue, []StuckWrit
 			return nil, nil, err
 		}
 	}
-	results, stuck, err := h.reset(c.Devices, p, func(pci.Address) bool { return true })
+	results, stuck, err := h.reset(c.Devices, p, nil, func(pci.Address) bool { return true })
 	noted, nerr := s.noteReset(h.FS, results, stuck, c.AsNew)
 	return noted, stuck, errors.Join(err, nerr)
 }

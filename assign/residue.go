@@ -34,6 +34,7 @@ type Residue struct {
 	BootID      string      `json:"boot_id"` // kernel on which it came to be so
 	Reset       *Reset      `json:"reset,omitempty"`
 	Detail      string      `json:"detail,omitempty"` // what is wrong, if it is tainted or unknown
+	Lease       string      `json:"lease,omitempty"`  // of a clean one without users: id of the lease after which it was reset
 }
 
 // A User is a guest that had a function.
@@ -59,7 +60,7 @@ func (r Residue) use(u User, boot string) Residue {
 	if r.State != Tainted && r.State != Unknown {
 		r.State = Used
 	}
-	r.Since, r.BootID = u.Since, boot
+	r.Since, r.BootID, r.Lease = u.Since, boot, ""
 	return r
 }
 
@@ -76,6 +77,12 @@ func distinctUsers(all []User) []User {
 // usedIn reports whether the guest of the lease with that ID had it.
 func (r Residue) usedIn(lease string) bool {
 	return slices.ContainsFunc(r.Users, func(u User) bool { return u.Lease == lease })
+}
+
+// resetIn reports whether it was reset after the lease with that ID, and nobody had it since.
+func (r Residue) resetIn(lease string) bool {
+	weakly := func(u User) bool { return u.Lease == lease && u.Weak }
+	return r.State == Clean && r.Reset != nil && r.Reset.Verified && (r.Lease == lease || slices.ContainsFunc(r.Users, weakly))
 }
 
 // unuse takes back use for a lease whose hand-over was undone: its guest never had it.
@@ -108,7 +115,11 @@ func (r Residue) after(reset Reset, now Fingerprint, boot string, at time.Time) 
 			r.Users[i].Weak = true
 		}
 	case reset.Verified:
-		return Residue{Device: r.Device, Fingerprint: r.Fingerprint.merge(now), State: Clean, Since: at, BootID: boot, Reset: &reset}
+		lease := r.Lease
+		if n := len(r.Users); n > 0 {
+			lease = r.Users[n-1].Lease
+		}
+		return Residue{Device: r.Device, Fingerprint: r.Fingerprint.merge(now), State: Clean, Since: at, BootID: boot, Reset: &reset, Lease: lease}
 	case reset.impossible():
 		return r
 	default:
@@ -244,25 +255,31 @@ func (r *Residues) locked(a pci.Address) bool {
 	})
 }
 
-// allReset reports whether it is on record of all devices that nobody is left in them who
-// had them with a lease.
-func (r *Residues) allReset(devices []pci.Address, lease string) bool {
+// resetIn returns of those devices which the release of a lease has reset already, and what
+// came of it: one that did not work is none.
+func (r *Residues) resetIn(lease string, devices []pci.Address) map[pci.Address]Reset {
+	done := map[pci.Address]Reset{}
 	if r == nil {
-		return false
+		return done
 	}
 	for _, a := range devices {
-		noted := false // of this one, or of one that was there before
+		// There may be another record, of what was at the address before.
+		known := true
+		var found *Reset
 		for _, one := range r.all {
-			if one.Device == a && (one.State == Unknown || one.usedIn(lease)) {
-				return false
+			switch {
+			case one.Device != a:
+			case one.resetIn(lease):
+				found = one.Reset
+			case one.State == Unknown || one.usedIn(lease):
+				known = false
 			}
-			noted = noted || one.Device == a
 		}
-		if !noted {
-			return false
+		if known && found != nil {
+			done[a] = *found
 		}
 	}
-	return true
+	return done
 }
 
 // worse returns the one that less is known to be good of. Of two of a kind it is the

@@ -494,7 +494,7 @@ func TestResidueDamaged(t *testing.T) {
 	b.refused(laptop.LockedResidue, "play", false, hdAudio, laptop.NoReset, laptop.UsedBy, laptop.Tainted)
 	t.Logf("bytes damaged: %d, of which noticed as such: %d", len(strings.TrimRight(string(whole), "\x00"))+20, unknown)
 	// A reset makes it clean and puts the damaged file aside.
-	unbound(t, b.kernel, hdAudio, "0000:04:01.0")
+	withVFIO(t, b.kernel, hdAudio, "0000:04:01.0")
 	b.boots(b.kernel)
 	b.host.ResetBus = func([]pci.Address) error { return nil }
 	c := assign.Cleaning{Devices: []pci.Address{address(t, "0000:04:01.0"), address(t, hdAudio)}, Group: func(pci.Address) iommu.GroupID { return iommu.GroupID{} }}

@@ -71,7 +71,7 @@ func (s *Store) residues(boot string, files []residueFile) *Residues {
 		for _, a := range l.handed() {
 			noted := slices.ContainsFunc(r.all, func(one Residue) bool {
 				return one.State == Unknown && one.Device == a ||
-					one.usedIn(l.ID)
+					one.usedIn(l.ID) || one.resetIn(l.ID)
 			})
 			if !noted {
 				r.all = append(r.all, Residue{Device: a, State: Clean}.use(l.user(), l.BootID))

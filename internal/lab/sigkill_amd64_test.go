@@ -55,9 +55,7 @@ func (s *slaughter) of(g goods, every int) {
 	if err := soon(g.withHost); err != nil {
 		s.Fatalf("%s, before: %v", g.name, err)
 	}
-	// A release that is killed may leave functions whose bus cannot be reset any more, and
-	// which are tainted then: what counts here is whose they are.
-	over := append([]string{"assign", "--with-companions", "--allow", "tainted", "--guest", "killed"}, g.addresses()...)
+	over := append([]string{"assign", "--with-companions", "--guest", "killed"}, g.addresses()...)
 	back := []string{"release", g.addresses()[0]}
 	// The first time makes directories; the second shows the points.
 	for _, args := range [][]string{over, back} {
