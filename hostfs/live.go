@@ -274,16 +274,21 @@ func (h *Host) ReadFile(name string) ([]byte, error) {
 	defer unix.Close(fd)
 	buf := h.buffer()
 	defer h.buffers.Put(buf)
-	n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf[:]) })
-	if err != nil {
-		return nil, h.fail("read", name, err)
+	n := 0
+	for end := false; !end && n < len(buf); {
+		got, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf[n:]) })
+		if err != nil {
+			return nil, h.fail("read", name, err)
+		}
+		n += got
+		// An attribute arrives whole. A short read that ends a line ends a sysfs file,
+		// and asking for the end would cost as much as the file; files of /proc are read
+		// in pieces, so there the end is asked for, as it is of binary attributes, of which
+		// a read gives at most a page.
+		end = got == 0 || n < 4096 && buf[n-1] == '\n' && (h.sysfs || strings.HasPrefix(name, "sys/"))
 	}
 	data := append(make([]byte, 0, n), buf[:n]...)
-	// An attribute arrives whole. A short read that ends a line ends a sysfs file,
-	// and asking for the end would cost as much as the file; files of /proc are read
-	// in pieces, so there the end is asked for, as it is of binary attributes, of which
-	// a read gives at most a page.
-	if n < 4096 && n > 0 && buf[n-1] == '\n' && (h.sysfs || strings.HasPrefix(name, "sys/")) {
+	if n < len(buf) {
 		return data, nil
 	}
 	limit := MaxFile
@@ -291,7 +296,7 @@ func (h *Host) ReadFile(name string) ([]byte, error) {
 		limit = maxAttribute
 	}
 	var st unix.Stat_t
-	if n == len(buf) && unix.Fstat(fd, &st) == nil && st.Size <= int64(limit) {
+	if unix.Fstat(fd, &st) == nil && st.Size <= int64(limit) {
 		data = slices.Grow(data, max(int(st.Size)-n, 0)+1) // room to see the end, too
 	}
 	for n > 0 {
