@@ -25,7 +25,7 @@ func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir, Stat
 // assignHost is this host, whose kernel is asked about its groups.
 func (e *Env) assignHost() *assign.Host {
 	h := &assign.Host{
-		FS: withSettings(e.Host), InUse: e.InUse, ResetBus: e.ResetBus,
+		FS: e.withSettings(), InUse: e.InUse, ResetBus: e.ResetBus,
 		Told: func(line string) { e.errorf("%s", line) },
 		Waiting: func(l assign.Lease) {
 			e.errorf("waiting for another process, which works on the lease of %s (%s)", l.Name(), l.State)
