@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/ioctl"
 	"github.com/project-independence/indy/pci"
 )
@@ -177,8 +179,8 @@ func reply(data []byte, err error) []byte {
 	if errors.As(err, &errno) {
 		binary.NativeEndian.PutUint32(b[ioctl.AsideErrno:], uint32(errno))
 	}
-	if path, ok := err.(*fs.PathError); ok {
-		err = path.Err
+	if named, ok := err.(*fs.PathError); ok {
+		err = named.Err
 	}
 	text := err.Error()
 	return append(b, text[:min(len(text), ioctl.AsideMost)]...)
@@ -203,9 +205,12 @@ func shown(root, name, value string) string {
 	if name != busReset {
 		return name
 	}
-	first, _, _ := strings.Cut(value, " ")
-	if link, err := os.Readlink(root + "/sys/bus/pci/devices/" + first + "/iommu_group"); err == nil {
-		return "dev/vfio/" + link[strings.LastIndexByte(link, '/')+1:]
+	host, err := hostfs.OpenDir(root + "/")
+	if err != nil {
+		return "dev/vfio"
 	}
-	return "dev/vfio"
+	defer host.Close()
+	first, _, _ := strings.Cut(value, " ")
+	group, _ := hostfs.ReadLinkBase(host, "sys/bus/pci/devices/"+first+"/iommu_group") // without it there is the directory
+	return path.Join("dev/vfio", group)
 }
