@@ -104,8 +104,9 @@ func (b *Broker) startProgram() (*child, error) {
 	cmd.Dir = "/"
 	cmd.Env = []string{}
 	cmd.ExtraFiles = []*os.File{theirs} // servant
-	// The terminal's signals are not for it: what it is in the middle of is waited for.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// The terminal's signals are not for it: what it is in the middle of is waited for. When
+	// nobody waits any more, it keeps no group open that others want.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		_ = unix.Close(ends[0])
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,9 +52,14 @@ func viable(id iommu.GroupID) error {
 }
 
 // inUse opens the group, which only one can. A group without a node has no function
-// with vfio-pci left.
+// with vfio-pci left. Who was killed while it reset the group's bus has it open for a
+// moment longer.
 func inUse(id iommu.GroupID) error {
 	g, err := vfio.OpenGroup(id)
+	for end := time.Now().Add(time.Second); errors.Is(err, syscall.EBUSY) && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+		g, err = vfio.OpenGroup(id)
+	}
 	if err == nil {
 		return g.Close()
 	}
