@@ -25,7 +25,7 @@ type Host struct {
 	InUse func(iommu.GroupID) error
 
 	// ResetBus resets the bus that the functions are on, which are all on it and below it
-	// and in the hands of one lease.
+	// and in the hands of one lease. Its error may be a *[StuckError].
 	ResetBus func([]pci.Address) error
 
 	// Did is told each write as it is made, with the error it gave.

@@ -203,9 +203,12 @@ func (e *RefusedError) Error() string {
 	return b.String()
 }
 
-// Is reports whether target is [ErrRefused], or [errors.ErrUnsupported] when the
-// reason is that this host has no working IOMMU.
+// Is reports whether target is [ErrRefused], or [errors.ErrUnsupported] when a reason is
+// that this host cannot: it has no working IOMMU, or the device does not make the virtual
+// functions or the mediated device that were asked for.
 func (e *RefusedError) Is(target error) bool {
 	return target == ErrRefused || target == errors.ErrUnsupported &&
-		slices.ContainsFunc(e.Findings, func(f laptop.Finding) bool { return f.Code == laptop.NoIOMMU })
+		slices.ContainsFunc(e.Findings, func(f laptop.Finding) bool {
+			return f.Code == laptop.NoIOMMU || f.Code == laptop.NoVirtual || f.Code == laptop.NoMediated
+		})
 }

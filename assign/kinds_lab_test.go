@@ -90,7 +90,7 @@ func TestKindsConformSim(t *testing.T) {
 // TestKindsInside hands over and gives back real USB devices and virtual functions.
 func TestKindsInside(t *testing.T) {
 	labtest.Inside(t)
-	host := vflink.Over(hostfs.Live())
+	host := vflink.Over(hostfs.Live(), nil)
 	shell(t, "modprobe sd_mod; modprobe ext4; for i in $(seq 100); do [ -e /dev/sda ] && break; sleep 0.1; done; mke2fs -q /dev/sda")
 	t.Run("conformance", func(t *testing.T) {
 		script, err := os.ReadFile(kindsScript + ".txt")

@@ -331,6 +331,11 @@ func TestKindsRefusals(t *testing.T) {
 			if i < 0 || !strings.Contains(refused.Findings[i].Detail, c.says) {
 				t.Errorf("%+v, want %s saying %q", refused.Findings, c.code, c.says)
 			}
+			// What a device does not make is no question of what is safe.
+			cannot := c.code == laptop.NoVirtual || c.code == laptop.NoMediated
+			if errors.Is(err, errors.ErrUnsupported) != cannot {
+				t.Errorf("errors.ErrUnsupported: %t, want %t", !cannot, cannot)
+			}
 		})
 	}
 }

@@ -109,7 +109,8 @@ func (p Process) Alive(fsys fs.FS) bool {
 
 // processStart returns when a process started, field 22 of /proc/PID/stat, which tells
 // it from a later one with the same number. One that has ended and only waits for its
-// parent to take note has none.
+// parent to take note has none. One of which the first thread alone has ended has not:
+// another may be in the kernel (field 20 counts them).
 func processStart(fsys fs.FS, pid int) (string, error) {
 	stat, err := hostfs.ReadString(fsys, "proc/"+strconv.Itoa(pid)+"/stat")
 	if err != nil {
@@ -117,11 +118,11 @@ func processStart(fsys fs.FS, pid int) (string, error) {
 	}
 	// The second field is a name in parentheses that may hold anything.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const state, start = 0, 22 - 3 // what is left begins with field 3
+	const state, threads, start = 0, 20 - 3, 22 - 3 // what is left begins with field 3
 	if len(fields) <= start {
 		return "", fmt.Errorf("/proc/%d/stat has no start time", pid)
 	}
-	if s := fields[state]; s == "Z" || s == "X" {
+	if n, err := strconv.Atoi(fields[threads]); fields[state] == "X" || fields[state] == "Z" && (err != nil || n < 2) {
 		return "", fmt.Errorf("process %d has ended: %w", pid, fs.ErrNotExist)
 	}
 	return fields[start], nil

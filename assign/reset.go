@@ -285,6 +285,13 @@ func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset, 
 			}
 			results[b] = r
 		}
+		// None of them gets another write until the kernel has come back.
+		if stuck := (*StuckError)(nil); errors.As(err, &stuck) {
+			for _, b := range bus.Functions {
+				w.stuck = append(w.stuck, StuckWrite{Device: b.String(), StuckError: *stuck})
+				errs = append(errs, &OpError{"reset", b.String(), stuck})
+			}
+		}
 	}
 	return errors.Join(errs...)
 }

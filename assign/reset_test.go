@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -234,6 +235,77 @@ func TestResetBus(t *testing.T) {
 			t.Errorf("%s: %+v, %v, asked %d times", a, r, err, asked)
 		}
 	}
+}
+
+// After a reset of a bus that hangs none of its functions gets another write.
+func TestResetBusHangs(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	both := unbound(t, k, "0000:04:01.0", "0000:04:02.0")
+	h := &assign.Host{FS: k, ResetBus: func([]pci.Address) error {
+		return &assign.StuckError{File: "dev/vfio/11", PID: 7}
+	}}
+	results, err := h.Reset(both, nil)
+	if !errors.Is(err, assign.ErrStuck) {
+		t.Errorf("%v", err)
+	}
+	for _, a := range both {
+		if r := results[a]; r.Verified || r.Tried[len(r.Tried)-1].Method != "hot" || !strings.Contains(err.Error(), a.String()) {
+			t.Errorf("%s: %+v, %v", a, r, err)
+		}
+	}
+
+	// Of a lease it leaves the devices stuck, until the kernel comes back.
+	k = emulated(t, sim.Options{})
+	store := &assign.Store{Dir: t.TempDir(), StateDir: t.TempDir()}
+	waiting := &inKernel{k, "4711 (indy) D 1 1 1 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 99 0 0"}
+	before := drivers(t, k)
+	h = &assign.Host{FS: waiting}
+	l, err := store.Assign(t.Context(), h, take(mustPlan(t, k, "0000:04:01.0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.ResetBus = func([]pci.Address) error {
+		return &assign.StuckError{File: "dev/vfio/11", Waited: time.Second, PID: 4711, Started: "99"}
+	}
+	begin := len(k.Writes())
+	var partial *assign.PartialError
+	if _, err := store.Release(t.Context(), h, l.Devices[0]); !errors.As(err, &partial) || !errors.Is(err, assign.ErrStuck) {
+		t.Errorf("release: %v", err)
+	}
+	leases, err := store.List()
+	if err != nil || len(leases) != 1 || leases[0].State != assign.Stuck || len(leases[0].Stuck) != 2 {
+		t.Errorf("%+v, %v", leases, err)
+	}
+	for _, w := range written(k, begin) {
+		if strings.HasPrefix(w, "unbind") || strings.HasPrefix(w, "driver_override") || strings.HasPrefix(w, "bind") {
+			t.Errorf("written to what is stuck: %s", w)
+		}
+	}
+
+	// The kernel comes back.
+	waiting.stat = ""
+	h.ResetBus = func([]pci.Address) error { return nil }
+	if all, err := store.Recover(t.Context(), h); err != nil || len(all) != 1 || all[0].Result != assign.GivenBack {
+		t.Errorf("%+v, %v", all, err)
+	}
+	for _, a := range both {
+		if got := drivers(t, k)[a.String()]; got != before[a.String()] {
+			t.Errorf("%s is with %q", a, got)
+		}
+	}
+}
+
+// An inKernel is a host with a process 4711.
+type inKernel struct {
+	*sim.Kernel
+	stat string // empty when it has ended
+}
+
+func (s *inKernel) ReadFile(name string) ([]byte, error) {
+	if name == "proc/4711/stat" && s.stat != "" {
+		return []byte(s.stat), nil
+	}
+	return s.Kernel.ReadFile(name)
 }
 
 // After a reset that hangs the function gets no other write, and the next one is reset.

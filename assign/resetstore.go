@@ -98,13 +98,15 @@ func resetPlan(h *Host, devices []pci.Address) (*Plan, error) {
 			return nil, err
 		}
 		p.Identities = append(p.Identities, Identity{Device: a.String(), ID: identify(f)})
-		methods, err := hostfs.ReadString(h.FS, deviceDir("", a.String())+"/"+resetMethods)
-		if err != nil {
-			continue // there are none to put back
+		for _, what := range []string{resetMethods, control} { // the second is set to wake it
+			value, err := hostfs.ReadString(h.FS, deviceDir("", a.String())+"/"+what)
+			if err != nil {
+				continue // there is nothing to put back
+			}
+			now := Check{What: what, Is: value}
+			w := Write{File: deviceDir("", a.String()) + "/" + what, Value: value, After: now}
+			p.Steps = append(p.Steps, Step{Device: a.String(), Prior: now, Do: w, Undo: []Write{w}})
 		}
-		now := Check{What: resetMethods, Is: methods}
-		w := Write{File: deviceDir("", a.String()) + "/" + resetMethods, Value: methods, After: now}
-		p.Steps = append(p.Steps, Step{Device: a.String(), Prior: now, Do: w, Undo: []Write{w}})
 	}
 	return p, nil
 }

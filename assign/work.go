@@ -106,10 +106,22 @@ func (w *work) loaded() error {
 	}
 	_, err := fs.Stat(w.host.FS, "sys/bus/pci/drivers/"+VFIODriver)
 	if err != nil {
-		err = fmt.Errorf("%w: the driver vfio-pci is not loaded; run: modprobe vfio-pci (%w)", errors.ErrUnsupported, err)
+		err = &lacking{"the driver vfio-pci is not loaded; run: modprobe vfio-pci", err}
 	}
 	return err
 }
+
+// lacking says what this host would need. It is errors.ErrUnsupported.
+type lacking struct {
+	what string
+	err  error // what the kernel said
+}
+
+func (e *lacking) Error() string { return e.what + " (" + e.err.Error() + ")" }
+
+func (e *lacking) Is(target error) bool { return target == errors.ErrUnsupported }
+
+func (e *lacking) Unwrap() error { return e.err }
 
 // complete looks once more at each device: it may have been unplugged, or been taken by
 // another driver, since its last step.

@@ -32,9 +32,15 @@ func Find() (string, error) {
 	if info, err := os.Stat(redHat); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 		return redHat, nil
 	}
-	return "", fmt.Errorf("%s is not installed (%w); install the package qemu-system-x86 (Debian, Ubuntu, Fedora, Arch) or qemu-kvm (RHEL)",
-		program, errors.ErrUnsupported)
+	return "", lacking(program + " is not installed; install the package qemu-system-x86 (Debian, Ubuntu, Fedora, Arch) or qemu-kvm (RHEL)")
 }
+
+// lacking says what this host would need. It is errors.ErrUnsupported.
+type lacking string
+
+func (e lacking) Error() string { return string(e) }
+
+func (e lacking) Is(target error) bool { return target == errors.ErrUnsupported }
 
 // resolve returns the absolute path of binary, or of what Find finds if it is empty.
 func resolve(binary string) (string, error) {
@@ -83,7 +89,7 @@ func parseVersion(out []byte) (v qmp.Version, err error) {
 
 func checkVersion(v qmp.Version) error {
 	if !v.AtLeast(MinMajor, MinMinor) {
-		return fmt.Errorf("QEMU %v is older than %d.%d: %w", v, MinMajor, MinMinor, errors.ErrUnsupported)
+		return lacking(fmt.Sprintf("QEMU %v is older than %d.%d, which is needed", v, MinMajor, MinMinor))
 	}
 	return nil
 }

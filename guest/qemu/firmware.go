@@ -26,9 +26,10 @@ func Firmware() [][2]string {
 	}
 }
 
-// openFirmware opens the code of the UEFI firmware and the guest's variables.
-func openFirmware(h *inheritance, g guest.Guest) (code, variables int, err error) {
-	for _, pair := range Firmware() {
+// openFirmware opens the code of the UEFI firmware and the guest's variables, of the first
+// of the pairs that is there.
+func openFirmware(h *inheritance, g guest.Guest, pairs [][2]string) (code, variables int, err error) {
+	for _, pair := range pairs {
 		f, err := os.Open(pair[0])
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -47,8 +48,7 @@ func openFirmware(h *inheritance, g guest.Guest) (code, variables int, err error
 		}
 		return code, h.add(v, v.Name()), nil
 	}
-	return 0, 0, fmt.Errorf("there is no UEFI firmware here (%w); install the package ovmf (Debian, Ubuntu), edk2-ovmf (Fedora, Arch) or qemu-ovmf-x86_64 (SUSE)",
-		errors.ErrUnsupported)
+	return 0, 0, lacking("there is no UEFI firmware here; install the package ovmf (Debian, Ubuntu), edk2-ovmf (Fedora, Arch) or qemu-ovmf-x86_64 (SUSE)")
 }
 
 // openVariables opens the file name, made from template if it does not exist, or

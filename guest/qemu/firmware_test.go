@@ -46,6 +46,14 @@ func TestVariables(t *testing.T) {
 	}
 }
 
+func TestNoFirmware(t *testing.T) {
+	var h inheritance
+	_, _, err := openFirmware(&h, guestOf(), [][2]string{{t.TempDir() + "/code.fd", "vars.fd"}})
+	if !errors.Is(err, errors.ErrUnsupported) || !strings.HasPrefix(err.Error(), "there is no UEFI firmware here; install the package ovmf") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestUEFI starts a guest with UEFI and nothing to boot. That the firmware runs is
 // seen from the variables, which it writes to.
 func TestUEFI(t *testing.T) {

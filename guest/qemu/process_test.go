@@ -78,7 +78,8 @@ func TestNoBinary(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if path, err := Find(); err != nil && (!errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "qemu-system-x86")) {
+	if path, err := Find(); err != nil && (!errors.Is(err, errors.ErrUnsupported) || !strings.HasPrefix(err.Error(), "qemu-system-x86_64 is not installed; install the package") ||
+		strings.Contains(err.Error(), errors.ErrUnsupported.Error())) {
 		t.Errorf("%q, %v", path, err)
 	}
 }
@@ -101,7 +102,7 @@ func TestVersion(t *testing.T) {
 		}
 	}
 	old := fakeQEMU(t, "echo QEMU emulator version 7.1.0")
-	if v, err := Version(t.Context(), old); v.String() != "7.1.0" || !errors.Is(err, errors.ErrUnsupported) {
+	if v, err := Version(t.Context(), old); v.String() != "7.1.0" || !errors.Is(err, errors.ErrUnsupported) || err.Error() != "QEMU 7.1.0 is older than 7.2, which is needed" {
 		t.Errorf("%v, %v", v, err)
 	}
 	needQEMU(t)

@@ -20,18 +20,29 @@ import (
 // device takes a driver some milliseconds, a disk or a graphics card up to a few seconds.
 const Deadline = 10 * time.Second
 
+// ResetDeadline is how long a reset is waited for when nothing else was said. The kernel
+// itself waits for 60 s until a device answers again (PCIE_RESET_READY_POLL_MS of
+// drivers/pci/pci.h), and then says that it does not.
+const ResetDeadline = 65 * time.Second
+
 // A Broker makes calls on the running host by processes of its own. The zero value
-// waits [Deadline] for each. It may be used by many goroutines at once; calls about
-// different devices do not wait for each other.
+// waits [Deadline] for each, and [ResetDeadline] for a reset. It may be used by many
+// goroutines at once; calls about different devices do not wait for each other.
 type Broker struct {
-	// Deadline is how long one call is waited for; 0 is [Deadline]. It is not changed while
-	// the Broker is used.
+	// Deadline is how long one call is waited for, also a reset; 0 is [Deadline] and
+	// [ResetDeadline]. It is not changed while the Broker is used.
 	Deadline time.Duration
+
+	// Program are the arguments with which this program does [Serve]. Some calls take
+	// more than opening and reading or writing a file, and need a process in which Go
+	// runs: [Broker.ResetBus], and what is below rtnetlink/ (settings of virtual
+	// functions). Nil makes none of these.
+	Program []string
 
 	root string // what names are below; empty for /
 
 	mu    sync.Mutex
-	idle  []*child
+	idle  map[bool][]*child  // by whether they are the program
 	stuck map[string][]stuck // by device
 }
 
@@ -44,6 +55,9 @@ type stuck struct {
 // Waits reports whether reading the file name may wait for as long as a driver takes to
 // let go of a device, or the device to be reset, so that [Broker.ReadFile] is to read it.
 func (b *Broker) Waits(name string) bool {
+	if strings.HasPrefix(name, "rtnetlink/") {
+		return b.Program != nil && among(byProgram, name)
+	}
 	switch name[strings.LastIndexByte(name, '/')+1:] {
 	case "driver_override", "sriov_numvfs", "config":
 		return among(waits, name)
@@ -53,18 +67,22 @@ func (b *Broker) Waits(name string) bool {
 
 // Writes reports whether the file name is among those by which devices change hands, which
 // [Broker.WriteFile] writes.
-func (b *Broker) Writes(name string) bool { return fs.ValidPath(name) && among(writable, name) }
+func (b *Broker) Writes(name string) bool {
+	return fs.ValidPath(name) && (among(writable, name) || b.Program != nil && among(byProgram, name))
+}
 
 // ReadFile reads an attribute, as [hostfs.LiveHost] does, but not for longer than the
 // deadline; see [Broker.WriteFile].
 func (b *Broker) ReadFile(name string) ([]byte, error) {
-	if !fs.ValidPath(name) || !among(waits, name) {
+	if !fs.ValidPath(name) || !b.Waits(name) {
 		return nil, &fs.PathError{Op: "read", Path: "/" + name, Err: errNotOurs}
 	}
 	a, err := b.call(ioctl.AsideRead, name, "")
 	switch {
 	case err != nil:
 		return nil, err
+	case a.failed == programFailed:
+		return nil, b.fail("read", name, a.said())
 	case a.errno != 0 && a.failed == 'o':
 		return nil, b.fail("open", name, a.errno)
 	case a.errno != 0:
@@ -88,8 +106,12 @@ func (b *Broker) WriteFile(name string, data []byte) error {
 	switch {
 	case err != nil:
 		return err
+	case a.failed == programFailed:
+		return b.fail("write", name, a.said())
 	case a.errno != 0:
 		return b.fail("write", name, a.errno)
+	case byTheProgram(name):
+		return nil
 	case a.count != len(data):
 		return b.fail("write", name, io.ErrShortWrite)
 	}
@@ -103,36 +125,51 @@ func (b *Broker) fail(op, name string, err error) error {
 }
 
 func (b *Broker) call(verb byte, name, value string) (answer, error) {
-	about := device(name, value)
-	c, err := b.child(about)
+	about, program := affected(name, value), byTheProgram(name)
+	c, err := b.child(about, program)
 	if err != nil {
 		var stuck *assign.StuckError
 		if !errors.As(err, &stuck) {
-			err = fmt.Errorf("start the process that writes to /sys, before anything was written: %w", err)
+			err = fmt.Errorf("start the process that makes calls into the kernel, before anything was written: %w", err)
 		}
 		return answer{}, err
 	}
 	// Once the driver lets go its nodes are gone, and nobody could tell who has them open.
 	var nodes []string
 	if verb == ioctl.AsideWrite && mayWait(name) {
-		nodes = b.nodes(about)
+		nodes = b.nodes(about[0])
 	}
-	limit := b.Deadline
-	if limit <= 0 {
-		limit = Deadline
+	limit := b.limit(name)
+	asked := name
+	if !program {
+		asked = b.root + "/" + name
 	}
-	a, err := c.ask(verb, b.root+"/"+name, value, limit)
+	a, err := c.ask(verb, asked, value, limit)
 	switch {
 	case err == nil:
 		b.mu.Lock()
-		b.idle = append(b.idle, c)
+		if b.idle == nil {
+			b.idle = map[bool][]*child{}
+		}
+		b.idle[program] = append(b.idle[program], c)
 		b.mu.Unlock()
 		return a, nil
 	case errors.Is(err, errLate):
-		return answer{}, b.late(c, about, nodes, verb, name, limit)
+		return answer{}, b.late(c, about, nodes, verb, shown(b.root, name, value), limit)
 	}
 	_ = c.stop()
 	return answer{}, b.fail(word(verb), name, err)
+}
+
+// limit is how long a call is waited for.
+func (b *Broker) limit(name string) time.Duration {
+	switch {
+	case b.Deadline > 0:
+		return b.Deadline
+	case name == busReset || strings.HasSuffix(name, "/reset"):
+		return ResetDeadline
+	}
+	return Deadline
 }
 
 // mayWait reports whether a write makes a driver let go of a device.
@@ -147,9 +184,9 @@ func word(verb byte) string {
 	return "write"
 }
 
-// child returns a process for a call about a device, unless there is one that has not
-// returned.
-func (b *Broker) child(about string) (*child, error) {
+// child returns a process for a call about devices, unless there is one about any of them
+// that has not returned.
+func (b *Broker) child(about []string, program bool) (*child, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for device, all := range b.stuck {
@@ -158,19 +195,24 @@ func (b *Broker) child(about string) (*child, error) {
 			delete(b.stuck, device)
 		}
 	}
-	if all := b.stuck[about]; len(all) > 0 {
-		return nil, all[0].err
+	for _, device := range about {
+		if all := b.stuck[device]; len(all) > 0 {
+			return nil, all[0].err
+		}
 	}
-	if n := len(b.idle); n > 0 {
-		c := b.idle[n-1]
-		b.idle = b.idle[:n-1]
+	if n := len(b.idle[program]); n > 0 {
+		c := b.idle[program][n-1]
+		b.idle[program] = b.idle[program][:n-1]
 		return c, nil
+	}
+	if program {
+		return b.startProgram()
 	}
 	return start()
 }
 
 // late gives up a call that has not returned.
-func (b *Broker) late(c *child, about string, nodes []string, verb byte, name string, limit time.Duration) error {
+func (b *Broker) late(c *child, about, nodes []string, verb byte, name string, limit time.Duration) error {
 	pid := c.pid
 	if c.kill() {
 		return b.fail(word(verb), name, fmt.Errorf("%w after %s", os.ErrDeadlineExceeded, limit))
@@ -190,7 +232,9 @@ func (b *Broker) late(c *child, about string, nodes []string, verb byte, name st
 	if b.stuck == nil {
 		b.stuck = map[string][]stuck{}
 	}
-	b.stuck[about] = append(b.stuck[about], stuck{c, e}) // several may have called at once
+	for _, device := range about {
+		b.stuck[device] = append(b.stuck[device], stuck{c, e}) // several may have called at once
+	}
 	return e
 }
 
@@ -212,8 +256,10 @@ func (b *Broker) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var errs []error
-	for _, c := range b.idle {
-		errs = append(errs, c.stop())
+	for _, all := range b.idle {
+		for _, c := range all {
+			errs = append(errs, c.stop())
+		}
 	}
 	b.idle = nil
 	return errors.Join(errs...)

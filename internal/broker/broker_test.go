@@ -63,13 +63,13 @@ func TestCalls(t *testing.T) {
 	if got := b.content(t, unbind); got != "0000:02:00.0" {
 		t.Errorf("written: %q", got)
 	}
-	if n := len(b.idle); n != 1 {
+	if n := len(b.idle[false]); n != 1 {
 		t.Errorf("%d processes for calls one after the other", n)
 	}
 	if n := descriptors(t); n != before+1 {
 		t.Errorf("%d descriptors more, not one socket", n-before)
 	}
-	pid := b.idle[0].pid
+	pid := b.idle[false][0].pid
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil || len(fds) != 1 {
 		t.Errorf("the process has %v, %v, not its socket alone", fds, err)
@@ -156,7 +156,7 @@ func TestNames(t *testing.T) {
 	if err := b.WriteFile("sys/bus/pci/devices/0000:02:00.0/config", []byte("x")); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("write configuration space: %v", err)
 	}
-	if len(b.idle) != 0 {
+	if len(b.idle[false]) != 0 {
 		t.Error("a process was started for what is refused")
 	}
 	for _, name := range []string{
@@ -205,14 +205,14 @@ func TestStuckTwice(t *testing.T) {
 	const about = "pci 0000:02:00.0"
 	b := &Broker{stuck: map[string][]stuck{about: {{first, &assign.StuckError{PID: first.pid}}, {second, &assign.StuckError{PID: second.pid}}}}}
 	for _, c := range []*child{second, first} {
-		if got, err := b.child(about); !errors.Is(err, assign.ErrStuck) {
+		if got, err := b.child([]string{about}, false); !errors.Is(err, assign.ErrStuck) {
 			t.Fatalf("%v, %v with one that has not come back", got, err)
 		}
 		if err := c.stop(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c, err := b.child(about)
+	c, err := b.child([]string{about}, false)
 	if err != nil || len(b.stuck) != 0 {
 		t.Fatalf("%v, %v", err, b.stuck)
 	}
@@ -248,7 +248,7 @@ func TestKilled(t *testing.T) {
 	if err := b.WriteFile(override, []byte("a")); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(b.idle[0].pid, unix.SIGKILL); err != nil {
+	if err := unix.Kill(b.idle[false][0].pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(20 * time.Millisecond)

@@ -63,6 +63,9 @@ func among(patterns []string, name string) bool {
 // by the name of its bus and its own, or by the file where that is about none.
 func device(name, value string) string {
 	e := strings.Split(name, "/")
+	if e[0] == "rtnetlink" && len(e) > 1 {
+		return "pci " + e[1]
+	}
 	if len(e) < 4 || e[0] != "sys" || e[1] != "bus" {
 		return name
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +26,7 @@ func (e *Env) store() *assign.Store { return &assign.Store{Dir: e.LeaseDir, Stat
 // assignHost is this host, whose kernel is asked about its groups.
 func (e *Env) assignHost() *assign.Host {
 	h := &assign.Host{
-		FS: withSettings(e.Host), InUse: e.InUse, ResetBus: e.ResetBus,
+		FS: e.withSettings(), InUse: e.InUse, ResetBus: e.ResetBus,
 		Told: func(line string) { e.errorf("%s", line) },
 		Waiting: func(l assign.Lease) {
 			e.errorf("waiting for another process, which works on the lease of %s (%s)", l.Name(), l.State)
@@ -44,25 +46,15 @@ func viable(id iommu.GroupID) error {
 	return err
 }
 
-// resetBus opens the functions, which proves to the kernel that all on their bus are ours,
-// and lets it reset the bus.
-func resetBus(functions []pci.Address) (err error) {
-	space, err := vfio.NewAddressSpace(vfio.AnyInterface)
-	if err != nil {
-		return err
+// inUse says whether somebody has the group open. Who was killed while it reset the
+// group's bus has it open for a moment longer.
+func inUse(id iommu.GroupID) error {
+	err := vfio.InUse(id)
+	for end := time.Now().Add(time.Second); errors.Is(err, syscall.EBUSY) && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+		err = vfio.InUse(id)
 	}
-	defer func() { err = errors.Join(err, space.Close()) }()
-	var first *vfio.Device
-	for _, a := range functions {
-		d, err := space.Open(a)
-		if err != nil {
-			return err
-		}
-		if first == nil {
-			first = d
-		}
-	}
-	return first.ResetBus()
+	return err
 }
 
 func newAssignCommand(env *Env) *cobra.Command {

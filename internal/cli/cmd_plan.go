@@ -47,7 +47,7 @@ func (r *request) plan(m *machine, words []string) (*assign.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	facts, err := assign.ReadRequest(settingsOf(m.fsys), m.Laptop, to)
+	facts, err := assign.ReadRequest(m.settings, m.Laptop, to)
 	if err != nil {
 		return nil, err
 	}

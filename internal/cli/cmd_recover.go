@@ -3,10 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/internal/earlybind"
+	"github.com/project-independence/indy/pci"
 )
 
 func newRecoverCommand(env *Env) *cobra.Command {
@@ -25,6 +28,10 @@ rest. Leases that are as they should be are left alone, but for a device that wa
 and found again meanwhile: it is taken from the host's driver again, unless the host has
 begun to use it.
 
+Last it names each device that is with vfio-pci though no lease, no process, neither
+driverctl nor "indy early" is the reason, as after a lease was lost. Such a device is
+left alone, and does not change the exit status.
+
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
@@ -33,11 +40,16 @@ begun to use it.
 			all, err := env.store().Recover(ctx, env.assignHost())
 			incidents, gerr := env.isolateAgain(ctx)
 			err = errors.Join(err, gerr)
+			strays, serr := env.strays()
+			if serr != nil && err == nil {
+				env.errorf("which devices are with vfio-pci and nobody's is not known: %v", serr)
+			}
 			if flags.json {
 				out := struct {
 					Recovered []assign.Recovered `json:"recovered"`
 					Incidents []assign.Incident  `json:"incidents"`
-				}{append([]assign.Recovered{}, all...), append([]assign.Incident{}, incidents...)}
+					Strays    []assign.Stray     `json:"strays"`
+				}{append([]assign.Recovered{}, all...), append([]assign.Incident{}, incidents...), append([]assign.Stray{}, strays...)}
 				return errors.Join(writeJSON(env, out), err)
 			}
 			if len(all)+len(incidents) == 0 && err == nil {
@@ -49,12 +61,27 @@ begun to use it.
 			for _, i := range incidents {
 				fmt.Fprintln(env.Stdout, printable(i.String()))
 			}
+			for _, s := range strays {
+				fmt.Fprintln(env.Stdout, "note: "+printable(s.String()))
+			}
 			return err
 		},
 	}
 	flags.addJSON(cmd)
 	env.addDeadline(cmd)
 	return cmd
+}
+
+// strays are the functions with vfio-pci that are nobody's: neither leased, nor used, nor
+// bound early.
+func (e *Env) strays() ([]assign.Stray, error) {
+	early, err := earlybind.List(e.Host)
+	if err != nil {
+		return nil, err // it may be any of them
+	}
+	return e.store().Strays(e.Host, func(a pci.Address) bool {
+		return slices.ContainsFunc(early, func(f earlybind.Function) bool { return f.Address == a })
+	})
 }
 
 func writeRecovered(env *Env, r assign.Recovered) {

@@ -28,17 +28,17 @@ too, and a mediated device of that type goes, which is made and taken away so.`
 
 // withSettings is the host with the settings of virtual functions, of which a running
 // kernel has no files.
-func withSettings(host hostfs.FS) hostfs.FS {
-	if live, ok := host.(*hostfs.LiveHost); ok {
-		return vflink.Over(live)
+func (e *Env) withSettings() hostfs.FS {
+	if live, ok := e.Host.(*hostfs.LiveHost); ok && e.Broker != nil {
+		return vflink.Over(live, e.Broker)
 	}
-	return host
+	return e.Host
 }
 
 // settingsOf is withSettings for who only reads.
-func settingsOf(fsys fs.FS) fs.FS {
-	if live, ok := fsys.(*hostfs.LiveHost); ok {
-		return vflink.Over(live)
+func (e *Env) settingsOf(fsys fs.FS) fs.FS {
+	if live, ok := fsys.(*hostfs.LiveHost); ok && e.Broker != nil {
+		return vflink.Over(live, e.Broker)
 	}
 	return fsys
 }

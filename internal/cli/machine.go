@@ -78,6 +78,8 @@ type machine struct {
 	err   error
 	saved bool // it does not run
 
+	settings fs.FS // fsys with the settings of virtual functions
+
 	// What guests have left in the devices of the running host; nil of a saved machine.
 	residues func() (*assign.Residues, error)
 }
@@ -86,7 +88,7 @@ func readMachine(env *Env, fsys fs.FS) *machine {
 	l, err := laptop.Read(fsys)
 	// Names come from the lists installed here, whichever machine is looked at, and
 	// from its devices where the lists know none.
-	m := &machine{Laptop: l, fsys: fsys, names: laptop.NewNames(env.Names).Of(fsys), err: err}
+	m := &machine{Laptop: l, fsys: fsys, names: laptop.NewNames(env.Names).Of(fsys), err: err, settings: env.settingsOf(fsys)}
 	m.residues = func() (*assign.Residues, error) { return env.store().Residues(fsys) }
 	return m
 }

@@ -25,7 +25,6 @@ import (
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
-	"github.com/project-independence/indy/vfio"
 )
 
 // Exit codes, a contract with every script that calls indy.
@@ -81,11 +80,11 @@ type Env struct {
 
 // OS returns the environment of this process.
 func OS(version string) *Env {
-	aside := &broker.Broker{}
+	aside := &broker.Broker{Program: []string{asideCommand}}
 	e := &Env{
 		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
-		Viable: viable, InUse: vfio.InUse, ResetBus: resetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
+		Viable: viable, InUse: inUse, ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach: func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
@@ -316,7 +315,7 @@ func commands() []command {
 		{"watch", newWatchCommand}, {"capture", newCaptureCommand}, {"plan", newPlanCommand},
 		{"assign", newAssignCommand}, {"release", newReleaseCommand}, {"reset", newResetCommand},
 		{"leases", newLeasesCommand}, {"recover", newRecoverCommand}, {"confirm", newConfirmCommand},
-		{watchdogCommand, newWatchdogCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
+		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
 		{"selftest", newSelftestCommand}, {"version", newVersionCommand}, {"diff", newDiffCommand},
 		{"doctor", newDoctorCommand},
 	}

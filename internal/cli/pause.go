@@ -66,12 +66,17 @@ func pauser(events Events) func(ctx context.Context, d time.Duration) {
 // addDeadline adds the flag that says how long a call into the kernel is waited for.
 func (e *Env) addDeadline(cmd *cobra.Command) {
 	b := cmp.Or(e.Broker, &broker.Broker{})
-	cmd.Flags().DurationVar(&b.Deadline, "deadline", broker.Deadline,
-		"leave a device alone when a write to one of its files has not returned for so long")
+	var said time.Duration
+	cmd.Flags().DurationVar(&said, "deadline", broker.Deadline,
+		fmt.Sprintf("leave a device alone when a write to one of its files has not returned for so long; a reset has %.0fs unless this is given", broker.ResetDeadline.Seconds()))
 	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if cmd.Flags().Changed("deadline") && b.Deadline <= 0 {
-			return usageError{fmt.Errorf("--deadline %s: expected a time such as 30s", b.Deadline)}
+		if !cmd.Flags().Changed("deadline") {
+			return nil
 		}
+		if said <= 0 {
+			return usageError{fmt.Errorf("--deadline %s: expected a time such as 30s", said)}
+		}
+		b.Deadline = said
 		return nil
 	}
 }

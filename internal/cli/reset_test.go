@@ -52,6 +52,24 @@ func TestResidue(t *testing.T) {
 	c.expect(2, "", "no device", "reset", "unobtainium")
 }
 
+// What is with vfio-pci and nobody's is named by whoever recovers, and left alone.
+func TestRecoverNamesStrays(t *testing.T) {
+	c := newConsole(t)
+	const igb = "0000:05:00.0"
+	c.expect(0, "assigned", "", "assign", igb)
+	c.expect(0, "nothing to recover\n", "", "recover")
+	c.env.LeaseDir = t.TempDir() // the lease is lost
+	c.expect(0, "nothing to recover\nnote: 0000:05:00.0 is with vfio-pci by the driver override vfio-pci, and no lease, process or early binding", "", "recover")
+	out, _, code := c.run("recover", "--json")
+	if code != 0 || !strings.Contains(out, `"device": "0000:05:00.0"`) || !strings.Contains(out, `"driver_override": "vfio-pci"`) {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	validate(t, "recover", []byte(out))
+	if d := c.driver(igb); d != "vfio-pci" {
+		t.Errorf("driver %q", d)
+	}
+}
+
 // A device that was removed and found again is taken from the host by whoever recovers.
 func TestRecoverIsolates(t *testing.T) {
 	c := newConsole(t)

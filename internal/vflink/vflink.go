@@ -28,19 +28,25 @@ import (
 //	spoofchk  on when what it sends from another address is dropped, else off
 const Root = "rtnetlink"
 
-// Timeout is how long rtnetlink is waited for. It waits for whoever changes any network
-// interface.
+// Timeout is how long an answer of rtnetlink is waited for. It bounds no request: that is
+// carried out by the process that sends it, which waits in the kernel, and cannot be
+// ended, until nobody else changes any network interface (rtnl_lock). So a process that
+// has more to do asks an [hostfs.Aside].
 const Timeout = 10 * time.Second
 
 // A Host is a host with the settings of virtual functions below [Root]. It implements
 // [hostfs.FS], [fs.ReadFileFS], [fs.ReadDirFS], [fs.ReadLinkFS] and [fs.StatFS]; all else
 // it asks the host below. A setting that is not there is [fs.ErrNotExist]: no such
-// function, one whose driver is none of a network, or no such virtual function. It waits
-// at most [Timeout].
-type Host struct{ below hostfs.FS }
+// function, one whose driver is none of a network, or no such virtual function.
+type Host struct {
+	below hostfs.FS
+	aside hostfs.Aside
+}
 
-// Over returns the running host with the settings of virtual functions.
-func Over(host hostfs.FS) *Host { return &Host{host} }
+// Over returns the running host with the settings of virtual functions. They are read and
+// written by aside, which is given their names here; if it is nil, by this process, for
+// as long as the kernel takes (see [Timeout]).
+func Over(host hostfs.FS, aside hostfs.Aside) *Host { return &Host{host, aside} }
 
 // Open opens name for reading. Settings are read by [Host.ReadFile] only.
 func (h *Host) Open(name string) (fs.File, error) { return h.below.Open(name) }
@@ -63,6 +69,9 @@ func (h *Host) ReadFile(name string) ([]byte, error) {
 	if !ok {
 		return fs.ReadFile(h.below, name)
 	}
+	if h.aside != nil {
+		return h.aside.ReadFile(name)
+	}
 	value, err := h.read(s)
 	if err != nil {
 		return nil, &fs.PathError{Op: "read", Path: "/" + name, Err: err}
@@ -75,6 +84,9 @@ func (h *Host) WriteFile(name string, data []byte) error {
 	s, ok := parse(name)
 	if !ok {
 		return h.below.WriteFile(name, data)
+	}
+	if h.aside != nil {
+		return h.aside.WriteFile(name, data)
 	}
 	if err := h.write(s, strings.TrimSpace(string(data))); err != nil {
 		return &fs.PathError{Op: "write", Path: "/" + name, Err: err}

@@ -3,6 +3,7 @@ package vflink_test
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,7 @@ func tree(t *testing.T) *hostfs.Tree {
 // All that is no setting goes to the host below, unchanged.
 func TestBelow(t *testing.T) {
 	m := tree(t)
-	h := vflink.Over(m)
+	h := vflink.Over(m, nil)
 	const vendor = "sys/bus/pci/devices/0000:05:00.0/vendor"
 	if err := h.WriteFile(vendor, []byte("0x1234\n")); err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func TestBelow(t *testing.T) {
 // A function without a network interface has no settings; what is no value is refused
 // before the kernel is asked.
 func TestSettingErrors(t *testing.T) {
-	h := vflink.Over(tree(t))
+	h := vflink.Over(tree(t), nil)
 	for _, c := range []struct {
 		name, value string
 		want        error
@@ -80,5 +81,41 @@ func TestSettingErrors(t *testing.T) {
 		if _, err := h.ReadFile(name); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("read %s: %v", c.name, err)
 		}
+	}
+}
+
+// aside notes what it is asked for.
+type aside struct{ asked []string }
+
+func (*aside) Waits(string) bool { return false }
+
+func (a *aside) ReadFile(name string) ([]byte, error) {
+	a.asked = append(a.asked, "read "+name)
+	return []byte("02:00:00:00:00:01\n"), nil
+}
+
+func (a *aside) WriteFile(name string, data []byte) error {
+	a.asked = append(a.asked, "write "+name+" "+string(data))
+	return syscall.EBUSY
+}
+
+// No request of rtnetlink is made by a process that has somebody else for it.
+func TestAside(t *testing.T) {
+	a := &aside{}
+	m := tree(t)
+	h := vflink.Over(m, a)
+	const vendor, mac = "sys/bus/pci/devices/0000:05:00.0/vendor", "rtnetlink/0000:05:00.0/vf/1/mac"
+	if data, err := h.ReadFile(mac); err != nil || string(data) != "02:00:00:00:00:01\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if err := h.WriteFile(mac, []byte("02:00:00:00:00:02")); !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("%v", err)
+	}
+	if err := h.WriteFile(vendor, []byte("0x1234\n")); err != nil { // the host below has its own way
+		t.Error(err)
+	}
+	want := []string{"read " + mac, "write " + mac + " 02:00:00:00:00:02"}
+	if !slices.Equal(a.asked, want) {
+		t.Errorf("asked for %q, want %q", a.asked, want)
 	}
 }
