@@ -14,6 +14,11 @@ VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
 FUZZTIME ?= 10s
 FUZZJOBS ?= $(shell nproc)
 
+# Tests that the race detector does not see, in full, and in whatever package they are: it
+# makes them up to eight times as long, and what they enumerate goes on in one goroutine each or
+# is what a program does that they start, which is built without it.
+PLAIN := TestCrashPoints|TestCrashKinds|TestSoak|TestFault03KilledRecovering|TestFault18EveryByteOfALease|TestFault23WriteErrors|TestKindsRecover|TestSIGKILL
+
 .PHONY: run test fuzz build lab clean
 
 # 5: this host cannot, for want of an IOMMU. 1: it can be told only in part. Neither
@@ -40,7 +45,8 @@ test: lab .tools/staticcheck-$(STATICCHECK)
 	CGO_ENABLED=0 go build -trimpath ./...
 	CGO_ENABLED=1 go build -trimpath ./...
 	@$(MAKE) --no-print-directory fuzz
-	CGO_ENABLED=1 go test -race -timeout 40m ./...
+	go test -timeout 40m -run '^($(PLAIN))$$' $$(grep -rlE --include='*_test.go' '^func ($(PLAIN))\(' . | xargs -n 1 dirname | sort -u)
+	CGO_ENABLED=1 go test -race -timeout 40m -skip '^($(PLAIN))$$' ./...
 
 # Minimising would take most of the time that a target has. A target that is stopped in
 # the middle of a run sometimes fails with "context deadline exceeded" and no failing

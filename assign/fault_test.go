@@ -15,6 +15,7 @@ import (
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/internal/sim"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
@@ -120,7 +121,7 @@ func TestFault07OtherDevice(t *testing.T) {
 func TestFault17DiskFull(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
-		t.Skipf("mount a small tmpfs: %v", err)
+		hosttest.Missing(t, "mount a small tmpfs: %v", err)
 	}
 	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
 	k := emulated(t, sim.Options{})

@@ -56,9 +56,10 @@ func TestFault20OneOwner(t *testing.T) {
 	var winners []string
 	var wg sync.WaitGroup
 	var losers []error
+	plan := mustPlan(t, k, "0000:02:00.0") // before the machine is changed under who reads it
 	for i := range 32 {
 		wg.Go(func() {
-			p := *mustPlan(t, k, "0000:02:00.0")
+			p := *plan
 			p.Guest = fmt.Sprintf("guest-%d", i)
 			// Each has a store of its own, as each process does.
 			_, err := (&assign.Store{Dir: dir}).Assign(t.Context(), &assign.Host{FS: k}, take(&p))

@@ -105,10 +105,10 @@ func killAtEachWrite(t *testing.T, when []bool, boot func() hostfs.FS, plan func
 
 func TestKindsRecover(t *testing.T) {
 	for _, c := range kindCases() {
+		if c.writes == 0 {
+			continue // nothing to be killed at
+		}
 		t.Run(c.name, func(t *testing.T) {
-			if c.writes == 0 {
-				t.Skip("nothing is written")
-			}
 			before := string(dump(t, c.boot(t)))
 			points := killAtEachWrite(t, []bool{false, true},
 				func() hostfs.FS { return c.boot(t) },

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 func TestDirStaysInside(t *testing.T) {
@@ -203,7 +204,7 @@ func TestLive(t *testing.T) {
 	// second command. A file that may not grow takes whole pages.
 	fd, err := unix.MemfdCreate("attribute", unix.MFD_ALLOW_SEALING)
 	if err != nil {
-		t.Skipf("no memfd: %v", err)
+		hosttest.Missing(t, "no memfd: %v", err)
 	}
 	defer unix.Close(fd)
 	page := os.Getpagesize()

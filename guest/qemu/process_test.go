@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/guest/qmp"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // fakeQEMU makes a program of a shell script, which stands for a QEMU that goes
@@ -123,7 +124,7 @@ func TestMemlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	if own.Max < 1<<20 {
-		t.Skipf("this process may lock only %d bytes", own.Max)
+		hosttest.Missing(t, "this process may lock only %d bytes", own.Max)
 	}
 	// between a soft limit and the hard one nobody needs a privilege
 	want := uint64(1 << 20)

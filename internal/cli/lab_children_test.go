@@ -20,6 +20,7 @@ import (
 // device is left alone from the deadline on, and everything else goes on. It shares its
 // emulated laptop with other tests of what outlives a command.
 func TestFault09UnbindHangs(t *testing.T) {
+	t.Parallel()
 	labtest.Open(t)
 	labtest.RunTestOn(t, lab.Machine{
 		Env:   []string{indyVariable + "=" + labtest.BuildIndy(t)},

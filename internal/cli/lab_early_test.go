@@ -13,6 +13,7 @@ import (
 // TestEarly has vfio-pci take devices before their host driver, as modprobe reads what
 // indy early has written.
 func TestEarly(t *testing.T) {
+	t.Parallel()
 	labtest.Open(t)
 	labtest.RunTestOn(t, lab.Machine{Env: []string{indyVariable + "=" + labtest.BuildIndy(t)}}, "./internal/cli", "^TestEarlyInside$")
 }

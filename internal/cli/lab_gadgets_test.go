@@ -83,6 +83,7 @@ func bulkOut(n byte) []byte     { return []byte{7, 5, n, 2, 0, 2, 0} }
 
 // TestGadgets plugs a device of each class into the emulated laptop.
 func TestGadgets(t *testing.T) {
+	t.Parallel()
 	labtest.Open(t)
 	out := t.TempDir()
 	disk := func(node, address, class string) []string {

@@ -20,6 +20,7 @@ import (
 // TestJudge makes whatever speaks against handing over a device, on a laptop that is used,
 // and on one whose firmware takes little care.
 func TestJudge(t *testing.T) {
+	t.Parallel()
 	labtest.Open(t)
 	indy := indyVariable + "=" + labtest.BuildIndy(t)
 	t.Run("losses", func(t *testing.T) {
@@ -41,6 +42,7 @@ func TestJudge(t *testing.T) {
 
 // TestFault37WithoutIOMMU: what is missing is named, and nothing is changed.
 func TestFault37WithoutIOMMU(t *testing.T) {
+	t.Parallel()
 	labtest.Open(t)
 	indy := indyVariable + "=" + labtest.BuildIndy(t)
 	labtest.RunTestOn(t, lab.Machine{Topology: lab.NoIOMMU, Env: []string{indy}}, "./internal/cli", "^TestJudgeWithoutInside$")

@@ -35,6 +35,7 @@ func inside(t *testing.T, m lab.Machine) (status int, said string) {
 // A day in the emulated laptop. What indy captured there shows, outside, the same
 // devices and groups as it showed inside.
 func TestInside(t *testing.T) {
+	t.Parallel()
 	labtest.Open(t)
 	out := t.TempDir()
 	nvme := filepath.Join(t.TempDir(), "nvme.img")
@@ -89,6 +90,7 @@ func decode(t *testing.T, data []byte) (v any) {
 
 // A laptop whose firmware keeps the IOMMU off.
 func TestInsideWithoutIOMMU(t *testing.T) {
+	t.Parallel()
 	labtest.Open(t)
 	status, said := inside(t, lab.Machine{
 		Topology: lab.NoIOMMU,

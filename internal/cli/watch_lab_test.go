@@ -12,6 +12,7 @@ import (
 // prints, line by line. How long each takes is printed, and not judged on a machine
 // that is emulated by software.
 func TestInsideWatch(t *testing.T) {
+	t.Parallel()
 	labtest.Open(t)
 	status, said := inside(t, lab.Machine{
 		Args: []string{"/bin/bash", "-c", `

@@ -11,18 +11,24 @@ import (
 
 // Shared returns the path of elem in the collection of saved machines and
 // hardware data, the directory shared beside the repository. When it is not there
-// the test is skipped, or fails if the environment variable CI is "true": there
-// nothing may be left out unseen.
+// it is [Missing].
 func Shared(t testing.TB, elem ...string) string {
 	t.Helper()
 	path := filepath.Join(append([]string{Root(t), "..", "shared"}, elem...)...)
 	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("the collection of saved machines is missing: %v", err)
-		}
-		t.Skipf("the collection of saved machines is missing: %v", err)
+		Missing(t, "the collection of saved machines is missing: %v", err)
 	}
 	return path
+}
+
+// Missing skips a test for want of something, which it says, or fails it if the
+// environment variable CI is "true": there nothing may be left out unseen.
+func Missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
 
 // Root returns the root of the repository: the directory of go.mod at or above
