@@ -30,26 +30,34 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 		return nil // a reset that nobody remembers is of no use
 	}
 	var devices []pci.Address
+	var names []string
 	for _, a := range l.handed() {
 		// One that a host driver has already was reset before, or is on record as used.
 		driver, err := pci.Driver(h.FS, a)
 		if err == nil && (driver == "" || driver == VFIODriver) && !waits(stuck, a) {
-			devices = append(devices, a)
+			devices, names = append(devices, a), append(names, a.String())
 		}
 	}
-	before, err := s.residuesAt(l.BootID, devices)
+	ports := h.freeUSB(l, stuck)
+	for _, p := range ports {
+		names = append(names, nameUSB(p))
+	}
+	before, err := s.residuesAt(l.BootID, names)
 	if err != nil {
 		h.told(err.Error())
 	}
 	// A release that is gone on with after they were all reset has some of them with their
 	// drivers, and the rest of their bus cannot be reset any more, nor need it.
-	if before.allReset(devices, l.ID) {
+	if before.allReset(names, l.ID) {
 		return nil
 	}
 	// What is or was a locked guest's takes more of a reset.
-	results, hung, err := h.reset(devices, l.Plan, func(a pci.Address) bool { return l.Locked || before.locked(a) })
-	noted, nerr := s.noteReset(h.FS, results, hung, false)
-	if err = errors.Join(err, nerr); err != nil {
+	results, hung, err := h.reset(devices, l.Plan, func(a pci.Address) bool { return l.Locked || before.locked(a.String()) })
+	all := byName(results)
+	more, uerr := h.resetUSB(ports, all)
+	hung = append(hung, more...)
+	noted, nerr := s.noteReset(h.FS, all, hung, false)
+	if err = errors.Join(err, uerr, nerr); err != nil {
 		h.told(fmt.Sprintf("reset: %v", err))
 	}
 	for _, r := range noted {
@@ -80,14 +88,14 @@ func (s *Store) forgotten(ctx context.Context, h *Host, l *Lease) error {
 	if err != nil {
 		return err
 	}
-	var used, free []pci.Address
-	for _, a := range l.handed() {
-		now, err := ReadFingerprint(h.FS, a)
+	var used, free []string
+	for _, a := range l.given() {
+		now, err := fingerprintOf(h.FS, a, ifAwake)
 		if err != nil || !noted.Of(a, now).usedIn(l.ID) {
 			continue // it has gone, or another one is there now
 		}
 		used = append(used, a)
-		if driver, err := pci.Driver(h.FS, a); err == nil && driver != "" && driver != VFIODriver {
+		if driver, err := hostDriver(h.FS, a); err == nil && driver != "" {
 			h.told(fmt.Sprintf("%s was used by guest %q before the last boot and is with %s now: another guest gets it once it was reset; "+
 				"assign it to that guest and release it, or say indy reset --power-cycled %s if the machine was switched off", a, l.Guest, driver, a))
 			continue
@@ -97,7 +105,7 @@ func (s *Store) forgotten(ctx context.Context, h *Host, l *Lease) error {
 	if err := s.noteUseOf(h.FS, l, used); err != nil || len(free) == 0 {
 		return err
 	}
-	left, err := s.Clean(ctx, h, Cleaning{Devices: free, Group: func(a pci.Address) iommu.GroupID {
+	left, err := s.Clean(ctx, h, Cleaning{Devices: functionsOf(free), USB: portsOf(free), Group: func(a pci.Address) iommu.GroupID {
 		f, _ := pci.ReadFunction(h.FS, a)
 		return f.Group
 	}})

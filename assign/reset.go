@@ -21,7 +21,7 @@ type Reset struct {
 
 // A Try is one way in which a function was to be reset.
 type Try struct {
-	Method string `json:"method"`          // of reset_method; "any" where the kernel names none, "hot" of a bus whose functions are all ours
+	Method string `json:"method"`          // of reset_method; "any" where the kernel names none, "hot" of a bus whose functions are all ours, "usbfs" of a USB device
 	Error  string `json:"error,omitempty"` // what the kernel said, or what is wrong afterwards
 }
 
@@ -44,7 +44,7 @@ const notMethod = "ENOTTY: this method does not work on it"
 // impossible reports whether there is no way to reset the function, for all that the kernel
 // says.
 func (r Reset) impossible() bool {
-	return !slices.ContainsFunc(r.Tried, func(t Try) bool { return t.Error != notMethod })
+	return !slices.ContainsFunc(r.Tried, func(t Try) bool { return t.Error != notMethod && t.Error != notUSB && t.Error != quirked })
 }
 
 // String says in one line how it went.

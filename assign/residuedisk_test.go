@@ -85,7 +85,7 @@ func TestResidueOnFullDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.Of(nic, now); got.State != want {
+		if got := r.Of(nic.String(), now); got.State != want {
 			t.Fatalf("%+v, want %s", got, want)
 		}
 	}
@@ -95,11 +95,11 @@ func TestResidueOnFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		full = true
-		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: failing}, nil, false); err != nil {
+		if _, err := s.noteReset(k, map[string]Reset{nic.String(): failing}, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		state(Tainted)
-		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: worked}, nil, false); err != nil {
+		if _, err := s.noteReset(k, map[string]Reset{nic.String(): worked}, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		state(Clean)
@@ -132,9 +132,9 @@ func TestResidueFunctionsOfOneUnit(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer unlock()
-		files, err := s.residueFiles(func(pci.Address) bool { return true })
+		files, err := s.residueFiles(func(string) bool { return true })
 		if err == nil {
-			err = s.keepOne(d, files, Residue{Device: a, Fingerprint: unit, State: state, BootID: "one"}, residueRoom)
+			err = s.keepOne(&hostfs.Tree{}, d, files, Residue{Device: a.String(), Fingerprint: unit, State: state, BootID: "one"}, residueRoom)
 		}
 		if err != nil {
 			t.Fatalf("%s %s: %v", a, state, err)
@@ -142,7 +142,7 @@ func TestResidueFunctionsOfOneUnit(t *testing.T) {
 	}
 	want := func(want map[string]Condition) {
 		t.Helper()
-		files, err := s.residueFiles(func(pci.Address) bool { return true })
+		files, err := s.residueFiles(func(string) bool { return true })
 		if err != nil {
 			t.Fatal(err)
 		}
