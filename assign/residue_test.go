@@ -131,6 +131,37 @@ func TestResidueFinding(t *testing.T) {
 	}
 }
 
+// What is noted of a USB device follows its serial number through all ports.
+func TestResidueOfUSB(t *testing.T) {
+	stick := Fingerprint{Vendor: pci.NewID(0x0781), Device: pci.NewID(0x5567), Serial: "4C53"}
+	mouse := Fingerprint{Vendor: pci.NewID(0x046d), Device: pci.NewID(0xc077)}
+	used := func(f Fingerprint, boot string, gone bool) *Residues {
+		return &Residues{boot: "now", all: []Residue{{Device: "usb:1-4", Fingerprint: f, State: Used, Users: []User{{Guest: "play"}}, BootID: boot, Gone: gone}}}
+	}
+	for _, c := range []struct {
+		name  string
+		noted *Residues
+		at    string
+		now   Fingerprint
+		want  Condition
+	}{
+		{"the same", used(stick, "old", false), "usb:1-4", stick, Used},
+		{"in another port", used(stick, "old", false), "usb:2-1.3", stick, Used},
+		{"in another port, while this kernel runs", used(stick, "now", false), "usb:2-1.3", stick, Used},
+		{"without a serial number in another port", used(mouse, "now", false), "usb:1-5", mouse, Clean},
+		{"another in its port", used(stick, "now", false), "usb:1-4", mouse, Tainted},
+		{"another in its port after a restart", used(stick, "old", false), "usb:1-4", mouse, Clean},
+		{"another, says the owner", used(stick, "now", true), "usb:1-4", mouse, Clean},
+		{"the first again", used(stick, "now", true), "usb:1-4", stick, Used},
+		{"the first again elsewhere", used(stick, "now", true), "usb:1-5", stick, Used},
+		{"a function is no USB device", used(stick, "now", false), "0000:05:00.0", stick, Clean},
+	} {
+		if got := c.noted.Of(c.at, c.now); got.State != c.want || got.Device != c.at || got.Gone {
+			t.Errorf("%s: %+v, want %s", c.name, got, c.want)
+		}
+	}
+}
+
 // What is noted follows the piece of hardware, and not the address.
 func TestResidueOf(t *testing.T) {
 	free := Residue{Device: nic.String(), Fingerprint: igb, State: Used, Users: []User{{Guest: "play"}}, BootID: "old"}
@@ -229,6 +260,7 @@ func FuzzLastResidue(f *testing.F) {
 		f.Add(s, "0000:05:00.0-1", false)
 	}
 	f.Add("", "0000:05:00.0-01", true)
+	f.Add("", "usb:1-4.2-1", true)
 	f.Fuzz(func(t *testing.T, text, name string, damaged bool) {
 		var damage error
 		if damaged {
