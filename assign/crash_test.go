@@ -60,13 +60,13 @@ func (w world) resetBus(functions []pci.Address) error {
 }
 
 // left returns what is noted of what guests have left in the functions of the plan.
-func (c *trial) left(w world) map[pci.Address]assign.Condition {
+func (c *trial) left(w world) map[string]assign.Condition {
 	noted, err := w.store().Residues(w.kernel)
 	if err != nil {
 		c.Error(err)
 		return nil
 	}
-	conditions := map[pci.Address]assign.Condition{}
+	conditions := map[string]assign.Condition{}
 	for _, r := range noted.All() {
 		conditions[r.Device] = r.State
 	}
@@ -130,7 +130,7 @@ type trial struct {
 	releasing       bool  // all was handed out, and is given back
 
 	// What is noted of the functions after a release.
-	released map[pci.Address]assign.Condition
+	released map[string]assign.Condition
 	other    int // leases that are there all the time
 	count    counts
 }

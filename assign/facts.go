@@ -32,8 +32,9 @@ type function struct {
 	stays            bool   // with the host, as bridges do
 	id               string // what it is, see Identity
 	residue          Residue
-	instance         uint64 // see Identity
-	virtual          Claim  // if it has virtual functions or is one
+	below            []Residue // left in the USB devices that hang on it
+	instance         uint64    // see Identity
+	virtual          Claim     // if it has virtual functions or is one
 
 	driverctl string        // driver that driverctl keeps for it
 	holders   []GroupHolder // of its group, when it is with vfio-pci

@@ -12,7 +12,8 @@ import (
 	"github.com/project-independence/indy/pci"
 )
 
-// A Fingerprint tells a function from another one that comes to sit at its address. What
+// A Fingerprint tells a function from another one that comes to sit at its address, and a
+// USB device from another one in its port. What
 // is empty or unknown was not stated or could not be read without waking it; it tells
 // nothing apart.
 //
@@ -33,6 +34,11 @@ type Fingerprint struct {
 	Disk string `json:"disk,omitempty"`
 	// Product is the SHA-256 of the Vital Product Data, in hexadecimal digits.
 	Product string `json:"product,omitempty"`
+
+	// Of a USB device Serial is what it states as its serial number, Vendor and Device are
+	// its ids. Release is bcdDevice, Descriptors the SHA-256 of its descriptors.
+	Release     string `json:"release,omitempty"`
+	Descriptors string `json:"descriptors,omitempty"`
 }
 
 // ReadFingerprint reads what tells function a from others, from its directory in
@@ -133,6 +139,8 @@ func (id Fingerprint) Differs(now Fingerprint) string {
 	tell("serial number", id.Serial, now.Serial)
 	tell("serial number", id.Disk, now.Disk)
 	tell("product data", id.Product, now.Product)
+	tell("release", id.Release, now.Release)
+	tell("descriptors", id.Descriptors, now.Descriptors)
 	return strings.Join(all, ", ")
 }
 
@@ -157,6 +165,12 @@ func (id Fingerprint) merge(other Fingerprint) Fingerprint {
 	}
 	if id.Product == "" {
 		id.Product = other.Product
+	}
+	if id.Release == "" {
+		id.Release = other.Release
+	}
+	if id.Descriptors == "" {
+		id.Descriptors = other.Descriptors
 	}
 	return id
 }

@@ -292,7 +292,7 @@ func (g *Guard) other(a pci.Address) (string, error) {
 	if g.Store.StateDir == "" {
 		return "", nil
 	}
-	files, err := g.Store.residueFiles(func(at pci.Address) bool { return at == a })
+	files, err := g.Store.residueFiles(func(at string) bool { return at == a.String() })
 	if err != nil {
 		return "", err
 	}
@@ -301,7 +301,7 @@ func (g *Guard) other(a pci.Address) (string, error) {
 		return "", err
 	}
 	for _, f := range files {
-		if f.Device == a && f.usedIn(g.Lease.ID) {
+		if f.Device == a.String() && f.usedIn(g.Lease.ID) {
 			return f.Fingerprint.Differs(now), nil
 		}
 	}

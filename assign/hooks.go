@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
 )
 
 // What else has to be done at some moments of a lease. The lease is locked by this process
@@ -30,28 +32,37 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 		return nil // a reset that nobody remembers is of no use
 	}
 	var devices []pci.Address
+	var names []string
 	for _, a := range l.handed() {
 		// One that a host driver has already was reset before, or is on record as used.
 		driver, err := pci.Driver(h.FS, a)
 		if err == nil && (driver == "" || driver == VFIODriver) && !waits(stuck, a) {
-			devices = append(devices, a)
+			devices, names = append(devices, a), append(names, a.String())
 		}
 	}
-	before, err := s.residuesAt(l.BootID, devices)
+	ports := h.freeUSB(l, stuck)
+	for _, p := range ports {
+		names = append(names, nameUSB(p))
+	}
+	before, err := s.residuesAt(l.BootID, names)
 	if err != nil {
 		h.told(err.Error())
 	}
 	// Nothing is given back before it is on record what came of all their resets. A release
 	// that is gone on with may find some with their drivers, and the bus of the others cannot
 	// be reset any more, nor need it.
-	done := before.resetIn(l.ID, devices)
-	if len(done) == len(devices) {
+	done := before.resetIn(l.ID, names)
+	if len(done) == len(names) {
 		return nil
 	}
 	// What is or was a locked guest's takes more of a reset.
-	results, hung, err := h.reset(devices, l.Plan, done, func(a pci.Address) bool { return l.Locked || before.locked(a) })
-	noted, nerr := s.noteReset(h.FS, results, hung, false)
-	if err = errors.Join(err, nerr); err != nil {
+	results, hung, err := h.reset(devices, l.Plan, done, func(a pci.Address) bool { return l.Locked || before.locked(a.String()) })
+	all := byName(results)
+	ports = slices.DeleteFunc(ports, func(p usb.PortPath) bool { _, ok := done[nameUSB(p)]; return ok })
+	more, uerr := h.resetUSB(ports, all)
+	hung = append(hung, more...)
+	noted, nerr := s.noteReset(h.FS, all, hung, false)
+	if err = errors.Join(err, uerr, nerr); err != nil {
 		h.told(fmt.Sprintf("reset: %v", err))
 	}
 	for _, r := range noted {
@@ -82,14 +93,14 @@ func (s *Store) forgotten(ctx context.Context, h *Host, l *Lease) error {
 	if err != nil {
 		return err
 	}
-	var used, free []pci.Address
-	for _, a := range l.handed() {
-		now, err := ReadFingerprint(h.FS, a)
+	var used, free []string
+	for _, a := range l.given() {
+		now, err := fingerprintOf(h.FS, a, ifAwake)
 		if err != nil || !noted.Of(a, now).usedIn(l.ID) {
 			continue // it has gone, or another one is there now
 		}
 		used = append(used, a)
-		if driver, err := pci.Driver(h.FS, a); err == nil && driver != "" && driver != VFIODriver {
+		if driver, err := hostDriver(h.FS, a); err == nil && driver != "" {
 			h.told(fmt.Sprintf("%s was used by guest %q before the last boot and is with %s now: another guest gets it once it was reset; "+
 				"assign it to that guest and release it, or say indy reset --power-cycled %s if the machine was switched off", a, l.Guest, driver, a))
 			continue
@@ -99,7 +110,7 @@ func (s *Store) forgotten(ctx context.Context, h *Host, l *Lease) error {
 	if err := s.noteUseOf(h.FS, l, used); err != nil || len(free) == 0 {
 		return err
 	}
-	left, err := s.Clean(ctx, h, Cleaning{Devices: free, Group: func(a pci.Address) iommu.GroupID {
+	left, err := s.Clean(ctx, h, Cleaning{Devices: functionsOf(free), USB: portsOf(free), Group: func(a pci.Address) iommu.GroupID {
 		f, _ := pci.ReadFunction(h.FS, a)
 		return f.Group
 	}})

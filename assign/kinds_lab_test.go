@@ -17,6 +17,7 @@ import (
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/broker"
 	"github.com/project-independence/indy/internal/ioctl"
 	"github.com/project-independence/indy/internal/lab"
 	"github.com/project-independence/indy/internal/lab/labtest"
@@ -90,14 +91,16 @@ func TestKindsConformSim(t *testing.T) {
 // TestKindsInside hands over and gives back real USB devices and virtual functions.
 func TestKindsInside(t *testing.T) {
 	labtest.Inside(t)
-	host := vflink.Over(hostfs.Live(), nil)
+	aside := &broker.Broker{}
+	defer aside.Close()
+	host := vflink.Over(hostfs.LiveWith(aside), nil)
 	shell(t, "modprobe sd_mod; modprobe ext4; for i in $(seq 100); do [ -e /dev/sda ] && break; sleep 0.1; done; mke2fs -q /dev/sda")
 	t.Run("conformance", func(t *testing.T) {
 		script, err := os.ReadFile(kindsScript + ".txt")
 		if err != nil {
 			t.Fatal(err)
 		}
-		said, err := sim.Conform(host, script)
+		said, err := sim.Conform(vflink.Over(hostfs.Live(), nil), script) // it writes what a broker does not
 		if err == nil {
 			err = os.WriteFile(filepath.Join(lab.OutDir, "kinds.golden"), said, 0o644)
 		}
@@ -182,6 +185,18 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// dmesg counts the lines of the kernel's log with a text that is about USB.
+func dmesg(t *testing.T, text string) int {
+	t.Helper()
+	n := 0
+	for line := range strings.Lines(shell(t, "dmesg")) {
+		if strings.Contains(line, " usb ") && strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
 // mountedInside mounts the stick: it is refused then.
 func mountedInside(t *testing.T, host hostfs.FS) {
 	shell(t, "mkdir -p /tmp/mounted && mount /dev/sda /tmp/mounted")
@@ -202,8 +217,24 @@ func usbInside(t *testing.T, host hostfs.FS, path, driver string) {
 	if !strings.Contains(before, driver) {
 		t.Fatalf("drivers %q", before)
 	}
-	store := &assign.Store{Dir: t.TempDir()}
+	store := &assign.Store{Dir: t.TempDir(), StateDir: t.TempDir()}
 	h := realHost(host)
+	left := func(want assign.Condition) assign.Residue {
+		t.Helper()
+		noted, err := store.Residues(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := assign.ReadUSBFingerprint(host, port(t, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := noted.Of("usb:"+path, now)
+		if r.State != want {
+			t.Errorf("%+v, want it %s", r, want)
+		}
+		return r
+	}
 	l, err := store.Assign(t.Context(), h, take(mustPlanRequest(t, host, assign.Request{USB: []usb.PortPath{port(t, path)}})))
 	if err != nil {
 		t.Fatal(err)
@@ -230,8 +261,13 @@ func usbInside(t *testing.T, host hostfs.FS, path, driver string) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+	left(assign.Used)
+	began := dmesg(t, "reset ")
 	if _, err := store.ReleaseNamed(t.Context(), h, path); err != nil {
 		t.Fatal(err)
+	}
+	if r := left(assign.Clean); r.Reset == nil || r.Reset.Method != "usbfs" || dmesg(t, "reset ") == began {
+		t.Errorf("%+v, and the kernel tells of %d resets", r, dmesg(t, "reset ")-began)
 	}
 	if now := interfaces(t, host, path); now != before {
 		t.Errorf("drivers %q, they were %q", now, before)

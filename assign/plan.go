@@ -198,7 +198,7 @@ func (p *Plan) include(f *Facts, r Request, a pci.Address) []laptop.Finding {
 		for _, finding := range state.findings(member) {
 			weigh(finding)
 		}
-		if finding, ok := state.residue.finding(r); ok {
+		for _, finding := range state.residues(r) {
 			weigh(finding)
 		}
 	}

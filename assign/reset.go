@@ -21,7 +21,7 @@ type Reset struct {
 
 // A Try is one way in which a function was to be reset.
 type Try struct {
-	Method string `json:"method"`          // of reset_method; "any" where the kernel names none, "hot" of a bus whose functions are all ours
+	Method string `json:"method"`          // of reset_method; "any" where the kernel names none, "hot" of a bus whose functions are all ours, "usbfs" of a USB device
 	Error  string `json:"error,omitempty"` // what the kernel said, or what is wrong afterwards
 }
 
@@ -48,7 +48,8 @@ const notOpen = "vfio-pci does not have all on its bus"
 // impossible reports whether there is no way to reset the function, for all that the kernel
 // says, so that nothing was done to it.
 func (r Reset) impossible() bool {
-	return !slices.ContainsFunc(r.Tried, func(t Try) bool { return t.Error != notMethod && t.Error != notOpen })
+	undone := []string{notMethod, notOpen, notUSB, quirked}
+	return !slices.ContainsFunc(r.Tried, func(t Try) bool { return !slices.Contains(undone, t.Error) })
 }
 
 // String says in one line how it went.
@@ -86,12 +87,12 @@ func (h *Host) Reset(devices []pci.Address, p *Plan) (map[pci.Address]Reset, err
 // reset is Reset, with the writes that have not come back. Those that are done are not reset
 // again, but with others on their bus. A function that need not be reset thoroughly is done
 // with after its way through D3hot.
-func (h *Host) reset(devices []pci.Address, p *Plan, done map[pci.Address]Reset, thorough func(pci.Address) bool) (map[pci.Address]Reset, []StuckWrite, error) {
+func (h *Host) reset(devices []pci.Address, p *Plan, done map[string]Reset, thorough func(pci.Address) bool) (map[pci.Address]Reset, []StuckWrite, error) {
 	results := make(map[pci.Address]Reset, len(devices))
 	var errs []error
 	w := &work{host: h}
 	for _, a := range devices {
-		if r, ok := done[a]; ok {
+		if r, ok := done[a.String()]; ok {
 			results[a] = r
 			continue
 		}

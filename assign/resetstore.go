@@ -10,12 +10,14 @@ import (
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
 )
 
-// A Cleaning says what is to be done about what guests have left in functions that nobody
-// has.
+// A Cleaning says what is to be done about what guests have left in functions and USB devices
+// that nobody has.
 type Cleaning struct {
 	Devices []pci.Address
+	USB     []usb.PortPath
 	// Group returns the IOMMU group of a function, which nobody else gets meanwhile.
 	Group func(pci.Address) iommu.GroupID
 	// AsNew takes what the functions say of themselves now for how they were before: they
@@ -40,6 +42,12 @@ func (s *Store) Clean(ctx context.Context, h *Host, c Cleaning) ([]Residue, erro
 			claims = append(claims, claim)
 		}
 	}
+	for _, p := range c.USB {
+		claims = append(claims, USBClaim(p))
+		if d, err := usb.ReadDevice(h.FS, p); err == nil && d.Controller.IsValid() && c.Group(d.Controller).IsValid() {
+			claims = append(claims, Under(GroupClaim(c.Group(d.Controller))))
+		}
+	}
 	o, err := s.claim(ctx, h, Taking{Guest: "indy-reset", Devices: c.Devices, Claims: claims})
 	if err != nil {
 		return nil, err
@@ -55,7 +63,7 @@ func (s *Store) Clean(ctx context.Context, h *Host, c Cleaning) ([]Residue, erro
 // clean does the work of Clean under a claim.
 func (s *Store) clean(h *Host, o *openLease, c Cleaning) ([]Residue, []StuckWrite, error) {
 	if c.PowerCycled {
-		residues, err := s.notePowerCycle(h, c.Devices)
+		residues, err := s.notePowerCycle(h, c.names())
 		return residues, nil, err
 	}
 	for _, a := range c.Devices {
@@ -72,6 +80,21 @@ func (s *Store) clean(h *Host, o *openLease, c Cleaning) ([]Residue, []StuckWrit
 			}
 		}
 	}
+	for _, path := range c.USB {
+		d, err := usb.ReadDevice(h.FS, path)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, i := range d.Interfaces {
+			switch {
+			case i.Driver == usbfs:
+				return nil, nil, &OpError{"reset", path.String(), fmt.Errorf("%w: %s", ErrRefused, claimedText(path, i.Number, nil))}
+			case i.Driver != "":
+				return nil, nil, &OpError{"reset", path.String(), fmt.Errorf("%w: the driver %s of the host uses it; "+
+					"hand it over and take it back, which resets it: indy assign %s, with the guest that used it, and indy release %s", ErrRefused, i.Driver, path, path)}
+			}
+		}
+	}
 	p, err := resetPlan(h, c.Devices)
 	if err != nil {
 		return nil, nil, err
@@ -85,8 +108,11 @@ func (s *Store) clean(h *Host, o *openLease, c Cleaning) ([]Residue, []StuckWrit
 		}
 	}
 	results, stuck, err := h.reset(c.Devices, p, nil, func(pci.Address) bool { return true })
-	noted, nerr := s.noteReset(h.FS, results, stuck, c.AsNew)
-	return noted, stuck, errors.Join(err, nerr)
+	all := byName(results)
+	more, uerr := h.resetUSB(c.USB, all)
+	stuck = append(stuck, more...)
+	noted, nerr := s.noteReset(h.FS, all, stuck, c.AsNew)
+	return noted, stuck, errors.Join(err, uerr, nerr)
 }
 
 // resetPlan is a plan that changes nothing but what a reset does, and puts that back.
@@ -112,7 +138,7 @@ func resetPlan(h *Host, devices []pci.Address) (*Plan, error) {
 }
 
 // notePowerCycle takes the owner's word for it that the machine was without power.
-func (s *Store) notePowerCycle(h *Host, devices []pci.Address) ([]Residue, error) {
+func (s *Store) notePowerCycle(h *Host, devices []string) ([]Residue, error) {
 	var noted []Residue
 	var refused []error
 	at := time.Now().UTC().Truncate(time.Second)
@@ -120,7 +146,7 @@ func (s *Store) notePowerCycle(h *Host, devices []pci.Address) ([]Residue, error
 		switch {
 		case r.State == Clean || r.State == "":
 		case r.BootID == boot:
-			refused = append(refused, &OpError{"reset", r.Device.String(),
+			refused = append(refused, &OpError{"reset", r.Device,
 				fmt.Errorf("%w: it came to be %s while this kernel runs, and the machine was not without power since", ErrRefused, r.State)})
 		default:
 			r = Residue{Device: r.Device, Fingerprint: now.merge(r.Fingerprint), State: Clean, Since: at, BootID: boot,

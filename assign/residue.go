@@ -23,10 +23,10 @@ const (
 	Unknown Condition = "unknown" // what was noted about it cannot be read
 )
 
-// A Residue is what the guests that had a function may have left in it: registers,
-// memory and firmware. It outlives leases and restarts of the machine.
+// A Residue is what the guests that had a function or a USB device may have left in it:
+// registers, memory and firmware. It outlives leases and restarts of the machine.
 type Residue struct {
-	Device      pci.Address `json:"device"`      // where it was last
+	Device      string      `json:"device"`      // where it was last, as in [Plan.Names]: 0000:05:00.0, usb:1-4
 	Fingerprint Fingerprint `json:"fingerprint"` // as it was before the first of its users
 	State       Condition   `json:"state"`
 	Users       []User      `json:"users"` // since it was clean, the first one first
@@ -35,6 +35,7 @@ type Residue struct {
 	Reset       *Reset      `json:"reset,omitempty"`
 	Detail      string      `json:"detail,omitempty"` // what is wrong, if it is tainted or unknown
 	Lease       string      `json:"lease,omitempty"`  // of a clean one without users: id of the lease after which it was reset
+	Gone        bool        `json:"gone,omitempty"`   // another one sits there now, as its owner says
 }
 
 // A User is a guest that had a function.
@@ -132,7 +133,8 @@ func (r Residue) after(reset Reset, now Fingerprint, boot string, at time.Time) 
 // finding says what speaks against giving it to the guest of a request, ok only if
 // something does. It depends on nothing but the two.
 func (r Residue) finding(q Request) (f laptop.Finding, ok bool) {
-	mine := func(u User) bool { return u.Guest == q.Guest && u.Locked == q.Locked }
+	// Two guests without a name of their own are never taken for one.
+	mine := func(u User) bool { return u.Guest == q.Guest && u.Locked == q.Locked && !unnamed(u.Guest) }
 	// One that went through D3hot since is none for a free guest, unless it was locked.
 	foreign := slices.ContainsFunc(r.Users, func(u User) bool { return !mine(u) && !u.Weak })
 	weakly := slices.ContainsFunc(r.Users, func(u User) bool { return !mine(u) && u.Weak && (u.Locked || q.Locked) })
@@ -141,8 +143,11 @@ func (r Residue) finding(q Request) (f laptop.Finding, ok bool) {
 		return f, false
 	}
 	f = laptop.Finding{
-		Severity: laptop.Block, Device: "pci:" + r.Device.String(), Evidence: "/sys/bus/pci/devices/" + r.Device.String() + "/reset_method",
-		Remedy: "reset it: indy reset " + r.Device.String(),
+		Severity: laptop.Block, Device: "pci:" + r.Device, Evidence: "/sys/bus/pci/devices/" + r.Device + "/reset_method",
+		Remedy: "reset it: indy reset " + r.Device,
+	}
+	if path, ok := usbName(r.Device); ok {
+		f.Device, f.Evidence = r.Device, "/"+deviceDir("usb", path.String())+"/"+avoidReset
 	}
 	switch {
 	case r.State == Unknown:
@@ -223,21 +228,23 @@ type Residues struct {
 	all  []Residue
 }
 
-// Of returns what is left in the function that is at an address now. It is that of the
-// same piece of hardware, wherever it sat before. A function that took the place of
+// Of returns what is left in the device that has a name now, as in [Plan.Names]. It is that
+// of the same piece of hardware, wherever it sat before. A device that took the place of
 // another while this kernel ran cannot be told from one that a guest has changed: it is
-// tainted like that. After a restart it is a new one.
-func (r *Residues) Of(a pci.Address, now Fingerprint) Residue {
-	found := Residue{Device: a, Fingerprint: now, State: Clean}
+// tainted like that, unless nobody had left anything in the other, or its owner has said
+// that it is another one ([Cleaning.AsNew]). After a restart it is a new one.
+func (r *Residues) Of(name string, now Fingerprint) Residue {
+	found := Residue{Device: name, Fingerprint: now, State: Clean}
 	for _, one := range r.all {
-		here := one.Device == a
+		here := one.Device == name
 		differs := one.Fingerprint.Differs(now)
+		moved := sameBus(one.Device, name) && one.Fingerprint.SameUnit(now)
 		switch {
-		case one.State == Clean && (differs != "" || !here && !one.Fingerprint.SameUnit(now)):
-		case here && differs == "", one.Fingerprint.SameUnit(now):
-			one.Device, one.Fingerprint = a, one.Fingerprint.merge(now)
+		case one.State == Clean && (differs != "" || !here && !moved):
+		case here && differs == "", moved:
+			one.Device, one.Fingerprint, one.Gone = name, one.Fingerprint.merge(now), false
 			found = worse(found, one)
-		case here && one.BootID == r.boot:
+		case here && one.BootID == r.boot && !one.Gone:
 			one.State, one.Detail = Tainted, "since then it is another one, or says so: "+differs
 			found = worse(found, one)
 		}
@@ -246,19 +253,19 @@ func (r *Residues) Of(a pci.Address, now Fingerprint) Residue {
 }
 
 // locked reports whether a locked guest used what is at an address, or may have.
-func (r *Residues) locked(a pci.Address) bool {
+func (r *Residues) locked(name string) bool {
 	if r == nil {
 		return true
 	}
 	return slices.ContainsFunc(r.all, func(one Residue) bool {
-		return one.Device == a && (one.State == Unknown || slices.ContainsFunc(one.Users, func(u User) bool { return u.Locked }))
+		return one.Device == name && (one.State == Unknown || slices.ContainsFunc(one.Users, func(u User) bool { return u.Locked }))
 	})
 }
 
 // resetIn returns of those devices which the release of a lease has reset already, and what
 // came of it: one that did not work is none.
-func (r *Residues) resetIn(lease string, devices []pci.Address) map[pci.Address]Reset {
-	done := map[pci.Address]Reset{}
+func (r *Residues) resetIn(lease string, devices []string) map[string]Reset {
+	done := map[string]Reset{}
 	if r == nil {
 		return done
 	}
@@ -308,7 +315,7 @@ func (f *Facts) partOf(q Request, a, part pci.Address) []laptop.Finding {
 		found = append(found, finding)
 	}
 	if f.noted != nil && part.IsValid() {
-		if finding, ok := f.noted.Of(part, Fingerprint{}).finding(q); ok {
+		if finding, ok := f.noted.Of(part.String(), Fingerprint{}).finding(q); ok {
 			finding.Remedy = "ask for fewer virtual functions, or have the machine without power and say so: indy reset --power-cycled"
 			found = append(found, finding)
 		}
@@ -331,7 +338,7 @@ func (f *Facts) AddResidue(fsys fs.FS, r *Residues) error {
 			continue // NewPlan says so
 		}
 		errs = append(errs, err)
-		f.kinds.parents[a] = r.Of(a, now)
+		f.kinds.parents[a] = r.Of(a.String(), now)
 	}
 	for a, s := range f.functions {
 		if s.stays {
@@ -342,8 +349,8 @@ func (f *Facts) AddResidue(fsys fs.FS, r *Residues) error {
 			errs = append(errs, err)
 			continue
 		}
-		s.residue = r.Of(a, now)
+		s.residue = r.Of(a.String(), now)
 		f.functions[a] = s
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.addUSBResidue(fsys, r))...)
 }

@@ -90,7 +90,7 @@ func TestResidueEveryOrder(t *testing.T) {
 			}
 		}
 	}
-	walk(Residue{Device: nic, Fingerprint: igb, State: Clean}, nil, nil)
+	walk(Residue{Device: nic.String(), Fingerprint: igb, State: Clean}, nil, nil)
 	if paths < 50_000 || given == 0 || refused == 0 {
 		t.Errorf("%d paths, given %d times, refused %d times: too few", paths, given, refused)
 	}
@@ -107,17 +107,17 @@ func TestResidueFinding(t *testing.T) {
 		code  laptop.Code
 		says  string
 	}{
-		{"never used", Residue{Device: nic}, Request{Guest: "play"}, "", ""},
-		{"clean", Residue{Device: nic, State: Clean}, Request{Guest: "work", Locked: true}, "", ""},
-		{"the same guest", Residue{Device: nic, State: Used, Users: []User{play}}, Request{Guest: "play"}, "", ""},
-		{"the same locked guest", Residue{Device: nic, State: Used, Users: []User{work}}, Request{Guest: "work", Locked: true}, "", ""},
-		{"another", Residue{Device: nic, State: Used, Users: []User{play}}, Request{Guest: "other"}, laptop.UsedBy, `guest "play" since 2026-01-02T03:04:05Z`},
-		{"one of the name that is not locked", Residue{Device: nic, State: Used, Users: []User{work}}, Request{Guest: "work"}, laptop.LockedResidue, "what a locked guest used"},
-		{"a locked one after a free one", Residue{Device: nic, State: Used, Users: []User{play}}, Request{Guest: "work", Locked: true}, laptop.LockedResidue, "only what was reset"},
-		{"two of which one is the same", Residue{Device: nic, State: Used, Users: []User{play, {Guest: "other", Since: at}}}, Request{Guest: "play"}, laptop.UsedBy, `"other"`},
-		{"tainted by itself", Residue{Device: nic, State: Tainted, Users: []User{play}, Detail: "why"}, Request{Guest: "play"}, laptop.Tainted, "why"},
-		{"tainted by a locked one itself", Residue{Device: nic, State: Tainted, Users: []User{work}}, Request{Guest: "work", Locked: true}, laptop.LockedResidue, ""},
-		{"not known", Residue{Device: nic, State: Unknown, Detail: "the file is damaged"}, Request{Guest: "play"}, laptop.LockedResidue, "the file is damaged"},
+		{"never used", Residue{Device: nic.String()}, Request{Guest: "play"}, "", ""},
+		{"clean", Residue{Device: nic.String(), State: Clean}, Request{Guest: "work", Locked: true}, "", ""},
+		{"the same guest", Residue{Device: nic.String(), State: Used, Users: []User{play}}, Request{Guest: "play"}, "", ""},
+		{"the same locked guest", Residue{Device: nic.String(), State: Used, Users: []User{work}}, Request{Guest: "work", Locked: true}, "", ""},
+		{"another", Residue{Device: nic.String(), State: Used, Users: []User{play}}, Request{Guest: "other"}, laptop.UsedBy, `guest "play" since 2026-01-02T03:04:05Z`},
+		{"one of the name that is not locked", Residue{Device: nic.String(), State: Used, Users: []User{work}}, Request{Guest: "work"}, laptop.LockedResidue, "what a locked guest used"},
+		{"a locked one after a free one", Residue{Device: nic.String(), State: Used, Users: []User{play}}, Request{Guest: "work", Locked: true}, laptop.LockedResidue, "only what was reset"},
+		{"two of which one is the same", Residue{Device: nic.String(), State: Used, Users: []User{play, {Guest: "other", Since: at}}}, Request{Guest: "play"}, laptop.UsedBy, `"other"`},
+		{"tainted by itself", Residue{Device: nic.String(), State: Tainted, Users: []User{play}, Detail: "why"}, Request{Guest: "play"}, laptop.Tainted, "why"},
+		{"tainted by a locked one itself", Residue{Device: nic.String(), State: Tainted, Users: []User{work}}, Request{Guest: "work", Locked: true}, laptop.LockedResidue, ""},
+		{"not known", Residue{Device: nic.String(), State: Unknown, Detail: "the file is damaged"}, Request{Guest: "play"}, laptop.LockedResidue, "the file is damaged"},
 	} {
 		f, ok := c.left.finding(c.guest)
 		if ok != (c.code != "") || f.Code != c.code || !strings.Contains(f.Detail, c.says) || ok && (f.Severity != laptop.Block || f.Remedy == "") {
@@ -131,15 +131,46 @@ func TestResidueFinding(t *testing.T) {
 	}
 }
 
+// What is noted of a USB device follows its serial number through all ports.
+func TestResidueOfUSB(t *testing.T) {
+	stick := Fingerprint{Vendor: pci.NewID(0x0781), Device: pci.NewID(0x5567), Serial: "4C53"}
+	mouse := Fingerprint{Vendor: pci.NewID(0x046d), Device: pci.NewID(0xc077)}
+	used := func(f Fingerprint, boot string, gone bool) *Residues {
+		return &Residues{boot: "now", all: []Residue{{Device: "usb:1-4", Fingerprint: f, State: Used, Users: []User{{Guest: "play"}}, BootID: boot, Gone: gone}}}
+	}
+	for _, c := range []struct {
+		name  string
+		noted *Residues
+		at    string
+		now   Fingerprint
+		want  Condition
+	}{
+		{"the same", used(stick, "old", false), "usb:1-4", stick, Used},
+		{"in another port", used(stick, "old", false), "usb:2-1.3", stick, Used},
+		{"in another port, while this kernel runs", used(stick, "now", false), "usb:2-1.3", stick, Used},
+		{"without a serial number in another port", used(mouse, "now", false), "usb:1-5", mouse, Clean},
+		{"another in its port", used(stick, "now", false), "usb:1-4", mouse, Tainted},
+		{"another in its port after a restart", used(stick, "old", false), "usb:1-4", mouse, Clean},
+		{"another, says the owner", used(stick, "now", true), "usb:1-4", mouse, Clean},
+		{"the first again", used(stick, "now", true), "usb:1-4", stick, Used},
+		{"the first again elsewhere", used(stick, "now", true), "usb:1-5", stick, Used},
+		{"a function is no USB device", used(stick, "now", false), "0000:05:00.0", stick, Clean},
+	} {
+		if got := c.noted.Of(c.at, c.now); got.State != c.want || got.Device != c.at || got.Gone {
+			t.Errorf("%s: %+v, want %s", c.name, got, c.want)
+		}
+	}
+}
+
 // What is noted follows the piece of hardware, and not the address.
 func TestResidueOf(t *testing.T) {
-	free := Residue{Device: nic, Fingerprint: igb, State: Used, Users: []User{{Guest: "play"}}, BootID: "old"}
+	free := Residue{Device: nic.String(), Fingerprint: igb, State: Used, Users: []User{{Guest: "play"}}, BootID: "old"}
 	now := free
 	now.BootID = "now"
 	other := pci.NewAddress(0, 9, 0, 0)
 	e1000 := Fingerprint{Vendor: pci.NewID(0x8086), Device: pci.NewID(0x10d3)}
 	plain := Fingerprint{Vendor: igb.Vendor, Device: igb.Device} // its serial number could not be read
-	damaged := Residue{Device: nic, State: Unknown, Detail: "damaged"}
+	damaged := Residue{Device: nic.String(), State: Unknown, Detail: "damaged"}
 	for _, c := range []struct {
 		name  string
 		noted []Residue
@@ -157,13 +188,13 @@ func TestResidueOf(t *testing.T) {
 		{"the same in another slot", []Residue{free}, other, igb, Used},
 		{"one of its make in another slot", []Residue{free}, other, second, Clean},
 		{"one in another slot that says nothing", []Residue{free}, other, plain, Clean},
-		{"both", []Residue{{Device: nic, Fingerprint: second, State: Clean, BootID: "old"}, free}, nic, igb, Used},
+		{"both", []Residue{{Device: nic.String(), Fingerprint: second, State: Clean, BootID: "old"}, free}, nic, igb, Used},
 		{"damaged", []Residue{damaged}, nic, igb, Unknown},
-		{"damaged, and one that is not", []Residue{damaged, {Device: nic, Fingerprint: igb, State: Clean}}, nic, igb, Unknown},
+		{"damaged, and one that is not", []Residue{damaged, {Device: nic.String(), Fingerprint: igb, State: Clean}}, nic, igb, Unknown},
 		{"damaged, of another", []Residue{damaged}, other, igb, Clean},
 	} {
-		got := (&Residues{boot: "now", all: c.noted}).Of(c.at, c.now)
-		if got.State != c.want || got.Device != c.at {
+		got := (&Residues{boot: "now", all: c.noted}).Of(c.at.String(), c.now)
+		if got.State != c.want || got.Device != c.at.String() {
 			t.Errorf("%s: %+v, want %s", c.name, got, c.want)
 		}
 	}
@@ -171,13 +202,13 @@ func TestResidueOf(t *testing.T) {
 
 // A weak reset leaves a device clean with its users, also in another slot.
 func TestResidueOfMovedWeak(t *testing.T) {
-	weak := Residue{Device: nic, Fingerprint: igb, State: Clean, Users: []User{{Guest: "bank", Locked: true, Weak: true, Lease: "1"}}, BootID: "old"}
+	weak := Residue{Device: nic.String(), Fingerprint: igb, State: Clean, Users: []User{{Guest: "bank", Locked: true, Weak: true, Lease: "1"}}, BootID: "old"}
 	at := pci.NewAddress(0, 9, 0, 0)
-	moved := (&Residues{boot: "now", all: []Residue{weak}}).Of(at, igb)
-	if _, refused := moved.finding(Request{Guest: "play"}); !refused || moved.Device != at {
+	moved := (&Residues{boot: "now", all: []Residue{weak}}).Of(at.String(), igb)
+	if _, refused := moved.finding(Request{Guest: "play"}); !refused || moved.Device != at.String() {
 		t.Errorf("%+v goes to a free guest", moved)
 	}
-	if _, refused := (&Residues{boot: "now", all: []Residue{weak}}).Of(at, second).finding(Request{Guest: "play"}); refused {
+	if _, refused := (&Residues{boot: "now", all: []Residue{weak}}).Of(at.String(), second).finding(Request{Guest: "play"}); refused {
 		t.Error("another one of its make does not")
 	}
 }
@@ -185,7 +216,7 @@ func TestResidueOfMovedWeak(t *testing.T) {
 // A guest that rewrites what a device says of itself leaves something that no reset takes
 // away.
 func TestResidueChanged(t *testing.T) {
-	r := Residue{Device: nic, Fingerprint: igb, State: Clean}.use(User{Guest: "play"}, "now")
+	r := Residue{Device: nic.String(), Fingerprint: igb, State: Clean}.use(User{Guest: "play"}, "now")
 	got := r.after(worked, second, "now", time.Time{})
 	if got.State != Tainted || !strings.Contains(got.Detail, igb.Serial) || !strings.Contains(got.Detail, second.Serial) {
 		t.Errorf("%+v", got)
@@ -197,7 +228,7 @@ func TestResidueChanged(t *testing.T) {
 
 func TestResidueUnused(t *testing.T) {
 	first := User{Guest: "play", Lease: "1"}
-	r := Residue{Device: nic, State: Clean}.use(first, "now")
+	r := Residue{Device: nic.String(), State: Clean}.use(first, "now")
 	r = r.use(User{Guest: "other", Lease: "2"}, "now").unuse("2")
 	if d := cmp.Diff([]User{first}, r.Users); d != "" || r.State != Used {
 		t.Errorf("%+v", r)
@@ -205,11 +236,11 @@ func TestResidueUnused(t *testing.T) {
 	if r = r.unuse("1"); r.State != Clean || len(r.Users) > 0 {
 		t.Errorf("%+v", r)
 	}
-	weak := Residue{Device: nic, Fingerprint: igb, State: Clean}.use(first, "now").after(outcomes["weak"], igb, "now", time.Time{})
+	weak := Residue{Device: nic.String(), Fingerprint: igb, State: Clean}.use(first, "now").after(outcomes["weak"], igb, "now", time.Time{})
 	if r := weak.use(User{Guest: "other", Lease: "2"}, "now").unuse("2"); r.State != Clean || len(r.Users) != 1 {
 		t.Errorf("%+v", r)
 	}
-	if r = (Residue{Device: nic, State: Tainted}).use(first, "now").unuse("1"); r.State != Tainted {
+	if r = (Residue{Device: nic.String(), State: Tainted}).use(first, "now").unuse("1"); r.State != Tainted {
 		t.Errorf("%+v", r)
 	}
 	for i := range 10 * maxUsers {
@@ -229,14 +260,15 @@ func FuzzLastResidue(f *testing.F) {
 		f.Add(s, "0000:05:00.0-1", false)
 	}
 	f.Add("", "0000:05:00.0-01", true)
+	f.Add("", "usb:1-4.2-1", true)
 	f.Fuzz(func(t *testing.T, text, name string, damaged bool) {
 		var damage error
 		if damaged {
 			damage = errors.New("damaged")
 		}
-		r := lastResidue(nic, []json.RawMessage{json.RawMessage(text)}, damage)
+		r := lastResidue(nic.String(), []json.RawMessage{json.RawMessage(text)}, damage)
 		var said struct{ State Condition }
-		if r.Device != nic || r.State == "" || r.State == Clean && (damaged || json.Unmarshal([]byte(text), &said) != nil || said.State != Clean) {
+		if r.Device != nic.String() || r.State == "" || r.State == Clean && (damaged || json.Unmarshal([]byte(text), &said) != nil || said.State != Clean) {
 			t.Errorf("%q: %+v", text, r)
 		}
 		_, _ = r.finding(Request{Guest: "a"})

@@ -85,7 +85,7 @@ func TestResidueOnFullDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.Of(nic, now); got.State != want {
+		if got := r.Of(nic.String(), now); got.State != want {
 			t.Fatalf("%+v, want %s", got, want)
 		}
 	}
@@ -95,11 +95,11 @@ func TestResidueOnFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		full = true
-		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: failing}, nil, false); err != nil {
+		if _, err := s.noteReset(k, map[string]Reset{nic.String(): failing}, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		state(Tainted)
-		if _, err := s.noteReset(k, map[pci.Address]Reset{nic: worked}, nil, false); err != nil {
+		if _, err := s.noteReset(k, map[string]Reset{nic.String(): worked}, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		state(Clean)
@@ -132,9 +132,9 @@ func TestResidueFunctionsOfOneUnit(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer unlock()
-		files, err := s.residueFiles(func(pci.Address) bool { return true })
+		files, err := s.residueFiles(func(string) bool { return true })
 		if err == nil {
-			err = s.keepOne(d, files, Residue{Device: a, Fingerprint: unit, State: state, BootID: "one"}, residueRoom)
+			err = s.keepOne(&hostfs.Tree{}, d, files, Residue{Device: a.String(), Fingerprint: unit, State: state, BootID: "one"}, residueRoom)
 		}
 		if err != nil {
 			t.Fatalf("%s %s: %v", a, state, err)
@@ -142,7 +142,7 @@ func TestResidueFunctionsOfOneUnit(t *testing.T) {
 	}
 	want := func(want map[string]Condition) {
 		t.Helper()
-		files, err := s.residueFiles(func(pci.Address) bool { return true })
+		files, err := s.residueFiles(func(string) bool { return true })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,6 +162,64 @@ func TestResidueFunctionsOfOneUnit(t *testing.T) {
 		keep(second, Clean)
 		want(map[string]Condition{"0000:05:00.0-1": Tainted, "0000:05:00.1-1": Clean})
 	}
-	keep(address("0000:07:00.0"), Tainted)
+	keep(address("0000:07:00.0"), Tainted) // it was moved there
 	want(map[string]Condition{"0000:07:00.0-1": Tainted, "0000:05:00.1-1": Clean})
+}
+
+// TestResidueSameSerialNumber: sticks of one make may state one serial number. While both
+// are there, what becomes of one says nothing of the other.
+func TestResidueSameSerialNumber(t *testing.T) {
+	machine := func(ports ...string) *hostfs.Tree {
+		m := &hostfs.Tree{}
+		for _, p := range ports {
+			for name, value := range map[string]string{"idVendor": "0781", "idProduct": "5567", "bcdDevice": "0100", "serial": "0000"} {
+				if err := m.Put("sys/bus/usb/devices/"+p+"/"+name, []byte(value+"\n")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := m.Put("proc/sys/kernel/random/boot_id", []byte("00000000-0000-4000-8000-000000000001\n")); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	both, second := machine("1-4", "1-5"), machine("1-5")
+	s := &Store{Dir: t.TempDir(), StateDir: t.TempDir()}
+	use := func(m *hostfs.Tree, guest, name string) {
+		t.Helper()
+		if err := s.noteUseOf(m, &Lease{ID: guest, Guest: guest}, []string{name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reset := func(m *hostfs.Tree, name string) {
+		t.Helper()
+		if _, err := s.noteReset(m, map[string]Reset{name: worked}, nil, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(m *hostfs.Tree, name string, want Condition) {
+		t.Helper()
+		all, err := s.Residues(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := fingerprintOf(m, name, always)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := all.Of(name, now); got.State != want {
+			t.Errorf("%s: %+v, want %s", name, got, want)
+		}
+	}
+	use(both, "play", "usb:1-4")
+	use(both, "other", "usb:1-5")
+	reset(both, "usb:1-5")
+	want(both, "usb:1-4", Used)
+	reset(both, "usb:1-4")
+	want(both, "usb:1-4", Clean)
+	want(both, "usb:1-5", Clean)
+	use(both, "play", "usb:1-4")
+	reset(second, "usb:1-5") // the one of 1-4, as far as anybody can tell
+	want(second, "usb:1-5", Clean)
+	want(both, "usb:1-4", Clean)
 }

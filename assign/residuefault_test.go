@@ -105,7 +105,7 @@ func (b *bench) left(device string) assign.Residue {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return noted.Of(a, now)
+	return noted.Of(a.String(), now)
 }
 
 func (b *bench) state(device string, want assign.Condition) {

@@ -41,7 +41,7 @@ func (s *Store) Residues(fsys fs.FS) (*Residues, error) {
 	if s.StateDir == "" {
 		return &Residues{boot: boot}, nil
 	}
-	files, err := s.residueFiles(func(pci.Address) bool { return true })
+	files, err := s.residueFiles(func(string) bool { return true })
 	if err != nil {
 		return nil, err
 	}
@@ -50,8 +50,8 @@ func (s *Store) Residues(fsys fs.FS) (*Residues, error) {
 
 // residuesAt is Residues of what is noted at the given addresses only: enough for
 // [Residues.locked] of these.
-func (s *Store) residuesAt(boot string, devices []pci.Address) (*Residues, error) {
-	files, err := s.residueFiles(func(a pci.Address) bool { return slices.Contains(devices, a) })
+func (s *Store) residuesAt(boot string, devices []string) (*Residues, error) {
+	files, err := s.residueFiles(func(name string) bool { return slices.Contains(devices, name) })
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +68,13 @@ func (s *Store) residues(boot string, files []residueFile) *Residues {
 		if l.State == Planning || l.State == Assigning {
 			continue // its guest has nothing yet
 		}
-		for _, a := range l.handed() {
+		for _, name := range l.given() {
 			noted := slices.ContainsFunc(r.all, func(one Residue) bool {
-				return one.State == Unknown && one.Device == a ||
+				return one.State == Unknown && one.Device == name ||
 					one.usedIn(l.ID) || one.resetIn(l.ID)
 			})
 			if !noted {
-				r.all = append(r.all, Residue{Device: a, State: Clean}.use(l.user(), l.BootID))
+				r.all = append(r.all, Residue{Device: name, State: Clean}.use(l.user(), l.BootID))
 			}
 		}
 	}
@@ -93,7 +93,7 @@ func (l *Lease) user() User {
 // All returns what is noted, by address.
 func (r *Residues) All() []Residue {
 	all := slices.Clone(r.all)
-	slices.SortFunc(all, func(a, b Residue) int { return a.Device.Compare(b.Device) })
+	slices.SortFunc(all, func(a, b Residue) int { return compareNames(a.Device, b.Device) })
 	return all
 }
 
@@ -103,8 +103,8 @@ type residueFile struct {
 	Residue
 }
 
-// residueFiles reads the journals about the functions at the addresses that are wanted.
-func (s *Store) residueFiles(wanted func(pci.Address) bool) ([]residueFile, error) {
+// residueFiles reads the journals about the devices whose names are wanted.
+func (s *Store) residueFiles(wanted func(string) bool) ([]residueFile, error) {
 	d := s.residueDir()
 	names, err := d.Names()
 	if err != nil {
@@ -129,9 +129,9 @@ func (s *Store) residueFiles(wanted func(pci.Address) bool) ([]residueFile, erro
 	return files, nil
 }
 
-// lastResidue understands the records of a journal about function a. What is damaged or
+// lastResidue understands the records of a journal about the device of a name. What is damaged or
 // says something else than what it should is unknown, and never clean.
-func lastResidue(a pci.Address, records []json.RawMessage, damage error) Residue {
+func lastResidue(a string, records []json.RawMessage, damage error) Residue {
 	var r Residue
 	err := damage
 	if len(records) > 0 {
@@ -151,25 +151,27 @@ func lastResidue(a pci.Address, records []json.RawMessage, damage error) Residue
 	return r
 }
 
-// residueName reads the name of a journal, ADDRESS-NUMBER: of the functions that were at
-// one address, one after the other, each has its own.
-func residueName(name string) (a pci.Address, n int, ok bool) {
-	addr, number, _ := strings.Cut(name, "-")
-	a, err := pci.ParseAddress(addr)
-	if err != nil || a.String() != addr {
-		return a, 0, false
+// residueName reads the name of a journal, DEVICE-NUMBER: of the devices that were at one
+// address or in one port, one after the other, each has its own.
+func residueName(name string) (device string, n int, ok bool) {
+	at := max(strings.LastIndexByte(name, '-'), 0)
+	device = name[:at]
+	if _, ok := usbName(device); !ok {
+		if a, err := pci.ParseAddress(device); err != nil || a.String() != device {
+			return "", 0, false
+		}
 	}
-	n, err = strconv.Atoi(number)
-	return a, n, err == nil && n > 0 && residueFileName(a, n) == name
+	n, err := strconv.Atoi(name[at+1:])
+	return device, n, err == nil && n > 0 && residueFileName(device, n) == name
 }
 
-func residueFileName(a pci.Address, n int) string { return a.String() + "-" + strconv.Itoa(n) }
+func residueFileName(device string, n int) string { return device + "-" + strconv.Itoa(n) }
 
 // note changes what is noted of the given functions, each as change says of what was noted
 // and of what the function is now. It returns once all of it is on the disk; room is how
 // many bytes more can be noted of each then, whatever becomes of the disk. A function that
 // has gone is left as it was noted.
-func (s *Store) note(fsys fs.FS, devices []pci.Address, ask asking, room int, change func(Residue, Fingerprint, string) Residue) error {
+func (s *Store) note(fsys fs.FS, devices []string, ask asking, room int, change func(Residue, Fingerprint, string) Residue) error {
 	if s.StateDir == "" || len(devices) == 0 {
 		return nil
 	}
@@ -181,7 +183,7 @@ func (s *Store) note(fsys fs.FS, devices []pci.Address, ask asking, room int, ch
 	prints := make([]Fingerprint, len(devices))
 	failed := make([]error, len(devices))
 	for i, a := range devices {
-		prints[i], failed[i] = readFingerprint(fsys, a, ask)
+		prints[i], failed[i] = fingerprintOf(fsys, a, ask)
 	}
 	d := s.residueDir()
 	unlock, err := lock(context.Background(), d) // it is held for no longer than a few writes
@@ -189,7 +191,7 @@ func (s *Store) note(fsys fs.FS, devices []pci.Address, ask asking, room int, ch
 		return fmt.Errorf("residue: %w", err)
 	}
 	defer unlock()
-	files, err := s.residueFiles(func(pci.Address) bool { return true }) // it may have sat elsewhere
+	files, err := s.residueFiles(func(string) bool { return true }) // it may have sat elsewhere
 	if err != nil {
 		return err
 	}
@@ -201,7 +203,7 @@ func (s *Store) note(fsys fs.FS, devices []pci.Address, ask asking, room int, ch
 			continue
 		}
 		if err == nil {
-			err = s.keepOne(d, files, change(all.Of(a, now), now, boot), room)
+			err = s.keepOne(fsys, d, files, change(all.Of(a, now), now, boot), room)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("note what is left in %s: %w", a, err))
@@ -211,7 +213,7 @@ func (s *Store) note(fsys fs.FS, devices []pci.Address, ask asking, room int, ch
 }
 
 // keepOne notes one residue, and removes what it stands in place of.
-func (s *Store) keepOne(d journal.Dir, files []residueFile, r Residue, room int) error {
+func (s *Store) keepOne(fsys fs.FS, d journal.Dir, files []residueFile, r Residue, room int) error {
 	var old []string
 	into := ""
 	taken := map[int]bool{}
@@ -222,9 +224,19 @@ func (s *Store) keepOne(d journal.Dir, files []residueFile, r Residue, room int)
 		}
 		// The functions of one unit share its serial number (PCI Express 6.0, 7.9.3), and keep
 		// their numbers wherever it sits: what is noted of another one of them stays.
-		moved := f.Device.Function() == r.Device.Function() && f.Fingerprint.SameUnit(r.Fingerprint)
+		moved := oneUnit(f.Device, r.Device) && f.Fingerprint.SameUnit(r.Fingerprint)
+		replaced := here && f.BootID == r.BootID && !f.Gone
 		switch {
-		case moved, here && (f.Fingerprint.Differs(r.Fingerprint) == "" || f.BootID == r.BootID):
+		case moved && !here && stillThere(fsys, f.Residue):
+			continue // two of one make state the same serial number: of neither is anything forgotten
+		case !moved && replaced && f.Fingerprint.Serial != "" && f.Fingerprint.Differs(r.Fingerprint) != "" && isUSB(r.Device):
+			// Its owner says that this is another one. The first may be plugged in again.
+			f.Gone = true
+			if err := appendTo(d, f.name, f.Residue, 0); err != nil {
+				return err
+			}
+			continue
+		case moved, replaced, here && f.Fingerprint.Differs(r.Fingerprint) == "":
 		default:
 			continue // another piece of hardware
 		}
@@ -297,9 +309,9 @@ func appendTo(d journal.Dir, name string, r Residue, room int) error {
 
 // noteUse notes that the guest of a lease gets its functions, before anything is written
 // to them. It makes sure that what becomes of them can be noted on a full disk, too.
-func (s *Store) noteUse(fsys fs.FS, l *Lease) error { return s.noteUseOf(fsys, l, l.handed()) }
+func (s *Store) noteUse(fsys fs.FS, l *Lease) error { return s.noteUseOf(fsys, l, l.given()) }
 
-func (s *Store) noteUseOf(fsys fs.FS, l *Lease, devices []pci.Address) error {
+func (s *Store) noteUseOf(fsys fs.FS, l *Lease, devices []string) error {
 	return s.note(fsys, devices, ifAwake, residueRoom, func(r Residue, _ Fingerprint, boot string) Residue {
 		return r.use(l.user(), boot)
 	})
@@ -307,15 +319,15 @@ func (s *Store) noteUseOf(fsys fs.FS, l *Lease, devices []pci.Address) error {
 
 // noteUnused takes noteUse back: the hand-over was undone before the guest had anything.
 func (s *Store) noteUnused(fsys fs.FS, l *Lease) error {
-	return s.note(fsys, l.handed(), ifAwake, 0, func(r Residue, _ Fingerprint, _ string) Residue { return r.unuse(l.ID) })
+	return s.note(fsys, l.given(), ifAwake, 0, func(r Residue, _ Fingerprint, _ string) Residue { return r.unuse(l.ID) })
 }
 
 // noteReset notes what came of resetting functions, and returns it. Those that are stuck are
 // asked nothing. With asNew the functions may be others than before.
-func (s *Store) noteReset(fsys fs.FS, results map[pci.Address]Reset, stuck []StuckWrite, asNew bool) ([]Residue, error) {
-	var devices, hung []pci.Address
-	for _, a := range slices.SortedFunc(maps.Keys(results), pci.Address.Compare) {
-		if waits(stuck, a) {
+func (s *Store) noteReset(fsys fs.FS, results map[string]Reset, stuck []StuckWrite, asNew bool) ([]Residue, error) {
+	var devices, hung []string
+	for _, a := range slices.SortedFunc(maps.Keys(results), compareNames) {
+		if waitsFor(stuck, a) {
 			hung = append(hung, a)
 		} else {
 			devices = append(devices, a)
@@ -340,7 +352,7 @@ func (s *Store) notGivenBack(l *Lease) bool {
 	if s.StateDir == "" {
 		return false
 	}
-	files, err := s.residueFiles(func(pci.Address) bool { return true })
+	files, err := s.residueFiles(func(string) bool { return true })
 	if err != nil {
 		return true
 	}

@@ -72,6 +72,8 @@ type usbState struct {
 	id     string
 	held   []laptop.Holder // who has claimed an interface, as far as it can be seen
 	losses []laptop.Loss
+
+	residue Residue
 }
 
 // readUSB reads the state of the device at a path.
@@ -185,6 +187,9 @@ func (p *Plan) includeUSB(f *Facts, r Request, path usb.PortPath) []laptop.Findi
 				Code: loss.Kind, Severity: laptop.Block, Device: loss.Device, Detail: loss.What, Evidence: loss.Evidence, Remedy: loss.Remedy,
 			})
 		}
+	}
+	if finding, ok := s.residue.finding(r); ok {
+		weigh(finding)
 	}
 	if s.plan.Node == "" || s.id == "" {
 		block(laptop.Partial, "the number of "+path.String()+" on its bus is not known, by which it would be opened", "look at the running machine")

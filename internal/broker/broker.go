@@ -6,10 +6,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
@@ -102,6 +105,9 @@ func (b *Broker) WriteFile(name string, data []byte) error {
 	if !b.Writes(name) {
 		return &fs.PathError{Op: "write", Path: "/" + name, Err: errNotOurs}
 	}
+	if path.Dir(path.Dir(name)) == "usbfs" {
+		return b.resetUSB(name, string(data))
+	}
 	a, err := b.call(ioctl.AsideWrite, name, string(data))
 	switch {
 	case err != nil:
@@ -118,6 +124,23 @@ func (b *Broker) WriteFile(name string, data []byte) error {
 	return nil
 }
 
+// resetUSB resets a USB device for which usbfs/PATH/reset stands, if it still has the node
+// named, as 001/004 below dev/bus/usb: a replug gives it another.
+func (b *Broker) resetUSB(name, node string) error {
+	if bus, number, ok := strings.Cut(node, "/"); !ok || !digits(bus) || !digits(number) {
+		return b.fail("write", name, unix.EINVAL)
+	}
+	a, err := b.callOn(ioctl.AsideReset, name, "dev/bus/usb/"+node, "")
+	if err == nil && a.errno != 0 {
+		err = b.fail("reset", "dev/bus/usb/"+node, a.errno)
+	}
+	return err
+}
+
+func digits(s string) bool {
+	return len(s) == 3 && strings.Trim(s, "0123456789") == ""
+}
+
 var errNotOurs = fmt.Errorf("%w: not among the files by which devices change hands", fs.ErrPermission)
 
 func (b *Broker) fail(op, name string, err error) error {
@@ -125,6 +148,11 @@ func (b *Broker) fail(op, name string, err error) error {
 }
 
 func (b *Broker) call(verb byte, name, value string) (answer, error) {
+	return b.callOn(verb, name, name, value)
+}
+
+// callOn makes a call on a file, which is about the device that name is about.
+func (b *Broker) callOn(verb byte, name, file, value string) (answer, error) {
 	about, program := affected(name, value), byTheProgram(name)
 	c, err := b.child(about, program)
 	if err != nil {
@@ -140,9 +168,9 @@ func (b *Broker) call(verb byte, name, value string) (answer, error) {
 		nodes = b.nodes(about[0])
 	}
 	limit := b.limit(name)
-	asked := name
+	asked := file
 	if !program {
-		asked = b.root + "/" + name
+		asked = b.root + "/" + file
 	}
 	a, err := c.ask(verb, asked, value, limit)
 	switch {
@@ -178,6 +206,9 @@ func mayWait(name string) bool {
 }
 
 func word(verb byte) string {
+	if verb == ioctl.AsideReset {
+		return "reset"
+	}
 	if verb == ioctl.AsideRead {
 		return "read"
 	}

@@ -312,3 +312,30 @@ func BenchmarkCall(b *testing.B) {
 		}
 	}
 }
+
+// A reset of a USB device is a call on the node that is named, and on no other file.
+func TestResetUSB(t *testing.T) {
+	const node = "dev/bus/usb/001/004"
+	b := below(t, 0, node)
+	const reset = "usbfs/1-4/reset"
+	for value, want := range map[string]error{
+		"001/004": unix.ENOTTY, // a file is no device: the call was made
+		"001/005": unix.ENOENT,
+		"1/4":     unix.EINVAL, "001/004\n": unix.EINVAL, "../001": unix.EINVAL, "": unix.EINVAL, "001": unix.EINVAL, "001/004/": unix.EINVAL,
+	} {
+		if err := b.WriteFile(reset, []byte(value)); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", value, err, want)
+		}
+	}
+	for _, name := range []string{"usbfs/1-4", "usbfs/reset", "usbfs/1-4/2/reset", "usbfs/1-4/unbind", node} {
+		if err := b.WriteFile(name, []byte("001/004")); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := b.content(t, node); got != "(null)\n" {
+		t.Errorf("it was written: %q", got)
+	}
+	if about := device(reset, "001/004"); about != "usb 1-4" {
+		t.Errorf("it is about %q", about)
+	}
+}

@@ -33,6 +33,8 @@ var writable = []string{
 	"sys/bus/usb/devices/*/remove",
 	"sys/bus/usb/devices/*/power/control",
 
+	"usbfs/*/reset", // no file of the kernel, see resetUSB
+
 	"sys/class/mdev_bus/*/mdev_supported_types/*/create",
 	"sys/bus/mdev/devices/*/remove",
 	"sys/bus/mdev/drivers/*/bind",
@@ -65,6 +67,9 @@ func device(name, value string) string {
 	e := strings.Split(name, "/")
 	if e[0] == "rtnetlink" && len(e) > 1 {
 		return "pci " + e[1]
+	}
+	if len(e) == 3 && e[0] == "usbfs" {
+		return "usb " + e[1]
 	}
 	if len(e) < 4 || e[0] != "sys" || e[1] != "bus" {
 		return name

@@ -102,7 +102,7 @@ as a lease. On any error everything is as before. "indy release" gives them back
 	req.parts.add(env, cmd)
 	req.confirm.add(cmd)
 	env.addDeadline(cmd)
-	cmd.Flags().StringVar(&req.guest, "guest", "guest", "name of the guest")
+	cmd.Flags().StringVar(&req.guest, "guest", assign.Unnamed, "name of the guest; without one it is never the same guest as another without")
 	return cmd
 }
 

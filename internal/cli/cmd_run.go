@@ -58,7 +58,7 @@ software emulation, and indy says which.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.guest, "name", "guest", "name of the guest: a-z, 0-9 and -")
+	f.StringVar(&flags.guest, "name", assign.Unnamed, "name of the guest: a-z, 0-9 and -; without one it is never the same guest as another without")
 	f.StringArrayVar(&flags.disks, "disk", nil, "disk image, `FILE`.qcow2, FILE.raw, FILE.img or FILE.iso, or raw:FILE and so on")
 	f.StringArrayVar(&flags.devices, "device", nil, "`DEVICE` to assign")
 	f.StringArrayVar(&flags.roms, "rom", nil, "the `DEVICE=FILE,sha256=HEX` of an option ROM; without it a device has none")

@@ -98,3 +98,44 @@ func TestRecoverIsolates(t *testing.T) {
 	}
 	c.expect(0, "released", "", "release", igb)
 }
+
+// What is left in a USB device is told as that of a function is.
+func TestResidueUSB(t *testing.T) {
+	c := newConsole(t)
+	c.env.StateDir = t.TempDir()
+	const keyboard = "1-1"
+	allow := "only-keyboard,host-disk-unknown,route-unknown,boot-unknown"
+	c.kernel.USBReset = func(string) error { return syscall.EIO }
+	c.expect(0, "assigned usb:1-1", "", "assign", "--guest", "play", "--allow", allow, keyboard)
+	c.expect(0, "used-by play", "", "why", keyboard)
+	c.expect(0, "released", "usb:1-1 is tainted play: reset by usbfs failed: input/output error (errno 5)", "release", keyboard)
+	c.expect(0, "usb:1-1 is tainted play", "", "leases")
+	c.expect(4, "", "--allow tainted", "plan", "--guest", "other", "--allow", allow, keyboard)
+	c.expect(4, "", "a locked guest gets only what was reset", "plan", "--guest", "work", "--locked", "--allow", allow+",tainted,used-by", keyboard)
+	for what, args := range map[string][]string{"leases": {"leases", "--json"}, "why": {"why", keyboard, "--json"}} {
+		out, _, code := c.run(args...)
+		if code != 0 || !strings.Contains(out, `"device": "usb:1-1"`) || !strings.Contains(out, `"state": "tainted"`) {
+			t.Errorf("%s: exit %d: %s", what, code, out)
+		}
+		validate(t, what, []byte(out))
+	}
+	c.expect(4, "", "the driver usbhid of the host uses it", "reset", keyboard)
+	if err := c.kernel.WriteFile("sys/bus/usb/drivers/usbhid/unbind", []byte("1-1:1.0")); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(1, "tainted play", "is not clean", "reset", "usb:1-1")
+	c.kernel.USBReset = nil
+	out, _, code := c.run("reset", "--json", "usb:1-1", "0000:02:00.0")
+	if code != 4 { // the disk is the host's, and nothing is done
+		t.Errorf("exit %d: %s", code, out)
+	}
+	out, _, code = c.run("reset", "--json", "usb:1-1")
+	if code != 0 {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	validate(t, "reset", []byte(out))
+	c.expect(0, "it was reset by usbfs", "", "why", keyboard)
+	c.expect(0, "assigned", "", "assign", "--guest", "work", "--locked", "--allow", allow, keyboard)
+	c.expect(4, "", `held by guest "work"`, "reset", keyboard)
+	c.expect(0, "released", "", "release", keyboard)
+}

@@ -17,6 +17,7 @@ import (
 const (
 	AsideRead  = 'r' // one open, one read of at most AsideMost bytes, one close
 	AsideWrite = 'w' // one open, one write, one close
+	AsideReset = 'u' // one open, one USBDEVFS_RESET of linux/usbdevice_fs.h, one close
 
 	AsideName  = 8
 	AsideValue = AsideName + 512
@@ -27,6 +28,8 @@ const (
 	AsideData  = 16
 
 	asideSize = AsideValue + AsideMost
+
+	usbReset = ioNone | 'U'<<8 | 20 // USBDEVFS_RESET
 )
 
 // Aside forks off a process that makes the calls it is asked for on socket, of type
@@ -93,8 +96,8 @@ func serve(socket uintptr, memory *[asideSize]byte, comm *[16]byte) {
 		}
 		memory[AsideValue-1] = 0
 		flags := uintptr(unix.O_WRONLY | unix.O_CLOEXEC)
-		write := memory[0] == AsideWrite
-		if !write {
+		read := memory[0] == AsideRead
+		if read {
 			flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 		}
 		failed := byte('o')
@@ -102,9 +105,12 @@ func serve(socket uintptr, memory *[asideSize]byte, comm *[16]byte) {
 		fd, _, errno := syscall.RawSyscall6(unix.SYS_OPENAT, here, start+AsideName, flags, 0, 0, 0)
 		if errno == 0 {
 			failed = memory[0]
-			if write {
+			switch failed {
+			case AsideWrite:
 				count, _, errno = syscall.RawSyscall6(unix.SYS_WRITE, fd, start+AsideValue, n-AsideValue, 0, 0, 0)
-			} else {
+			case AsideReset:
+				_, _, errno = syscall.RawSyscall6(unix.SYS_IOCTL, fd, usbReset, 0, 0, 0, 0)
+			default:
 				count, _, errno = syscall.RawSyscall6(unix.SYS_READ, fd, start+AsideData, AsideMost, 0, 0, 0)
 			}
 			_, _, closed := syscall.RawSyscall6(unix.SYS_CLOSE, fd, 0, 0, 0, 0, 0)
@@ -121,7 +127,7 @@ func serve(socket uintptr, memory *[asideSize]byte, comm *[16]byte) {
 		*(*uint32)(unsafe.Pointer(&memory[AsideErrno])) = uint32(errno)
 		*(*uint32)(unsafe.Pointer(&memory[AsideCount])) = uint32(count)
 		size := uintptr(AsideData)
-		if !write {
+		if read {
 			size += count
 		}
 		if _, _, errno := syscall.RawSyscall6(unix.SYS_WRITE, socket, start, size, 0, 0, 0); errno != 0 {

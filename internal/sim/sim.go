@@ -44,7 +44,8 @@ type Write struct {
 // sriov_drivers_autoprobe, d3cold_allowed, power/control; of USB authorized,
 // bConfigurationValue, and bind and unbind of interfaces; create and remove of mediated
 // devices. Any other file under sys, proc or dev is read-only here. Below rtnetlink is
-// what rtnetlink says of virtual functions and takes for them, as the host's door has it.
+// what rtnetlink says of virtual functions and takes for them, as the host's door has it,
+// and usbfs/PATH/reset resets a USB device that has the node which is written.
 //
 // A function is taken by the driver it has in the saved machine, by a driver with
 // a matching new_id or from AddDriver, and by vfio-pci and pci-stub through
@@ -58,6 +59,10 @@ type Kernel struct {
 	// ResetFails, if set, says how a reset of the function at address by one method ends;
 	// ENOTTY lets the next method be tried. Set it before the kernel is used.
 	ResetFails func(address, method string) error
+
+	// USBReset, if set, says how a reset of the USB device at a port path ends. After ENODEV
+	// it has been found anew, with another number. Set it before the kernel is used.
+	USBReset func(path string) error
 
 	opts   Options
 	tree   *hostfs.Tree

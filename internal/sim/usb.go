@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -280,10 +281,46 @@ func (k *Kernel) usbRenew(dir string) {
 	}
 }
 
+// resetUSB is USBDEVFS_RESET on the node of the device at a port path, as 001/004. Its
+// interfaces keep their drivers: each can start anew, or is bound again. A device that does
+// not answer as before is taken for unplugged, and found anew.
+func (k *Kernel) resetUSB(path, node string) error {
+	dir, err := k.resolve(usbDevices + path)
+	if err != nil || interfaceName().MatchString(path) || node != k.usbNode(dir) {
+		return syscall.ENOENT
+	}
+	if strings.HasPrefix(path, "usb") {
+		return syscall.EISDIR // a root hub
+	}
+	if k.USBReset != nil {
+		err = k.USBReset(path)
+	}
+	if errors.Is(err, syscall.ENODEV) {
+		if err := errors.Join(k.unplugUSB(path), k.plugUSB(path)); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (k *Kernel) usbNode(dir string) string {
+	bus, _, _ := strings.Cut(base(dir), "-")
+	b, berr := strconv.Atoi(bus)
+	n, nerr := strconv.Atoi(strings.TrimSpace(k.read(dir + "/devnum")))
+	if berr != nil || nerr != nil {
+		return ""
+	}
+	return fmt.Sprintf("%03d/%03d", b, n)
+}
+
 // UnplugUSB takes the device at a port path out of its port, with what hangs on it.
 func (k *Kernel) UnplugUSB(path string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.unplugUSB(path)
+}
+
+func (k *Kernel) unplugUSB(path string) error {
 	return guard(func() error {
 		dir, err := k.resolve(usbDevices + path)
 		if err != nil || interfaceName().MatchString(path) {
@@ -311,6 +348,10 @@ func (k *Kernel) UnplugUSB(path string) error {
 func (k *Kernel) PlugUSB(path string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.plugUSB(path)
+}
+
+func (k *Kernel) plugUSB(path string) error {
 	return guard(func() error {
 		entries := k.kinds.gone[path]
 		if entries == nil {

@@ -35,6 +35,9 @@ func (k *Kernel) WriteFile(name string, data []byte) error {
 const pageSize = 4096
 
 func (k *Kernel) write(name string, data []byte) error {
+	if path, ok := strings.CutPrefix(name, "usbfs/"); ok && base(path) == "reset" {
+		return guard(func() error { return k.resetUSB(parent(path), string(data)) })
+	}
 	real, err := k.resolve(name)
 	if err != nil {
 		return err
