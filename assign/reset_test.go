@@ -239,8 +239,8 @@ func TestResetBus(t *testing.T) {
 
 // After a reset of a bus that hangs none of its functions gets another write.
 func TestResetBusHangs(t *testing.T) {
-	k := emulated(t, sim.Options{})
-	both := unbound(t, k, "0000:04:01.0", "0000:04:02.0")
+	k := emulated(t, sim.Options{VFIO: true})
+	both := withVFIO(t, k, "0000:04:01.0", "0000:04:02.0")
 	h := &assign.Host{FS: k, ResetBus: func([]pci.Address) error {
 		return &assign.StuckError{File: "dev/vfio/11", PID: 7}
 	}}
