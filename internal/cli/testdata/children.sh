@@ -136,7 +136,7 @@ watchdogs() {
 
 # unconfirmed: the only keyboard and the display go, and nobody says that this is well.
 unconfirmed() {
-  local n mine="--allow only-keyboard,no-reset,boot-display"
+  local n mine="--guest desk --allow only-keyboard,no-reset,boot-display"
   printf none >/sys/devices/platform/i8042/serio0/drvctl || die "the keyboard on PS/2 stays"
   expect 2 "from 5s to 1h" $indy assign --confirm-within 2s $mine $usb
   expect 2 "from 5s to 1h" $indy assign --confirm-within 2h $mine $usb

@@ -175,16 +175,19 @@ expect 0 "virtual function of" $indy why 0000:05:10.0
 echo 0 >$pci/0000:05:00.0/sriov_numvfs
 
 # Unplugged while assigned: the lease can be ended.
-expect 0 "assigned $nvme" $indy assign $nvme
+expect 0 "assigned $nvme" $indy assign --guest unplugged $nvme
 echo 1 >$pci/$nvme/remove
 expect 0 "released $nvme" $indy release $nvme
 echo 1 >/sys/bus/pci/rescan
 for i in $(seq 50); do [ -e $pci/$nvme/driver ] && break; sleep 0.1; done
 is $nvme nvme
 
+# What could not be reset is for the guest that had it.
+expect 4 "used-by" $indy assign $nvme
+
 # Without the module vfio-pci.
 modprobe -r vfio_pci || die "modprobe -r vfio_pci"
-expect 5 "modprobe vfio-pci" $indy assign $nvme
+expect 5 "modprobe vfio-pci" $indy assign --guest unplugged $nvme
 is $nvme nvme
 expect 0 "no device is handed out" $indy leases
 echo done
