@@ -133,8 +133,10 @@ func TestArguments(t *testing.T) {
 		"quiet ro root=/dev/sda1 vfio": "",
 		"intel_iommu=on":               "intel_iommu=on: use Intel's units, if the firmware describes any",
 		// Neither is an option of Linux'.
-		"amd_iommu=on iommu=on intel_iommu=yes":               "amd_iommu=on: \niommu=on: \nintel_iommu=yes: ",
-		"intel_iommu=on,sm_on,junk iommu=pt":                  "intel_iommu=on: use Intel's units, if the firmware describes any\nintel_iommu=sm_on: scalable mode where there is one\nintel_iommu=junk: \niommu=pt: the host's own devices are not translated; those of guests are",
+		"amd_iommu=on iommu=on intel_iommu=yes": "amd_iommu=on: \niommu=on: \nintel_iommu=yes: ",
+		"intel_iommu=on,sm_on,junk iommu=pt":    "intel_iommu=on: use Intel's units, if the firmware describes any\nintel_iommu=sm_on: scalable mode where there is one\nintel_iommu=junk: \niommu=pt: the host's own devices are not translated; those of guests are",
+		// Quotes are taken off around an argument or its value, and nowhere else.
+		`"iommu=nopt" intremap="nosid" iom"mu"=pt iommu=p"t"`: "iommu=nopt: the host's own devices are translated\nintremap=nosid: do not check who sends an interrupt\niommu=p\"t\": ",
 		"iommu.passthrough=1 iommu.strict=1":                  "iommu.passthrough=1: the host's own devices are not translated; those of guests are\niommu.strict=1: invalidate at every unmapping",
 		"intremap=off,nosid":                                  "intremap=off: do not remap interrupts\nintremap=nosid: do not check who sends an interrupt",
 		"nointremap nox2apic":                                 "nointremap: do not remap interrupts\nnox2apic: no x2APIC",
@@ -261,6 +263,7 @@ func TestSettingsOfLab(t *testing.T) {
 func FuzzSettings(f *testing.F) {
 	f.Add("quiet intel_iommu=on,sm_on pcie_acs_override=downstream,multifunction pci=config_acs=1@2 -- x", "none [integrity]", "Y")
 	f.Add(`"a b" c="d e" iommu="`, "[", "")
+	f.Add(`"b" c="d e" iom"mu"`, "", "")
 	f.Fuzz(func(t *testing.T, line, lockdown, value string) {
 		tr := new(hostfs.Tree)
 		put(t, tr, "proc/cmdline", line)

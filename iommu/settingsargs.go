@@ -205,11 +205,22 @@ func WithoutACSOverride(line string) string {
 	return strings.Join(rest, " ")
 }
 
-// kernelArguments splits a command line as the kernel does, and takes quotes off.
+// kernelArguments splits a command line as the kernel does, and takes quotes off as it does
+// (next_arg of lib/cmdline.c): around an argument, or around its value. Others are part of
+// the name or the value.
 func kernelArguments(text string) []string {
 	args := kernelWords(text)
 	for i, arg := range args {
-		args[i] = strings.ReplaceAll(arg, `"`, "")
+		arg, quoted := strings.CutPrefix(arg, `"`)
+		name, value, equals := strings.Cut(arg, "=")
+		value, within := strings.CutPrefix(value, `"`)
+		if equals {
+			arg = name + "=" + value
+		}
+		if quoted || within {
+			arg = strings.TrimSuffix(arg, `"`)
+		}
+		args[i] = arg
 	}
 	return args
 }
