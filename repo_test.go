@@ -28,7 +28,7 @@ func mayImport() map[string][]string {
 	facts := append([]string{"pci", "usb"}, bus...)
 	host := append([]string{"gpu", "audio", "iommu", "vfio"}, facts...)
 	joined := append([]string{"laptop"}, host...)
-	guest := []string{"guest", "guest/qmp", "pci", "usb"}
+	guest := []string{"guest", "guest/image", "guest/qmp", "pci", "usb"}
 	below := append(append([]string{"policy", "assign", "vault", "guest/qemu", "guest/export"}, joined...), guest...)
 	return map[string][]string{
 		"hostfs":              {},
@@ -51,6 +51,7 @@ func mayImport() map[string][]string {
 		"assign":              append([]string{"internal/journal", "uevent"}, joined...),
 		"internal/journal":    {},
 		"guest":               {"pci", "usb"},
+		"guest/image":         {}, // bytes of others, read by nothing else
 		"guest/qmp":           {},
 		"guest/qmp/qmptest":   {"guest/qmp"},
 		"guest/qemu":          guest,
