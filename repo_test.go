@@ -29,7 +29,7 @@ func mayImport() map[string][]string {
 	host := append([]string{"gpu", "audio", "iommu", "vfio"}, facts...)
 	joined := append([]string{"laptop"}, host...)
 	guest := []string{"guest", "guest/image", "guest/qmp", "pci", "usb"}
-	below := append(append([]string{"policy", "assign", "vault", "guest/qemu", "guest/export"}, joined...), guest...)
+	below := append(append([]string{"policy", "assign", "vault", "guest/qemu", "guest/store", "guest/export"}, joined...), guest...)
 	return map[string][]string{
 		"hostfs":              {},
 		"hostfs/importer":     {"hostfs", "internal/plain"},
@@ -51,7 +51,8 @@ func mayImport() map[string][]string {
 		"assign":              append([]string{"internal/journal", "uevent"}, joined...),
 		"internal/journal":    {},
 		"guest":               {"pci", "usb"},
-		"guest/image":         {}, // bytes of others, read by nothing else
+		"guest/image":         {},        // bytes of others, read by nothing else
+		"guest/store":         {"guest"}, // files of definitions, by the name it is given
 		"guest/qmp":           {},
 		"guest/qmp/qmptest":   {"guest/qmp"},
 		"guest/qemu":          guest,
