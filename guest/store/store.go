@@ -56,7 +56,7 @@ type Entry struct {
 func (s Store) Folder(name string) string { return filepath.Join(s.Dir, name) }
 
 // Read returns the definition of the guest with that name. Without one it is
-// [fs.ErrNotExist].
+// [fs.ErrNotExist]. Of one that is damaged the error comes with name, folder and text, so that it can be mended.
 func (s Store) Read(name string) (Entry, error) {
 	if err := guest.ValidateName(name); err != nil {
 		return Entry{}, err
@@ -71,13 +71,14 @@ func (s Store) Read(name string) (Entry, error) {
 		return Entry{}, err
 	}
 	e.Text = text
-	if e.Definition, err = guest.ParseDefinition(path, text); err != nil {
-		return Entry{}, err
+	e.Definition, err = guest.ParseDefinition(path, text)
+	if err == nil && e.Name != name {
+		err = fmt.Errorf("%s: the name is %s, and that of the folder %s", path, e.Name, name)
 	}
-	if e.Name != name {
-		return Entry{}, fmt.Errorf("%s: the name is %s, and that of the folder %s", path, e.Name, name)
+	if err != nil {
+		e.Definition = guest.Definition{Name: name}
 	}
-	return e, nil
+	return e, err
 }
 
 // readFile reads at most one byte more than a definition may have. It does not follow a
@@ -236,11 +237,13 @@ func (s Store) parse(text []byte) (guest.Definition, error) {
 // has the lock.
 func (s Store) unchanged(before Entry) error {
 	now, err := s.Read(before.Name)
-	switch {
-	case err != nil:
+	switch damaged := err != nil && now.Text != nil; {
+	case err != nil && !damaged:
 		return err
 	case !bytes.Equal(now.Text, before.Text):
 		return fmt.Errorf("guest %s: %w", before.Name, ErrChanged)
+	case damaged && !s.Admin: // whether it is locked cannot be known
+		return fmt.Errorf("%w; only an administrator changes what may be locked", err)
 	case now.Locked && !s.Admin:
 		return fmt.Errorf("guest %s: %w", before.Name, ErrLocked)
 	}

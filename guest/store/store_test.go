@@ -176,6 +176,33 @@ func TestOneDamaged(t *testing.T) {
 	}
 }
 
+// TestMended shows that a damaged definition is replaced by an administrator alone: whether
+// it was locked nobody knows.
+func TestMended(t *testing.T) {
+	user := Store{Dir: t.TempDir()}
+	admin := Store{Dir: user.Dir, Admin: true}
+	if _, err := user.Create(t.Context(), text("work")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(user.Folder("work"), file)
+	if err := os.WriteFile(path, text("work", "tmp: true"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := user.Read("work")
+	if err == nil || e.Name != "work" || string(e.Text) != string(text("work", "tmp: true")) || e.Dir != user.Folder("work") {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if _, err := user.Replace(t.Context(), e, text("work")); err == nil || !strings.Contains(err.Error(), "only an administrator") {
+		t.Errorf("%v", err)
+	}
+	if _, err := admin.Replace(t.Context(), e, text("work", "tpm: true")); err != nil {
+		t.Error(err)
+	}
+	if e, err := user.Read("work"); err != nil || !e.TPM {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
 // TestOneOfMany shows that of many who create the same guest one does.
 func TestOneOfMany(t *testing.T) {
 	s := Store{Dir: filepath.Join(t.TempDir(), "guests")}
