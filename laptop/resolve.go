@@ -67,33 +67,70 @@ type Resolution []ResolvedNeed
 // device is given to a need only if there is no other way to meet all that can be met,
 // so that each need that can still have one of several is ambiguous. Needs that are the
 // same in every word get their devices in the order of places, if there are as many.
+// A device that leaves the host along with an assigned one is missing to a need that would
+// share it, unless that is required and the other is not.
 //
 // The result does not depend on the order of the needs, nor on the numbers of buses and
-// groups. What is assigned goes before what is shared: a device that leaves the host along
-// with an assigned one is missing to the need that would share it.
+// groups. An optional need never keeps a guest from starting that starts without it.
 func Resolve(l *Laptop, at Places, needs []Wanted) Resolution {
 	r := newResolver(l, at)
 	asks := make([]*ask, len(needs))
 	for i := range needs {
 		asks[i] = r.ask(i, needs[i])
 	}
-	order := slices.Clone(asks)
-	slices.SortFunc(order, (*ask).before)
-	reserved := map[int]bool{}
-	settle(order, reserved, func(a *ask) []int { return a.exact }, NeedMatched)
-	var rest []*ask
-	for _, a := range order {
-		if a.state == NeedMissing {
-			rest = append(rest, a)
-		}
+	for give(asks); r.losesShared(asks); {
+		give(asks) // what is left of the candidates
 	}
-	settle(rest, reserved, func(a *ask) []int { return a.instead }, NeedSubstituted)
 	r.handOver(asks)
 	result := make(Resolution, len(asks))
 	for i, a := range asks {
 		result[i] = r.resolved(a)
 	}
 	return result
+}
+
+// give gives devices to needs. Where an optional need would have exactly what has to stand
+// in for a required one, that goes before.
+func give(asks []*ask) {
+	order := slices.Clone(asks)
+	slices.SortFunc(order, (*ask).before)
+	required := slices.IndexFunc(order, func(a *ask) bool { return a.Optional })
+	if required < 0 {
+		required = len(order)
+	}
+	missing := func() (n int) {
+		for _, a := range order[:required] {
+			if a.state == NeedMissing {
+				n++
+			}
+		}
+		return n
+	}
+	settleAll(order)
+	if together := missing(); together > 0 && required < len(order) {
+		settleAll(order[:required], order[required:])
+		if missing() == together {
+			settleAll(order)
+		}
+	}
+}
+
+// settleAll settles needs from nothing, some before others.
+func settleAll(parts ...[]*ask) {
+	reserved := map[int]bool{}
+	for _, order := range parts {
+		for _, a := range order {
+			a.state, a.candidates = NeedMissing, nil
+		}
+		settle(order, reserved, func(a *ask) []int { return a.exact }, NeedMatched)
+		var rest []*ask
+		for _, a := range order {
+			if a.state == NeedMissing {
+				rest = append(rest, a)
+			}
+		}
+		settle(rest, reserved, func(a *ask) []int { return a.instead }, NeedSubstituted)
+	}
 }
 
 // Startable returns nil when nothing of this stops the guest from starting, and otherwise
@@ -174,37 +211,96 @@ func (r *resolver) names(of []int) string {
 	return some(ids, len(of))
 }
 
-// handOver works out what leaves the host with what is assigned, after each need has its
-// device. What was to be shared of that is missing.
-func (r *resolver) handOver(asks []*ask) {
-	var assigned []*ask
+// assigned are the needs that were given a function, the required ones first and then by
+// place.
+func (r *resolver) assigned(asks []*ask) []*ask {
+	var found []*ask
 	for _, a := range asks {
 		if a.given() && a.How == guest.Assign && r.Devices[a.device].PCI != nil {
-			assigned = append(assigned, a)
+			found = append(found, a)
 		}
 	}
-	slices.SortFunc(assigned, func(a, b *ask) int { return cmp.Compare(r.rank[a.device], r.rank[b.device]) })
+	slices.SortFunc(found, func(a, b *ask) int {
+		return cmp.Or(boolean(a.Optional)-boolean(b.Optional), cmp.Compare(r.rank[a.device], r.rank[b.device]))
+	})
+	return found
+}
+
+// losesShared takes from the candidates of needs that share what leaves the host along with
+// what is assigned, and all from an optional need that would leave a required one with
+// nothing to share. It reports whether there was something to take.
+func (r *resolver) losesShared(asks []*ask) bool {
+	lost := false
 	takes := map[int]*ask{} // what leaves the host, and for whom
-	for _, a := range assigned {
+	for _, a := range r.assigned(asks) {
+		along := map[int]bool{}
 		for _, d := range r.Along(&r.Devices[a.device]) {
-			if i := r.byID[d.ID()]; takes[i] == nil {
+			along[r.byID[d.ID()]] = true
+		}
+		if b := robs(a, asks, func(i int) bool { return along[i] || takes[i] != nil }); b != nil {
+			a.exact, a.instead, a.with, a.left = nil, nil, b, a.device
+			lost = true
+			continue
+		}
+		for i := range along {
+			if takes[i] == nil {
 				takes[i] = a
 			}
 		}
 	}
+	for _, a := range asks {
+		if a.How != guest.Share {
+			continue
+		}
+		stays := func(of []int) []int {
+			kept := r.sorted(of, func(i int, _ *Device, _ *Place) bool { return takes[i] == nil })
+			if len(kept) < len(of) {
+				lost = true
+				if i := slices.IndexFunc(of, func(i int) bool { return takes[i] != nil }); len(kept) == 0 {
+					a.with, a.left = takes[of[i]], of[i]
+				}
+			}
+			return kept
+		}
+		a.instead = stays(a.instead)
+		a.exact = stays(a.exact) // last, as it is told of
+	}
+	return lost
+}
+
+// robs returns the required need that would have nothing left to share with what leaves
+// the host for a, an optional need, or nil.
+func robs(a *ask, asks []*ask, leaves func(int) bool) *ask {
+	if !a.Optional {
+		return nil
+	}
+	for _, b := range asks {
+		stays := func(i int) bool { return !leaves(i) }
+		switch {
+		case b.Optional || b.How != guest.Share:
+		case b.given() && leaves(b.device), b.state == NeedAmbiguous && !slices.ContainsFunc(b.candidates, stays):
+			return b
+		}
+	}
+	return nil
+}
+
+// handOver works out what goes along with what is assigned.
+func (r *resolver) handOver(asks []*ask) {
 	listed := map[int]bool{}
 	for _, a := range asks {
-		if !a.given() {
-			continue
+		if a.given() {
+			listed[a.device] = true
 		}
-		a.with = takes[a.device]
-		if a.with != nil && a.How == guest.Share {
-			a.state = NeedMissing
-			continue
-		}
-		listed[a.device] = true
 	}
-	for _, a := range assigned {
+	for _, a := range r.assigned(asks) {
+		for _, d := range r.Along(&r.Devices[a.device]) {
+			for _, b := range asks {
+				if b != a && b.given() && b.device == r.byID[d.ID()] && b.with == nil {
+					b.with = a
+				}
+			}
+		}
 		for _, i := range r.companions(&r.Devices[a.device]) {
 			if !listed[i] {
 				a.companions = append(a.companions, i)

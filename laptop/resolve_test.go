@@ -181,6 +181,12 @@ func TestResolve(t *testing.T) {
 		"hangs on what goes": {[]string{"usb-controller assign", "webcam built-in assign", "webcam external share"}, []string{
 			"matched pci:0000:00:14.0", "matched usb:1-2: it comes along with pci:0000:00:14.0, which this guest gets, too",
 			"missing: usb:1-3 leaves the host with pci:0000:00:14.0, which this guest gets as its usb-controller: it cannot be shared then"}},
+		"optional, and would take what is needed": {[]string{"usb-controller assign optional", "webcam external share"}, []string{
+			"missing: pci:0000:00:14.0 would take from the host what this guest needs to share as its external webcam", "matched usb:1-3"}},
+		"optional, and would have what has to stand in": {[]string{"webcam external assign optional", "webcam external assign", "webcam ids=0000:0001 external assign"}, []string{
+			"missing: usb:1-3 is there, and goes to another need of this guest", "matched usb:1-3", "substituted usb:1-2"}},
+		"required, and may stand in": {[]string{"webcam external assign optional", "bluetooth assign", "webcam port=left built-in assign", "webcam built-in assign"}, []string{
+			"missing: usb:1-3 is there", "matched usb:1-4", "substituted usb:1-3: no webcam is plugged in at left (1-1); usb:1-3 stands in", "matched usb:1-2"}},
 		"no such thing":       {[]string{"firewire assign", "tpm share"}, []string{"missing: this machine has no firewire", "missing: this machine has no tpm"}},
 		"nothing to share":    {[]string{"bluetooth share"}, []string{"missing: of a bluetooth the host has nothing to share but the device: assign it"}},
 		"no needs whatsoever": {nil, nil},

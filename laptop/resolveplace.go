@@ -72,13 +72,15 @@ func ReadPlaces(fsys fs.FS, l *Laptop) (Places, error) {
 		at.Identity = identities[i]
 		switch {
 		case d.PCI != nil:
+			// The kernel calls removable what is behind a Thunderbolt port, and says
+			// nothing of the rest; sockets inside the housing are none to a person.
 			removable, err := pci.Removable(fsys, d.PCI.Address)
 			note(err)
-			// The kernel calls removable what is behind a Thunderbolt port; sockets for
-			// cards inside the housing are none to a person.
-			at.BuiltIn = iommu.Yes
-			if removable {
+			switch {
+			case removable:
 				at.BuiltIn, at.Source = iommu.No, d.source()+"/removable"
+			case err == nil, errors.Is(err, fs.ErrNotExist):
+				at.BuiltIn = iommu.Yes
 			}
 			at.Integrated = integrated[d.PCI.Address]
 		case d.USB != nil:

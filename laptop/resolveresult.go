@@ -38,9 +38,11 @@ func (r *resolver) resolved(a *ask) ResolvedNeed {
 
 func (r *resolver) sayMissing(a *ask, say func(string, ...any)) {
 	switch {
-	case a.with != nil:
+	case a.with != nil && a.How == guest.Assign:
+		say("%s would take from the host what this guest needs to share as its %s", r.Devices[a.left].ID(), a.with.Need)
+	case a.with != nil && len(a.exact)+len(a.instead) == 0:
 		say("%s leaves the host with %s, which this guest gets as its %s: it cannot be shared then",
-			r.Devices[a.device].ID(), r.Devices[a.with.device].ID(), a.with.Need)
+			r.Devices[a.left].ID(), r.Devices[a.with.device].ID(), a.with.Need)
 	case len(a.exact) > 0:
 		say("%s is there, and goes to another need of this guest", r.names(a.exact))
 	case len(a.instead) > 0:

@@ -28,7 +28,11 @@ type ask struct {
 	device     int   // of a need that is met
 	candidates []int // of an ambiguous one
 	companions []int // what goes with the device
-	with       *ask  // the need with whose device this one leaves the host
+
+	// The need with whose device this one leaves the host, or that would have nothing
+	// left to share; left is the device that is not given for it.
+	with *ask
+	left int
 }
 
 // given reports whether the need has a device.
@@ -37,14 +41,15 @@ func (a *ask) given() bool { return a.state == NeedMatched || a.state == NeedSub
 // before orders needs by who comes first when there are not enough devices. That of two
 // equal needs does not matter, as nothing tells them apart.
 func (a *ask) before(b *ask) int {
-	yes := func(b bool) int {
-		if b {
-			return 1
-		}
-		return 0
+	return cmp.Or(boolean(a.Optional)-boolean(b.Optional), b.weight()-a.weight(),
+		boolean(a.How != guest.Assign)-boolean(b.How != guest.Assign), strings.Compare(a.words, b.words), a.index-b.index)
+}
+
+func boolean(b bool) int {
+	if b {
+		return 1
 	}
-	return cmp.Or(yes(a.Optional)-yes(b.Optional), b.weight()-a.weight(),
-		yes(a.How != guest.Assign)-yes(b.How != guest.Assign), strings.Compare(a.words, b.words), a.index-b.index)
+	return 0
 }
 
 // weight is how much a need says.
