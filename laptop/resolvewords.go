@@ -136,8 +136,8 @@ func (r *resolver) ask(index int, w Wanted) *ask {
 	a.exact = kept
 	if same := r.sorted(kept, func(i int, _ *Device, _ *Place) bool { return slices.Contains(known, i) }); len(same) > 0 {
 		a.exact, a.note = same, "known from before"
-	} else {
-		a.note = note
+	} else if a.note = note; note == "" && len(w.Known) > 0 {
+		a.note = "another than before"
 	}
 	rest, without = r.usable(rest, w.Need)
 	if len(rest) == 0 && a.without == "" {
@@ -338,7 +338,7 @@ func refusal(d *Device) string {
 }
 
 // known finds the devices that identities from before are now. Suspects are those that
-// offer other interfaces than then. Note says so, or that all are gone.
+// offer other interfaces than then, as the note says.
 func (r *resolver) known(before []Identity) (found, suspects []int, note string) {
 	if len(before) == 0 {
 		return nil, nil, ""
@@ -368,9 +368,6 @@ func (r *resolver) known(before []Identity) (found, suspects []int, note string)
 				found = append(found, i)
 			}
 		}
-	}
-	if note == "" && len(found) == 0 {
-		note = "another than before"
 	}
 	return found, suspects, note
 }
