@@ -93,6 +93,7 @@ var onlyIn = []struct {
 	{"github.com/spf13/*", "internal/cli", "only internal/cli knows words and flags; a library does not parse a command line"},
 	{"github.com/jaypipes/*", "laptop bench/", "ghw says what a machine is as a whole; PCI and USB enumeration are ours, because that is what the project is for"},
 	{"github.com/vishvananda/*", "internal/vflink", "what rtnetlink says of virtual functions is read and written as files; nothing else of ours speaks rtnetlink"},
+	{"github.com/goccy/*", "guest", "what people write as YAML is read in one place, strictly"},
 	{"github.com/google/gousb", "usb/live", "gousb needs cgo; all else builds without"},
 	{"unsafe", "internal/ioctl", "what can break memory safety is in one small place that everybody can review"},
 	{"C", "usb/live", "all but what needs an open USB device builds with CGO_ENABLED=0"},

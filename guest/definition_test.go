@@ -32,7 +32,7 @@ func TestValidateDefinition(t *testing.T) {
 		{"waits for itself", func(d *Definition) { d.Autostart = &Autostart{Needs: []string{"work"}} }, "autostart.needs[0]: the guest would wait for itself"},
 		{"waits twice", func(d *Definition) { d.Autostart = &Autostart{Needs: []string{"a", "a"}} }, "autostart.needs[1]: a is named twice"},
 		{"delay", func(d *Definition) { d.Autostart = &Autostart{Delay: 2 * time.Hour} }, "autostart.delay: 2h0m0s is not between 0s and 1h0m0s"},
-		{"ready by two", func(d *Definition) { d.Autostart = &Autostart{Ready: Ready{Agent: true, After: 1}} }, "autostart.ready: 2 ways are given; expected one of serial, agent, tcp and after"},
+		{"ready by two", func(d *Definition) { d.Autostart = &Autostart{Ready: Ready{Agent: true, After: time.Second}} }, "autostart.ready: 2 ways are given; expected one of serial, agent, tcp and after"},
 		{"ready by TCP without a network", func(d *Definition) { d.Autostart = &Autostart{Ready: Ready{TCP: 22}} }, "autostart.ready.tcp: the guest has no network to be reached through; it goes with network: nat or a bridge"},
 		{"serial text of two lines", func(d *Definition) { d.Autostart = &Autostart{Ready: Ready{Serial: "a\nb"}} }, `autostart.ready.serial: "a\nb" is not one line of at most 256 bytes of text`},
 		{"full screen of nothing", func(d *Definition) { d.Autostart = &Autostart{Fullscreen: true} }, "autostart.fullscreen: there is no display to show; it goes with display kind virtio or virgl"},

@@ -91,13 +91,17 @@ func (c *checks) bad(field, format string, args ...any) {
 // host, and otherwise an error that joins a *[DefinitionError] for every reason why not.
 func (d Definition) Validate() error {
 	var c checks
-	if err := ValidateName(d.Name); err != nil {
+	if d.Name == "" {
+		c.bad("name", "the name is missing")
+	} else if err := ValidateName(d.Name); err != nil {
 		c.bad("name", "%v", err)
 	}
 	if d.CPUs < 0 || d.CPUs > MaxCPUs {
 		c.bad("cpus", "%d is not between 1 and %d", d.CPUs, MaxCPUs)
 	}
 	switch {
+	case d.Memory == 0:
+		c.bad("memory", "the memory is missing; expected a size such as 8GiB")
 	case d.Memory < MinMemory || d.Memory > MaxMemory:
 		c.bad("memory", "%s is not between %s and %s", FormatSize(d.Memory), FormatSize(MinMemory), FormatSize(MaxMemory))
 	case d.Memory%(1<<20) != 0:
@@ -131,9 +135,7 @@ func (c *checks) autostart(d Definition) {
 	if a.Priority < 0 || a.Priority > MaxPriority {
 		c.bad("autostart.priority", "%d is not between 0 and %d", a.Priority, MaxPriority)
 	}
-	if a.Delay < 0 || a.Delay > MaxDelay {
-		c.bad("autostart.delay", "%v is not between 0s and %v", a.Delay, MaxDelay)
-	}
+	c.duration("autostart.delay", a.Delay)
 	if len(a.Needs) > MaxAwaited {
 		c.bad("autostart.needs", "%d are more than %d", len(a.Needs), MaxAwaited)
 	}
@@ -169,8 +171,15 @@ func (c *checks) ready(r Ready, n Network) {
 	if r.TCP != 0 && n.Kind == NoNetwork {
 		c.bad("autostart.ready.tcp", "the guest has no network to be reached through; it goes with network: nat or a bridge")
 	}
-	if r.After < 0 || r.After > MaxDelay {
-		c.bad("autostart.ready.after", "%v is not between 0s and %v", r.After, MaxDelay)
+	c.duration("autostart.ready.after", r.After)
+}
+
+func (c *checks) duration(field string, d time.Duration) {
+	switch {
+	case d < 0 || d > MaxDelay:
+		c.bad(field, "%v is not between 0s and %v", d, MaxDelay)
+	case d%time.Millisecond != 0:
+		c.bad(field, "%v are not whole milliseconds", d)
 	}
 }
 
@@ -317,11 +326,14 @@ func alternatives[T ~string](words []T) string {
 	return b.String()
 }
 
-// nearest asks whether the word was meant that is the nearest to s, if one is near.
+// nearest asks whether the word was meant that is the nearest to s, if one is near: one
+// edit away, or two if it begins the same.
 func nearest[T ~string](s string, words []T) string {
+	s = strings.ToLower(s)
 	best, distance := "", 3
 	for _, w := range words {
-		if d := editDistance(strings.ToLower(s), string(w)); d < distance && 2*d <= len(w) {
+		d := editDistance(s, string(w))
+		if d < distance && 2*d < len(w) && (d < 2 || s != "" && s[0] == w[0]) {
 			best, distance = string(w), d
 		}
 	}
