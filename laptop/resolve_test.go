@@ -1,7 +1,9 @@
 package laptop_test
 
 import (
+	"bytes"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -202,5 +204,36 @@ func TestResolve(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The table of docs/needs.md says of each role what stands in.
+func TestSubstitutes(t *testing.T) {
+	text, err := os.ReadFile("../docs/needs.md")
+	must(t, err)
+	_, text, _ = bytes.Cut(text, []byte("| want | not those ids |"))
+	word := map[bool]string{true: "another one", false: "missing"}
+	said := map[guest.Want]string{}
+	for line := range strings.Lines(string(text)) {
+		names, rest, ok := strings.Cut(strings.TrimPrefix(line, "| "), " | ")
+		if line == "\n" {
+			break
+		}
+		if !ok || strings.HasPrefix(line, "|---") {
+			continue
+		}
+		for name := range strings.SplitSeq(names, ", ") {
+			said[guest.Want(strings.Trim(name, "`"))] = strings.TrimSuffix(rest, " |\n")
+		}
+	}
+	for _, w := range guest.Wants() {
+		ids, port, which := laptop.Substitutes(w)
+		want, ok := said[w]
+		if !ok {
+			want = said["all else"]
+		}
+		if got := word[ids] + " | " + word[port] + " | " + word[which]; got != want {
+			t.Errorf("%s: %s, documented %s", w, got, want)
+		}
 	}
 }

@@ -68,7 +68,7 @@ func (r *resolver) sayGiven(a *ask, say func(string, ...any)) {
 		say("%s", a.note)
 	}
 	if (a.Which == guest.BuiltIn || a.Which == guest.External) && a.state == NeedMatched && at.BuiltIn == iommu.Unknown {
-		say("nobody states whether it is built in, which is told from its kind and its place")
+		say("whether it is built in is not stated, and told from its kind and place")
 	}
 	if a.How == guest.Share {
 		return

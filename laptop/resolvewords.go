@@ -140,8 +140,8 @@ func (r *resolver) ask(index int, w Wanted) *ask {
 		a.note = "another than before"
 	}
 	rest, without = r.usable(rest, w.Need)
-	if len(rest) == 0 && a.without == "" {
-		a.without = without
+	if len(rest) == 0 && len(a.there) > 0 && without != "" {
+		a.without, a.there = a.without+"; "+without, nil
 	}
 	a.instead = r.sorted(rest, func(i int, _ *Device, _ *Place) bool { return !slices.Contains(a.exact, i) })
 	return a
@@ -307,20 +307,30 @@ func (r *resolver) usable(of []int, n guest.Need) (kept []int, without string) {
 		}
 		return of, ""
 	}
-	var why []string
-	kept = r.sorted(of, func(_ int, d *Device, _ *Place) bool {
+	var why []string           // each once
+	whom := map[string][]int{} // whom it is about
+	kept = r.sorted(of, func(i int, d *Device, _ *Place) bool {
 		if d.Verdict != Refused && d.Verdict != ShareOnly {
 			return true
 		}
-		if len(why) < maxReasons {
-			why = append(why, d.ID()+" is there, and cannot be assigned: "+refusal(d))
+		reason := refusal(d)
+		if whom[reason] == nil {
+			why = append(why, reason)
 		}
+		whom[reason] = append(whom[reason], i)
 		return false
 	})
-	return kept, strings.Join(why, "; ")
+	for i, reason := range why[:min(len(why), maxReasons)] {
+		verb := "is"
+		if len(whom[reason]) > 1 {
+			verb = "are"
+		}
+		why[i] = fmt.Sprintf("%s %s there, and cannot be assigned: %s", r.names(whom[reason]), verb, reason)
+	}
+	return kept, strings.Join(why[:min(len(why), maxReasons)], "; ")
 }
 
-// maxReasons is how many devices are told of with the reason for each.
+// maxReasons is how many reasons are told.
 const maxReasons = 4
 
 // refusal says why a device is not handed over, and what to do about it.
