@@ -1,6 +1,7 @@
 package laptop_test
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,5 +124,45 @@ func TestPlacesHostile(t *testing.T) {
 	got := resolve(t, h, wants(t, "gpu assign optional", "usb-device port=1-1 assign")...)
 	if got[0] != "missing: this machine has no gpu" || got[1] != "missing: this machine has no usb-device" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestResolveMutations resolves on machines of which one file or link is nonsense.
+func TestResolveMutations(t *testing.T) {
+	tr := everything(t)
+	needs := wants(t, "gpu discrete assign optional", "webcam assign", "audio built-in assign", "wlan share", "bluetooth built-in assign", "usb-controller assign",
+		"storage external assign", "ethernet share", "usb-device port=left assign", "input built-in share", "tpm share", "storage port=1-2 assign")
+	for i, name := range entries(t, tr) {
+		for k := range 3 {
+			data := nonsense[(3*i+k)%len(nonsense)]
+			undo := mutate(t, tr, name, data)
+			l, _ := laptop.Read(tr)
+			at, _ := laptop.ReadPlaces(tr, l)
+			checkResolution(t, l, laptop.Resolve(l, at, needs))
+			undo()
+			if t.Failed() {
+				t.Fatalf("%.20q in %s", data, name)
+			}
+		}
+	}
+}
+
+// BenchmarkResolve gives as many needs as a definition may have, all alike, devices of a
+// machine that has thousands of them.
+func BenchmarkResolve(b *testing.B) {
+	h := laptopHost(b)
+	for i := range 3000 {
+		h.function(fmt.Sprintf("pci0000:00/0000:%02x:%02x.%d", 16+i/256, i/8%32, i%8), "020000", "e1000e", 20+i)
+	}
+	l, err := laptop.Read(h)
+	must(b, err)
+	at, err := laptop.ReadPlaces(h, l)
+	must(b, err)
+	var needs []laptop.Wanted
+	for i := range 48 {
+		needs = append(needs, wants(b, []string{"ethernet assign", "ethernet built-in share", "ethernet class=0200 assign optional"}[i%3])...)
+	}
+	for b.Loop() {
+		checkResolution(b, l, laptop.Resolve(l, at, needs))
 	}
 }

@@ -237,3 +237,63 @@ func TestSubstitutes(t *testing.T) {
 		}
 	}
 }
+
+// TestResolvePorts names the place of one stick in many ways, on a port whose location is
+// what the firmware says.
+func TestResolvePorts(t *testing.T) {
+	for _, test := range []struct {
+		panel, vertical, horizontal, dock, lid string
+		is, isNot                              string
+	}{
+		{"left", "center", "left", "no", "no", "left left-rear left-left left", "left-front left-upper left-center right rear lid dock"},
+		{"left", "lower", "right", "no", "no", "left left-front left-lower", "left-rear left-upper"},
+		{"right", "upper", "left", "no", "no", "right right-front right-upper", "right-rear left"},
+		{"right", "center", "right", "no", "no", "right right-rear", "right-front"},
+		{"right", "center", "center", "no", "no", "right right-center", "right-front right-rear"},
+		{"back", "lower", "left", "no", "no", "rear rear-left rear-lower", "rear-right front left rear-rear"},
+		{"front", "lower", "right", "no", "no", "front front-right", "front-left rear"},
+		{"top", "upper", "right", "no", "no", "top top-rear top-upper top-right", "top-front bottom"},
+		{"top", "lower", "right", "no", "no", "top top-front", "top-rear"},
+		{"bottom", "upper", "center", "no", "no", "bottom bottom-center", "top bottom-rear"},
+		{"left", "center", "left", "yes", "no", "dock", "left left-rear lid"},
+		{"top", "center", "left", "no", "yes", "lid top", "dock"},
+		{"unknown", "center", "left", "no", "no", "1-1", "left left-rear lid dock 1-2"},
+	} {
+		h := laptopHost(t)
+		h.usb(xhci, "1-1", "8/6/80 usb-storage")
+		h.at(xhci, "1", "1", test.panel, test.vertical, test.horizontal)
+		dir := "sys/devices/" + xhci + "/usb1/1-0:1.0/usb1-port1/physical_location/"
+		h.put(dir+"dock", test.dock+"\n")
+		h.put(dir+"lid", test.lid+"\n")
+		for state, ports := range map[string]string{"matched usb:1-1": test.is, "missing": test.isNot} {
+			for _, port := range strings.Fields(ports) {
+				if got := resolve(t, h, wants(t, "storage port="+port+" assign")...); !strings.HasPrefix(got[0], state) {
+					t.Errorf("%+v: at %s: %s, want %s", test, port, got[0], state)
+				}
+			}
+		}
+	}
+}
+
+// A socket is two ports to the kernel, and a hub may be in it.
+func TestResolveSocket(t *testing.T) {
+	h := laptopHost(t)
+	h.at(xhci, "1", "1", "left", "center", "left")
+	h.socket(xhci, "2", "1", "hotplug")
+	h.put("sys/devices/"+xhci+"/usb2/speed", "5000\n")
+	h.link("../../../usb2/2-0:1.0/usb2-port1", "sys/devices/"+xhci+"/usb1/1-0:1.0/usb1-port1/peer")
+	h.link("../../../usb1/1-0:1.0/usb1-port1", "sys/devices/"+xhci+"/usb2/2-0:1.0/usb2-port1/peer")
+	h.usb(xhci, "2-1", "8/6/80 usb-storage")
+	h.usb(xhci, "1-1.4", "14/1/0 uvcvideo")
+	h.usb(xhci, "1-2", "14/1/0 uvcvideo")
+	needs := wants(t, "storage port=1-1 assign", "usb-controller port=2-1 share optional", "webcam port=left-rear assign", "webcam built-in assign")
+	got := resolve(t, h, needs...)
+	for i, want := range []string{"matched usb:2-1", "missing: of a usb-controller the host has nothing to share", "matched usb:1-1.4", "matched usb:1-2: whether it is built in is not stated"} {
+		if !strings.HasPrefix(got[i], want) {
+			t.Errorf("%v: %s, want %s", needs[i].Need, got[i], want)
+		}
+	}
+	if got := resolve(t, h, wants(t, "usb-device port=left-rear assign")...); !strings.HasPrefix(got[0], "ambiguous usb:2-1 usb:1-1.4: ") {
+		t.Errorf("two things in one socket: %s", got[0]) // a stick and a webcam
+	}
+}

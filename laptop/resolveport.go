@@ -51,36 +51,34 @@ func (r *resolver) nothingAt(n guest.Need, sockets []usb.PortPath) string {
 // sockets returns the port paths of the sockets that a need calls its port, both halves of
 // each, and the controllers that they are of.
 func (r *resolver) sockets(port guest.Port) (paths []usb.PortPath, controllers []pci.Address) {
-	is := func(p usb.Port) bool { return false }
+	named := map[usb.PortPath]bool{}
 	if path := port.Path(); path.IsValid() {
-		paths = append(paths, path)
-		var named usb.Port
-		if i := slices.IndexFunc(r.at.Ports, func(p usb.Port) bool { return p.Path == path }); i >= 0 {
-			named = r.at.Ports[i]
+		named[path] = true
+	}
+	panel, position := port.Place()
+	physical := map[usb.PhysicalPort]bool{}
+	for _, p := range r.at.Ports {
+		if panel != "" && isAt(p.Location, panel, position) {
+			named[p.Path] = true
 		}
-		is = func(p usb.Port) bool {
-			return p.Path == path || p.Peer == path || named.Physical.IsValid() && p.Physical == named.Physical
+		if named[p.Path] && p.Physical.IsValid() {
+			physical[p.Physical] = true
 		}
-		for i := range r.Devices { // where no ports are known
-			if d := r.Devices[i].USB; d != nil && d.Path == path && d.Controller.IsValid() {
-				controllers = append(controllers, d.Controller)
-			}
-		}
-	} else if panel, position := port.Place(); panel != "" {
-		is = func(p usb.Port) bool { return isAt(p.Location, panel, position) }
 	}
 	for _, p := range r.at.Ports {
-		if !is(p) {
-			continue
-		}
-		if !slices.Contains(paths, p.Path) {
+		if named[p.Path] || named[p.Peer] || physical[p.Physical] {
 			paths = append(paths, p.Path)
-		}
-		if p.Controller.IsValid() {
 			controllers = append(controllers, p.Controller)
 		}
 	}
-	slices.SortFunc(paths, usb.PortPath.Compare)
+	if path := port.Path(); path.IsValid() && !slices.Contains(paths, path) { // no ports are known
+		paths = append(paths, path)
+		for i := range r.Devices {
+			if d := r.Devices[i].USB; d != nil && d.Path == path {
+				controllers = append(controllers, d.Controller)
+			}
+		}
+	}
 	return paths, controllers
 }
 
