@@ -46,7 +46,7 @@ func mayImport() map[string][]string {
 		"audio":               facts,
 		"iommu":               facts,
 		"vfio":                append([]string{"iommu"}, facts...),
-		"laptop":              host,
+		"laptop":              append([]string{"guest"}, host...), // what a guest needs is resolved to its devices; guest is data, and knows no host
 		"policy":              joined,
 		"assign":              append([]string{"internal/journal", "uevent"}, joined...),
 		"internal/journal":    {},

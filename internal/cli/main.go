@@ -317,7 +317,7 @@ func commands() []command {
 		{"leases", newLeasesCommand}, {"recover", newRecoverCommand}, {"confirm", newConfirmCommand},
 		{watchdogCommand, newWatchdogCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
 		{"selftest", newSelftestCommand}, {"version", newVersionCommand}, {"diff", newDiffCommand},
-		{"doctor", newDoctorCommand},
+		{"doctor", newDoctorCommand}, {"guest", newGuestCommand},
 	}
 }
 
