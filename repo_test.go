@@ -28,8 +28,8 @@ func mayImport() map[string][]string {
 	facts := append([]string{"pci", "usb"}, bus...)
 	host := append([]string{"gpu", "audio", "iommu", "vfio"}, facts...)
 	joined := append([]string{"laptop"}, host...)
-	guest := []string{"guest", "guest/qmp", "pci", "usb"}
-	below := append(append([]string{"policy", "assign", "vault", "guest/qemu", "guest/export"}, joined...), guest...)
+	guest := []string{"guest", "guest/image", "guest/qmp", "pci", "usb"}
+	below := append(append([]string{"policy", "assign", "vault", "guest/qemu", "guest/store", "guest/export"}, joined...), guest...)
 	return map[string][]string{
 		"hostfs":              {},
 		"hostfs/importer":     {"hostfs", "internal/plain"},
@@ -46,11 +46,13 @@ func mayImport() map[string][]string {
 		"audio":               facts,
 		"iommu":               facts,
 		"vfio":                append([]string{"iommu"}, facts...),
-		"laptop":              host,
+		"laptop":              append([]string{"guest"}, host...), // what a guest needs is resolved to its devices; guest is data, and knows no host
 		"policy":              joined,
 		"assign":              append([]string{"internal/journal", "uevent"}, joined...),
 		"internal/journal":    {},
 		"guest":               {"pci", "usb"},
+		"guest/image":         {},        // bytes of others, read by nothing else
+		"guest/store":         {"guest"}, // files of definitions, by the name it is given
 		"guest/qmp":           {},
 		"guest/qmp/qmptest":   {"guest/qmp"},
 		"guest/qemu":          guest,
@@ -94,6 +96,7 @@ var onlyIn = []struct {
 	{"github.com/spf13/*", "internal/cli", "only internal/cli knows words and flags; a library does not parse a command line"},
 	{"github.com/jaypipes/*", "laptop bench/", "ghw says what a machine is as a whole; PCI and USB enumeration are ours, because that is what the project is for"},
 	{"github.com/vishvananda/*", "internal/vflink", "what rtnetlink says of virtual functions is read and written as files; nothing else of ours speaks rtnetlink"},
+	{"github.com/goccy/*", "guest", "what people write as YAML is read in one place, strictly"},
 	{"github.com/google/gousb", "usb/live", "gousb needs cgo; all else builds without"},
 	{"unsafe", "internal/ioctl", "what can break memory safety is in one small place that everybody can review"},
 	{"C", "usb/live", "all but what needs an open USB device builds with CGO_ENABLED=0"},

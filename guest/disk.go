@@ -57,9 +57,11 @@ const (
 	SATA
 	// VirtIO is the fastest; Linux and the BSDs have its driver, Windows has not.
 	VirtIO
+	// NVMe is as fast as what an operating system of today has a driver for.
+	NVMe
 )
 
-// String returns "auto", "sata" or "virtio".
+// String returns "auto", "sata", "virtio" or "nvme".
 func (b Bus) String() string {
 	switch b {
 	case AutoBus:
@@ -68,6 +70,8 @@ func (b Bus) String() string {
 		return "sata"
 	case VirtIO:
 		return "virtio"
+	case NVMe:
+		return "nvme"
 	}
 	return fmt.Sprintf("Bus(%d)", int(b))
 }
@@ -125,9 +129,9 @@ func validateDisks(disks []Disk) (errs []error) {
 			bad(d.Format.String() + " is no format")
 		}
 		switch {
-		case d.Bus < AutoBus || d.Bus > VirtIO:
+		case d.Bus < AutoBus || d.Bus > NVMe:
 			bad(d.Bus.String() + " is no bus")
-		case d.CDROM && d.Bus == VirtIO:
+		case d.CDROM && (d.Bus == VirtIO || d.Bus == NVMe):
 			bad("a CD-ROM needs the SATA bus")
 		case d.Bus == SATA && d.ReadOnly && !d.CDROM:
 			bad("a SATA disk cannot be read-only; use the virtio bus or a CD-ROM")

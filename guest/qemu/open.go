@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/guest/image"
 )
 
 // inheritance is the files a QEMU is started with. The child finds them from
@@ -118,7 +119,11 @@ func checkDisk(f *os.File, d guest.Disk) (fs.FileInfo, error) {
 		return nil, fmt.Errorf("%s is empty", d.File)
 	}
 	if d.Format == guest.Qcow2 {
-		if err := checkQcow2(f); err != nil {
+		size := info.Size()
+		if !mode.IsRegular() {
+			size = -1
+		}
+		if _, err := image.Check(f, size, image.Qcow2); err != nil {
 			return nil, fmt.Errorf("%s: %w", d.File, err)
 		}
 	}
