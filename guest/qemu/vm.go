@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-independence/indy/guest"
@@ -44,6 +48,45 @@ type Options struct {
 	// seconds, below 0 is not at all.
 	PowerdownTimeout time.Duration
 
+	// NAT is what carries the network interfaces with the link guest.NAT; AutoNAT takes
+	// what is there. An isolated one is always UserNetwork.
+	NAT NAT
+
+	// DNS are the name servers that a guest behind Passt is told of; nil are the
+	// host's, but for those on its loopback interface. UserNetwork passes questions on
+	// to the host's.
+	DNS []netip.Addr
+
+	// Taps has, for each network interface with the link guest.Tap in order, an open
+	// and attached tap interface. They stay the caller's.
+	Taps []*os.File
+
+	// USB has, for each of the guest's USB devices in order, its node in /dev/bus/usb,
+	// open for reading and writing. They stay the caller's.
+	USB []*os.File
+
+	// Sound is what carries the guest's sound.
+	Sound Sound
+
+	// Window is what draws the guest's window.
+	Window WindowSystem
+
+	// Seat is where the window opens and the sound server is.
+	Seat Seat
+
+	// RenderNode is the node in /dev/dri that draws for a guest with guest.VirGL and no
+	// window; empty is what QEMU finds. User must have the right to it.
+	RenderNode string
+
+	// Viewers is where viewers of a guest with the display VNC or SPICE connect, mostly
+	// a unix socket; nil is nowhere, which leaves AddViewer. It is closed when the guest
+	// ends, and with an error of Start.
+	Viewers net.Listener
+
+	// Capabilities are what Ask found; nil asks QEMU what it has of what the guest
+	// needs.
+	Capabilities *Capabilities
+
 	// NoReboot ends the run when the guest resets its machine.
 	NoReboot bool
 
@@ -68,6 +111,11 @@ type VM struct {
 	proc        *process
 	qmp         *qmp.Conn
 	serial      *serial
+	nat         NAT
+	display     guest.DisplayKind
+	viewers     atomic.Int64 // how many there have been
+	listener    net.Listener
+	helpers     []*helper
 	names       map[int]string
 	stop        sync.Once
 	done        chan struct{}
@@ -82,6 +130,9 @@ type VM struct {
 func Start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 	vm, err := start(ctx, g, o)
 	if err != nil {
+		if o.Viewers != nil {
+			o.Viewers.Close()
+		}
 		return nil, &OpError{"start", g.Name, err}
 	}
 	return vm, nil
@@ -95,7 +146,7 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 		return nil, err
 	}
 	var h inheritance
-	defer h.close()
+	defer h.abandon()
 	l := Layout{Accelerator: o.Accelerator, NoReboot: o.NoReboot}
 	var err error
 	if l.Disks, err = openDisks(&h, g); err != nil {
@@ -108,6 +159,9 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 		if l.Code, l.Variables, err = openFirmware(&h, g); err != nil {
 			return nil, err
 		}
+	}
+	if err := share(ctx, &h, g, o, &l); err != nil {
+		return nil, err
 	}
 	if l.Accelerator == Auto {
 		accelerator, reason, err := Probe(ctx, o)
@@ -155,17 +209,24 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 	if err != nil {
 		return abandon(err)
 	}
-	var memlock uint64
+	c := command{binary: o.Binary, args: args, files: h.files, cred: cred}
 	if len(g.Devices) > 0 {
-		memlock = uint64(g.Memory) + 1<<30
+		c.memlock = uint64(g.Memory) + 1<<30
+	}
+	if g.Display.Kind == guest.Window || l.Sound == PipeWire || l.Sound == PulseAudio {
+		if c.env, err = o.Seat.environment(); err != nil {
+			return abandon(err)
+		}
 	}
 	vm := &VM{
 		name: g.Name, accelerator: l.Accelerator, powerdown: o.PowerdownTimeout,
 		log: o.logger().With("guest", g.Name), names: h.names, done: make(chan struct{}),
+		nat: natOf(g, l), display: g.Display.Kind, listener: o.Viewers,
 	}
-	if vm.proc, err = launch(o.Binary, args, h.files, cred, memlock); err != nil {
+	if vm.proc, err = launch(c); err != nil {
 		return abandon(err)
 	}
+	vm.helpers, h.helpers = h.helpers, nil
 	h.close() // QEMU has its own now; where it ends, so must the sockets
 	vm.log.Debug("QEMU started", "pid", vm.PID())
 	vm.serial = pump(console, o.Serial, o.SerialInput)
@@ -176,12 +237,21 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 	var events *qmp.Subscription
 	if err == nil {
 		events = vm.qmp.Subscribe("STOP", "GUEST_PANICKED")
+		err = vm.helpersFailed()
+	}
+	if err == nil {
 		err = vm.qmp.Call(ctx, "cont", nil, nil)
 	}
 	if err != nil {
 		return nil, vm.abort(ctx, err)
 	}
 	go vm.watch(events)
+	for _, p := range vm.helpers {
+		go vm.attend(p)
+	}
+	if vm.listener != nil {
+		go vm.welcome(vm.listener)
+	}
 	go vm.reap()
 	return vm, nil
 }
@@ -199,6 +269,9 @@ func (v *VM) abort(ctx context.Context, err error) error {
 	}
 	v.proc.kill(err)
 	v.cleanUp()
+	if failed := v.helpersFailed(); failed != nil && ctx.Err() == nil {
+		return failed // what QEMU says of it is that somebody is gone
+	}
 	if v.proc.cause == nil {
 		if exit := v.proc.result(v.clean); exit != nil {
 			return exit
@@ -210,13 +283,41 @@ func (v *VM) abort(ctx context.Context, err error) error {
 	return err
 }
 
+// helpersFailed returns why those of them ended that should not have.
+func (v *VM) helpersFailed() error {
+	var errs []error
+	for _, p := range v.helpers {
+		errs = append(errs, p.failed())
+	}
+	return errors.Join(errs...)
+}
+
+// attend says so if a helper ends before QEMU. The guest goes on without what it did.
+func (v *VM) attend(p *helper) {
+	select {
+	case <-v.proc.done:
+	case <-p.done:
+		select {
+		case <-v.proc.done:
+		default:
+			v.log.Warn("the guest goes on without a helper", "err", p.ending())
+		}
+	}
+}
+
 // cleanUp waits for the process and ends what serves it.
 func (v *VM) cleanUp() {
 	<-v.proc.done
 	if v.qmp != nil {
 		v.qmp.Close()
 	}
+	if v.listener != nil {
+		v.listener.Close()
+	}
 	v.serial.close()
+	for _, p := range v.helpers {
+		p.end()
+	}
 }
 
 // reap waits for QEMU to end, by whatever cause, and says so.
@@ -269,6 +370,24 @@ func (v *VM) PID() int { return v.proc.cmd.Process.Pid }
 
 // Accelerator returns KVM or TCG, whichever runs the guest.
 func (v *VM) Accelerator() Accelerator { return v.accelerator }
+
+// NAT returns what carries the guest's network interfaces with the link guest.NAT:
+// Passt if one of them has it, else UserNetwork, and AutoNAT if there are none.
+func (v *VM) NAT() NAT { return v.nat }
+
+func natOf(g guest.Guest, l Layout) NAT {
+	nat := AutoNAT
+	for i, n := range g.NICs {
+		switch {
+		case n.Link != guest.NAT:
+		case l.NICs[i].FD != 0:
+			return Passt
+		default:
+			nat = UserNetwork
+		}
+	}
+	return nat
+}
 
 // QMP returns the connection to QEMU. It belongs to the VM and ends with it.
 func (v *VM) QMP() *qmp.Conn { return v.qmp }

@@ -1,0 +1,173 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/project-independence/indy/guest"
+)
+
+// share opens and starts what g shares with the host: it fills l, and adds files and
+// helpers to h. Every reason why something cannot be had is in the error.
+func share(ctx context.Context, h *inheritance, g guest.Guest, o Options, l *Layout) error {
+	cred, err := credential(o.User)
+	if err != nil {
+		return err
+	}
+	passt, err := choose(ctx, g, o, cred, l)
+	if err := errors.Join(err, opened(g, o)); err != nil {
+		return err
+	}
+	var errs []error
+	inherit := func(name string, f *os.File, helper *helper, err error) int {
+		if err != nil {
+			errs = append(errs, err)
+			return 0
+		}
+		if helper != nil {
+			h.helpers = append(h.helpers, helper)
+		}
+		return h.add(f, name)
+	}
+	given := func(files []*os.File, i int, what string) int {
+		f, err := duplicate(files[i], what)
+		return inherit(what, f, nil, err)
+	}
+	taps := 0
+	for i, n := range g.NICs {
+		var end NICEnd
+		switch {
+		case n.Link == guest.Tap:
+			end.FD = given(o.Taps, taps, fmt.Sprintf("tap of network interface %d", i+1))
+			taps++
+		case passt != "" && !n.Isolated:
+			f, p, err := startPasst(passt, o.DNS, cred)
+			end.FD = inherit("passt", f, p, err)
+		}
+		l.NICs = append(l.NICs, end)
+	}
+	for i, p := range g.USB.Devices {
+		l.USB = append(l.USB, given(o.USB, i, "USB device "+p.String()))
+	}
+	if g.Audio.Card != guest.NoAudio && l.Sound == WAV {
+		f, err := openRecording(o.Sound.Recording, cred)
+		l.Recording = inherit(o.Sound.Recording, f, nil, err)
+	}
+	if g.TPM != "" {
+		f, p, err := startTPM(g.TPM, cred)
+		l.TPM = inherit("tpm", f, p, wrap("tpm", err))
+	}
+	for _, folder := range g.Folders {
+		f, p, err := startFolder(folder, cred)
+		l.Folders = append(l.Folders, inherit("virtiofsd", f, p, wrap("folder "+folder.Path, err)))
+	}
+	return errors.Join(errs...)
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// opened returns an error if the caller did not open what it has to.
+func opened(g guest.Guest, o Options) error {
+	var errs []error
+	taps := 0
+	for _, n := range g.NICs {
+		if n.Link == guest.Tap {
+			taps++
+		}
+	}
+	if taps != len(o.Taps) {
+		errs = append(errs, fmt.Errorf("%d tap interfaces are open for %d network interfaces", len(o.Taps), taps))
+	}
+	if len(g.USB.Devices) != len(o.USB) {
+		errs = append(errs, fmt.Errorf("%d USB devices are open for %d", len(o.USB), len(g.USB.Devices)))
+	}
+	return errors.Join(errs...)
+}
+
+// CheckHost returns the error that [Start] would give for what this host lacks of what
+// g shares with it: parts of QEMU, swtpm, virtiofsd, passt if it is asked for, a screen.
+// It starts QEMU to ask, unless o.Capabilities says, and nothing else. Missing is
+// errors.ErrUnsupported, with the package named. o.Taps and o.USB may be empty yet.
+func CheckHost(ctx context.Context, g guest.Guest, o Options) error {
+	cred, err := credential(o.User)
+	if err == nil {
+		_, err = choose(ctx, g, o, cred, new(Layout))
+	}
+	if g.TPM != "" {
+		_, missing := findHelper("swtpm", "swtpm")
+		err = errors.Join(err, wrap("tpm", missing))
+	}
+	if len(g.Folders) > 0 {
+		_, missing := findVirtiofsd()
+		err = errors.Join(err, missing)
+	}
+	if err != nil {
+		return &OpError{Op: "start", Guest: g.Name, Err: err}
+	}
+	return nil
+}
+
+// choose decides what there is a choice of, says so to the log, and asks QEMU whether
+// it has all that g needs. It opens and starts nothing of the guest's. The result is
+// the path of passt, or empty if QEMU's own user network is taken.
+func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credential, l *Layout) (passt string, err error) {
+	var errs []error
+	nats, isolated := 0, 0
+	for _, n := range g.NICs {
+		switch {
+		case n.Link == guest.Tap:
+		case n.Isolated:
+			isolated++
+		default:
+			nats++
+		}
+	}
+	if nats > 0 && o.NAT != UserNetwork {
+		passt, err = findPasst()
+		if err != nil && o.NAT == Passt {
+			errs = append(errs, err)
+		}
+		chosen, reason := Passt, passt
+		if passt == "" {
+			chosen, reason = UserNetwork, err.Error()
+		}
+		o.logger().Info("network chosen", "guest", g.Name, "nat", chosen, "reason", reason)
+	}
+	user := isolated > 0 || nats > 0 && passt == ""
+	if o.Viewers != nil && g.Display.Kind != guest.VNC && g.Display.Kind != guest.SPICE {
+		errs = append(errs, fmt.Errorf("viewers are asked in, but the display is %v", g.Display.Kind))
+	}
+	if g.Display.Kind == guest.Window && !o.Seat.hasScreen() {
+		errs = append(errs, fmt.Errorf("there is no screen here for a window (%w); start the guest from a desktop, or use VNC or SPICE", errors.ErrUnsupported))
+	}
+
+	var can Capabilities
+	if o.Capabilities != nil {
+		can = *o.Capabilities
+	} else if list := topics(g, user); len(list) > 0 {
+		binary, err := resolve(o.Binary)
+		if err == nil {
+			can, err = ask(ctx, binary, cred, list...)
+		}
+		if err != nil {
+			return "", errors.Join(append(errs, err)...)
+		}
+	}
+	if g.Display.Kind == guest.Window {
+		l.Window = can.window(o.Window)
+	}
+	if g.Audio.Card != guest.NoAudio {
+		l.Sound = can.sound(o.Sound.Driver, o.Seat)
+		o.logger().Info("sound chosen", "guest", g.Name, "driver", l.Sound, "play", g.Audio.Play, "record", g.Audio.Record)
+	}
+	l.RenderNode = o.RenderNode
+	return passt, errors.Join(append(errs, can.check(g, *l, user))...)
+}
