@@ -55,10 +55,9 @@ func ask(ctx context.Context, binary string, cred *syscall.Credential, topics ..
 	all.Wait()
 	for i, topic := range topics {
 		var exit *exec.ExitError
-		if errors.As(errs[i], &exit) && exit.Exited() {
-			continue // it was built without, or the module is missing
-		}
-		if errs[i] != nil {
+		// A status may mean that it was built without or that the module is missing,
+		// and -spice help has one in any case. What there is to say is on standard output.
+		if errs[i] != nil && !(errors.As(errs[i], &exit) && exit.Exited()) {
 			return Capabilities{}, fmt.Errorf("%s -%s help: %w", binary, topic, errs[i])
 		}
 		switch topic {
@@ -71,7 +70,7 @@ func ask(ctx context.Context, binary string, cred *syscall.Credential, topics ..
 		case "netdev":
 			c.Networks = words(texts[i])
 		case "spice":
-			c.SPICE = true
+			c.SPICE = len(texts[i]) > 0
 		}
 	}
 	return c, ctx.Err()

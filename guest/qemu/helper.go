@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,9 +86,6 @@ func quietly(stderr string) string {
 	return b.String()
 }
 
-// findPasst returns the path of passt.
-func findPasst() (string, error) { return findHelper("passt", "passt") }
-
 func findHelper(pkg string, names ...string) (string, error) {
 	for _, name := range names {
 		path, err := exec.LookPath(name)
@@ -98,29 +94,6 @@ func findHelper(pkg string, names ...string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s is not installed (%w); install the package %s", names[0], errors.ErrUnsupported, pkg)
-}
-
-// forwarder is where a guest behind passt may ask the resolver of the host, which
-// often listens on the loopback interface alone: no guest reaches that one.
-const forwarder = "169.254.1.1"
-
-// startPasst starts passt and returns QEMU's end of its socket.
-func startPasst(binary string, dns []netip.Addr, cred *syscall.Credential) (*os.File, *helper, error) {
-	ours, theirs, err := socketFiles("passt")
-	if err != nil {
-		return nil, nil, err
-	}
-	defer theirs.Close()
-	args := []string{"--foreground", "--quiet", "--fd", "3", "--no-map-gw", "--dns-forward", forwarder}
-	for _, a := range dns {
-		args = append(args, "--dns", a.String())
-	}
-	h, err := serve("passt", binary, args, cred, theirs)
-	if err != nil {
-		ours.Close()
-		return nil, nil, err
-	}
-	return ours, h, nil
 }
 
 // startTPM starts swtpm on the state in dir and returns QEMU's end of its control

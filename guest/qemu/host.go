@@ -16,7 +16,8 @@ type NAT int
 
 // The NATs.
 const (
-	// AutoNAT is Passt where it is installed, and else UserNetwork.
+	// AutoNAT is Passt where it is installed and the host is connected to something,
+	// and else UserNetwork.
 	AutoNAT NAT = iota
 	// Passt is a process beside QEMU, without rights of its own and with nothing to
 	// reach but the network. The guest has the host's address and cannot reach the

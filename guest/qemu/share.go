@@ -45,6 +45,10 @@ func share(ctx context.Context, h *inheritance, g guest.Guest, o Options, l *Lay
 			taps++
 		case passt != "" && !n.Isolated:
 			f, p, err := startPasst(passt, o.DNS, cred)
+			if err != nil && o.NAT == AutoNAT {
+				o.logger().Info("network chosen", "guest", g.Name, "nat", UserNetwork, "reason", err.Error())
+				break
+			}
 			end.FD = inherit("passt", f, p, err)
 		}
 		l.NICs = append(l.NICs, end)
@@ -135,11 +139,9 @@ func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credent
 		if err != nil && o.NAT == Passt {
 			errs = append(errs, err)
 		}
-		chosen, reason := Passt, passt
-		if passt == "" {
-			chosen, reason = UserNetwork, err.Error()
+		if passt == "" && o.NAT == AutoNAT {
+			o.logger().Info("network chosen", "guest", g.Name, "nat", UserNetwork, "reason", err.Error())
 		}
-		o.logger().Info("network chosen", "guest", g.Name, "nat", chosen, "reason", reason)
 	}
 	user := isolated > 0 || nats > 0 && passt == ""
 	if o.Viewers != nil && g.Display.Kind != guest.VNC && g.Display.Kind != guest.SPICE {
