@@ -57,7 +57,7 @@ const (
 	SATA
 	// VirtIO is the fastest; Linux and the BSDs have its driver, Windows has not.
 	VirtIO
-	// NVMe is nearly as fast, and Windows has its driver, too.
+	// NVMe is as fast as what an operating system of today has a driver for.
 	NVMe
 )
 
@@ -141,10 +141,10 @@ func validateDisks(disks []Disk) (errs []error) {
 		switch {
 		case d.Bus < AutoBus || d.Bus > NVMe:
 			bad(d.Bus.String() + " is no bus")
-		case d.CDROM && d.Bus != AutoBus && d.Bus != SATA:
+		case d.CDROM && (d.Bus == VirtIO || d.Bus == NVMe):
 			bad("a CD-ROM needs the SATA bus")
 		case d.Bus == SATA && d.ReadOnly && !d.CDROM:
-			bad("a SATA disk cannot be read-only; use the virtio or nvme bus or a CD-ROM")
+			bad("a SATA disk cannot be read-only; use the virtio bus or a CD-ROM")
 		}
 		if d.OnSATA() {
 			sata++

@@ -18,7 +18,7 @@ const (
 	MaxDevices = 32
 	MaxNICs    = 8
 	MaxUSB     = 13 // the controller has 15 ports, and keyboard and tablet may want two
-	MaxFolders = 8
+	maxFolders = 16
 	MaxEvdev   = 16
 	maxSATA    = 6 // the ports of the chipset's controller
 )
@@ -61,14 +61,14 @@ type Guest struct {
 	// NICs are the guest's network interfaces; nil is no network at all.
 	NICs []NIC
 
-	// Audio is the guest's sound card; the zero value is none.
-	Audio Audio
+	// Sound is the guest's sound card; the zero value is none.
+	Sound SoundCard
 
 	// Graphics is what the guest draws with; the zero value is nothing.
 	Graphics Graphics
 
-	// Display is where what the guest draws is seen; the zero value is nowhere.
-	Display Display
+	// Screen is where what the guest draws is seen; the zero value is nowhere.
+	Screen Screen
 
 	// Input is what moves the guest's pointer and types; the zero value is what the
 	// chipset has, a PS/2 keyboard and mouse.
@@ -79,7 +79,7 @@ type Guest struct {
 	USB USB
 
 	// Folders are the host's folders that the guest sees; nil is none.
-	Folders []Folder
+	Folders []SharedFolder
 }
 
 // A Firmware is the program a guest's processor starts with.
@@ -188,7 +188,7 @@ func (g Guest) validateShared() (errs []error) {
 	if strings.ContainsRune(g.TPM, 0) {
 		errs = append(errs, errors.New("tpm: a file name has no zero byte"))
 	}
-	return slices.Concat(errs, validateNICs(g.NICs), g.Audio.validate(), validateDisplay(g.Graphics, g.Display),
+	return slices.Concat(errs, validateNICs(g.NICs), g.Sound.validate(), validateScreen(g.Graphics, g.Screen),
 		g.Input.validate(), g.USB.validate(), validateFolders(g.Folders))
 }
 

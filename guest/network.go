@@ -16,8 +16,8 @@ type NIC struct {
 	// Model is what the guest sees; the zero value is VirtIONet.
 	Model NICModel
 
-	// Isolated keeps the guest from everything behind a NAT: it gets an address and
-	// an answer to what it asks of the NAT itself, and nothing more. Only with NAT.
+	// Isolated keeps the guest from everything behind a LinkNAT: it gets an address and
+	// an answer to what it asks of the LinkNAT itself, and nothing more. Only with LinkNAT.
 	Isolated bool
 
 	// MAC is the interface's hardware address; the zero value is the one of
@@ -30,22 +30,22 @@ type Link int
 
 // The links. The zero Link is none.
 const (
-	// NAT leads to what the host reaches, with the host's addresses: others see the
+	// LinkNAT leads to what the host reaches, with the host's addresses: others see the
 	// host, and nobody can begin a connection to the guest. The host's WLAN is shared
 	// this way, and stays with the host.
-	NAT Link = iota + 1
-	// Tap leads to a tap interface of the host, such as one on a bridge: the guest is
+	LinkNAT Link = iota + 1
+	// LinkTap leads to a tap interface of the host, such as one on a bridge: the guest is
 	// a neighbour of the host's on a network, with an address of its own. Whoever
 	// starts the guest opens it.
-	Tap
+	LinkTap
 )
 
 // String returns "nat" or "tap".
 func (l Link) String() string {
 	switch l {
-	case NAT:
+	case LinkNAT:
 		return "nat"
-	case Tap:
+	case LinkTap:
 		return "tap"
 	}
 	return fmt.Sprintf("Link(%d)", int(l))
@@ -123,14 +123,14 @@ func validateNICs(nics []NIC) (errs []error) {
 	seen := make(map[MAC]bool, len(nics))
 	for i, n := range nics {
 		bad := func(why string) { errs = append(errs, fmt.Errorf("network interface %d: %s", i+1, why)) }
-		if n.Link != NAT && n.Link != Tap {
+		if n.Link != LinkNAT && n.Link != LinkTap {
 			bad("it leads nowhere (" + n.Link.String() + ")")
 		}
 		if n.Model != VirtIONet && n.Model != E1000E {
 			bad(n.Model.String() + " is no model")
 		}
-		if n.Isolated && n.Link == Tap {
-			bad("only a NAT can isolate")
+		if n.Isolated && n.Link == LinkTap {
+			bad("only a LinkNAT can isolate")
 		}
 		if n.MAC.isGroup() {
 			bad(n.MAC.String() + " is a group address")
@@ -143,22 +143,22 @@ func validateNICs(nics []NIC) (errs []error) {
 	return errs
 }
 
-// A Folder is a folder of the host that the guest sees, through virtiofs.
-type Folder struct {
+// A SharedFolder is a folder of the host that the guest sees, through virtiofs.
+type SharedFolder struct {
 	// Path is the absolute name of the folder on the host.
 	Path string
 
-	// Tag is by what the guest mounts it, [A-Za-z0-9][A-Za-z0-9_.-]{0,35}:
-	// mount -t virtiofs TAG /mnt.
-	Tag string
+	// Name is the tag by which the guest mounts it, [A-Za-z0-9][A-Za-z0-9_.-]{0,35}:
+	// mount -t virtiofs NAME /mnt.
+	Name string
 
 	// ReadOnly keeps the guest from changing anything in it.
 	ReadOnly bool
 }
 
-func validateFolders(folders []Folder) (errs []error) {
-	if len(folders) > MaxFolders {
-		errs = append(errs, fmt.Errorf("folders: %d are more than %d", len(folders), MaxFolders))
+func validateFolders(folders []SharedFolder) (errs []error) {
+	if len(folders) > maxFolders {
+		errs = append(errs, fmt.Errorf("folders: %d are more than %d", len(folders), maxFolders))
 	}
 	seen := make(map[string]bool, len(folders))
 	for i, f := range folders {
@@ -166,12 +166,12 @@ func validateFolders(folders []Folder) (errs []error) {
 		if !strings.HasPrefix(f.Path, "/") || strings.ContainsRune(f.Path, 0) {
 			bad("not an absolute file name")
 		}
-		if !isTag(f.Tag) {
-			bad("tag " + quote(f.Tag) + ": expected 1 to 36 of A-Z, a-z, 0-9, _, . and -, starting with a letter or digit")
-		} else if seen[f.Tag] {
-			bad("tag " + quote(f.Tag) + " is given twice")
+		if !isTag(f.Name) {
+			bad("name " + quote(f.Name) + ": expected 1 to 36 of A-Z, a-z, 0-9, _, . and -, starting with a letter or digit")
+		} else if seen[f.Name] {
+			bad("name " + quote(f.Name) + " is given twice")
 		}
-		seen[f.Tag] = true
+		seen[f.Name] = true
 	}
 	return errs
 }

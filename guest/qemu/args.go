@@ -69,7 +69,7 @@ type DiskFile struct {
 
 // A NICEnd is the host's end of a network interface.
 type NICEnd struct {
-	// FD is a tap interface for guest.Tap, and for guest.NAT a connected stream socket
+	// FD is a tap interface for guest.LinkTap, and for guest.LinkNAT a connected stream socket
 	// to passt, or 0 for QEMU's own user network.
 	FD int
 }
@@ -140,10 +140,10 @@ func (l Layout) validate(g guest.Guest) error {
 	if len(l.Folders) != len(g.Folders) {
 		return fmt.Errorf("%d descriptors for %d folders", len(l.Folders), len(g.Folders))
 	}
-	if g.Audio.Card != guest.NoAudio && (l.Sound <= AutoSound || l.Sound > Silent) {
+	if g.Sound.Model != guest.NoSound && (l.Sound <= AutoSound || l.Sound > Silent) {
 		return fmt.Errorf("the sound driver is %v", l.Sound)
 	}
-	if g.Display.Kind == guest.Window && l.Window != GTK && l.Window != SDL {
+	if g.Screen.Kind == guest.Window && l.Window != GTK && l.Window != SDL {
 		return fmt.Errorf("the window system is %v, neither gtk nor sdl", l.Window)
 	}
 	fds := slices.Concat([]int{l.QMP, l.Serial}, l.ROMs, l.USB, l.Folders)
@@ -151,14 +151,14 @@ func (l Layout) validate(g guest.Guest) error {
 		if g.NICs[i].Isolated && n.FD != 0 {
 			return errors.New("only QEMU's user network can isolate a network interface")
 		}
-		if g.NICs[i].Link == guest.Tap || n.FD != 0 {
+		if g.NICs[i].Link == guest.LinkTap || n.FD != 0 {
 			fds = append(fds, n.FD)
 		}
 	}
 	if g.TPM != "" {
 		fds = append(fds, l.TPM)
 	}
-	if g.Audio.Card != guest.NoAudio && l.Sound == WAV {
+	if g.Sound.Model != guest.NoSound && l.Sound == WAV {
 		fds = append(fds, l.Recording)
 	}
 	for _, d := range l.Disks {
@@ -225,7 +225,7 @@ func (b *builder) firmware(g guest.Guest, l Layout) {
 		b.json("-object", value{"qom-type": "memory-backend-memfd", "id": "ram", "size": g.Memory, "share": true})
 		machine = append(machine, "memory-backend", "ram")
 	}
-	if g.Audio.Play {
+	if g.Sound.Play {
 		machine = append(machine, "pcspk-audiodev", "audio")
 	}
 	if g.Firmware != guest.UEFI {

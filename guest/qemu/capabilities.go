@@ -110,19 +110,19 @@ func words(text []byte) []string {
 // topics returns what a QEMU for g is to be asked: nothing for a guest that needs
 // nothing that might be missing.
 func topics(g guest.Guest, nat bool) (list []string) {
-	if g.Graphics != guest.NoGraphics || g.Audio.Card == guest.VirtIOSound || len(g.Folders) > 0 || len(g.USB.Devices) > 0 {
+	if g.Graphics != guest.NoGraphics || g.Sound.Model == guest.VirtIOSound || len(g.Folders) > 0 || len(g.USB.Devices) > 0 {
 		list = append(list, "device")
 	}
-	if g.Audio.Card != guest.NoAudio {
+	if g.Sound.Model != guest.NoSound {
 		list = append(list, "audiodev")
 	}
-	if g.Display.Kind == guest.Window || g.Graphics == guest.VirGL {
+	if g.Screen.Kind == guest.Window || g.Graphics == guest.VirGL {
 		list = append(list, "display")
 	}
 	if nat {
 		list = append(list, "netdev")
 	}
-	if g.Display.Kind == guest.SPICE {
+	if g.Screen.Kind == guest.SPICE {
 		list = append(list, "spice")
 	}
 	return list
@@ -142,22 +142,22 @@ func (c Capabilities) check(g guest.Guest, l Layout, user bool) error {
 		need(c.Devices, "virtio-vga", "graphics virtio", "qemu-system-common")
 	case guest.VirGL:
 		need(c.Devices, "virtio-vga-gl", "graphics virgl", "qemu-system-modules-opengl")
-		if g.Display.Kind != guest.Window {
+		if g.Screen.Kind != guest.Window {
 			need(c.Displays, "egl-headless", "OpenGL without a window", "qemu-system-modules-opengl")
 		}
 	case guest.StdVGA:
 		need(c.Devices, "VGA", "graphics std", "qemu-system-x86")
 	}
-	if g.Display.Kind == guest.Window {
+	if g.Screen.Kind == guest.Window {
 		need(c.Displays, l.Window.String(), "window by "+l.Window.String(), "qemu-system-gui")
 	}
-	if g.Display.Kind == guest.SPICE && !c.SPICE {
+	if g.Screen.Kind == guest.SPICE && !c.SPICE {
 		errs = append(errs, lacks("SPICE", "qemu-system-modules-spice"))
 	}
-	if g.Audio.Card == guest.VirtIOSound {
+	if g.Sound.Model == guest.VirtIOSound {
 		need(c.Devices, "virtio-sound-pci", "sound card virtio, which came with version 8.2", "qemu-system-x86")
 	}
-	if g.Audio.Card != guest.NoAudio {
+	if g.Sound.Model != guest.NoSound {
 		pkg := "qemu-system-common"
 		if l.Sound == PipeWire || l.Sound == PulseAudio {
 			pkg = "qemu-system-gui"

@@ -76,8 +76,8 @@ func FuzzHelp(f *testing.F) {
 // TestMissing shows that what QEMU lacks is named with its package, before anything is
 // started.
 func TestMissing(t *testing.T) {
-	window := guest.Display{Kind: guest.Window}
-	hda := guest.Audio{Card: guest.HDA, Play: true}
+	window := guest.Screen{Kind: guest.Window}
+	hda := guest.SoundCard{Model: guest.HDA, Play: true}
 	screen := Seat{Wayland: "wayland-0"}
 	tests := []struct {
 		name    string
@@ -88,14 +88,14 @@ func TestMissing(t *testing.T) {
 		{"virgl", guest.Guest{Graphics: guest.VirGL}, Options{}, []string{"virgl", "OpenGL without a window", "qemu-system-modules-opengl"}},
 		{"virtio", guest.Guest{Graphics: guest.VirtIOGPU}, Options{}, []string{"graphics virtio", "qemu-system-common"}},
 		{"std", guest.Guest{Graphics: guest.StdVGA}, Options{}, []string{"graphics std"}},
-		{"window", guest.Guest{Graphics: guest.StdVGA, Display: window}, Options{Seat: screen}, []string{"window by gtk", "qemu-system-gui"}},
-		{"no screen", guest.Guest{Graphics: guest.StdVGA, Display: window}, Options{}, []string{"no screen here"}},
-		{"SPICE", guest.Guest{Graphics: guest.StdVGA, Display: guest.Display{Kind: guest.SPICE}}, Options{}, []string{"qemu-system-modules-spice"}},
-		{"ALSA", guest.Guest{Audio: hda}, Options{}, []string{"sound by alsa", "qemu-system-common"}},
-		{"PipeWire", guest.Guest{Audio: hda}, Options{Sound: Sound{Driver: PipeWire}}, []string{"sound by pipewire", "qemu-system-gui"}},
-		{"virtio sound", guest.Guest{Audio: guest.Audio{Card: guest.VirtIOSound, Play: true}}, Options{}, []string{"version 8.2"}},
+		{"window", guest.Guest{Graphics: guest.StdVGA, Screen: window}, Options{Seat: screen}, []string{"window by gtk", "qemu-system-gui"}},
+		{"no screen", guest.Guest{Graphics: guest.StdVGA, Screen: window}, Options{}, []string{"no screen here"}},
+		{"SPICE", guest.Guest{Graphics: guest.StdVGA, Screen: guest.Screen{Kind: guest.SPICE}}, Options{}, []string{"qemu-system-modules-spice"}},
+		{"ALSA", guest.Guest{Sound: hda}, Options{}, []string{"sound by alsa", "qemu-system-common"}},
+		{"PipeWire", guest.Guest{Sound: hda}, Options{Sound: Sound{Driver: PipeWire}}, []string{"sound by pipewire", "qemu-system-gui"}},
+		{"virtio sound", guest.Guest{Sound: guest.SoundCard{Model: guest.VirtIOSound, Play: true}}, Options{}, []string{"version 8.2"}},
 		{"usb", guest.Guest{USB: guest.USB{Devices: []usb.PortPath{port(t, "1-1")}}}, Options{}, []string{"USB devices of the host"}},
-		{"user network", guest.Guest{NICs: []guest.NIC{{Link: guest.NAT, Isolated: true}}}, Options{}, []string{"user network", "passt"}},
+		{"user network", guest.Guest{NICs: []guest.NIC{{Link: guest.LinkNAT, Isolated: true}}}, Options{}, []string{"user network", "passt"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

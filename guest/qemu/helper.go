@@ -185,7 +185,7 @@ func findVirtiofsd() (string, error) {
 }
 
 // startFolder starts virtiofsd on a folder and returns QEMU's end of its socket.
-func startFolder(f guest.Folder, cred *syscall.Credential) (*os.File, *helper, error) {
+func startFolder(f guest.SharedFolder, cred *syscall.Credential) (*os.File, *helper, error) {
 	binary, err := findVirtiofsd()
 	if err != nil {
 		return nil, nil, err

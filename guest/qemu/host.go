@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A NAT is what carries the network interfaces of guests with the link guest.NAT.
+// A NAT is what carries the network interfaces of guests with the link guest.LinkNAT.
 type NAT int
 
 // The NATs.

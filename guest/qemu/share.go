@@ -40,7 +40,7 @@ func share(ctx context.Context, h *inheritance, g guest.Guest, o Options, l *Lay
 	for i, n := range g.NICs {
 		var end NICEnd
 		switch {
-		case n.Link == guest.Tap:
+		case n.Link == guest.LinkTap:
 			end.FD = given(o.Taps, taps, fmt.Sprintf("tap of network interface %d", i+1))
 			taps++
 		case passt != "" && !n.Isolated:
@@ -56,7 +56,7 @@ func share(ctx context.Context, h *inheritance, g guest.Guest, o Options, l *Lay
 	for i, p := range g.USB.Devices {
 		l.USB = append(l.USB, given(o.USB, i, "USB device "+p.String()))
 	}
-	if g.Audio.Card != guest.NoAudio && l.Sound == WAV {
+	if g.Sound.Model != guest.NoSound && l.Sound == WAV {
 		f, err := openRecording(o.Sound.Recording, cred)
 		l.Recording = inherit(o.Sound.Recording, f, nil, err)
 	}
@@ -83,7 +83,7 @@ func opened(g guest.Guest, o Options) error {
 	var errs []error
 	taps := 0
 	for _, n := range g.NICs {
-		if n.Link == guest.Tap {
+		if n.Link == guest.LinkTap {
 			taps++
 		}
 	}
@@ -127,7 +127,7 @@ func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credent
 	nats, isolated := 0, 0
 	for _, n := range g.NICs {
 		switch {
-		case n.Link == guest.Tap:
+		case n.Link == guest.LinkTap:
 		case n.Isolated:
 			isolated++
 		default:
@@ -144,10 +144,10 @@ func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credent
 		}
 	}
 	user := isolated > 0 || nats > 0 && passt == ""
-	if o.Viewers != nil && g.Display.Kind != guest.VNC && g.Display.Kind != guest.SPICE {
-		errs = append(errs, fmt.Errorf("viewers are asked in, but the display is %v", g.Display.Kind))
+	if o.Viewers != nil && g.Screen.Kind != guest.VNC && g.Screen.Kind != guest.SPICE {
+		errs = append(errs, fmt.Errorf("viewers are asked in, but the display is %v", g.Screen.Kind))
 	}
-	if g.Display.Kind == guest.Window && !o.Seat.hasScreen() {
+	if g.Screen.Kind == guest.Window && !o.Seat.hasScreen() {
 		errs = append(errs, fmt.Errorf("there is no screen here for a window (%w); start the guest from a desktop, or use VNC or SPICE", errors.ErrUnsupported))
 	}
 
@@ -163,12 +163,12 @@ func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credent
 			return "", errors.Join(append(errs, err)...)
 		}
 	}
-	if g.Display.Kind == guest.Window {
+	if g.Screen.Kind == guest.Window {
 		l.Window = can.window(o.Window)
 	}
-	if g.Audio.Card != guest.NoAudio {
+	if g.Sound.Model != guest.NoSound {
 		l.Sound = can.sound(o.Sound.Driver, o.Seat)
-		o.logger().Info("sound chosen", "guest", g.Name, "driver", l.Sound, "play", g.Audio.Play, "record", g.Audio.Record)
+		o.logger().Info("sound chosen", "guest", g.Name, "driver", l.Sound, "play", g.Sound.Play, "record", g.Sound.Record)
 	}
 	l.RenderNode = o.RenderNode
 	return passt, errors.Join(append(errs, can.check(g, *l, user))...)

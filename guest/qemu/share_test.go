@@ -87,7 +87,7 @@ func peripherals(t *testing.T, vm *VM) []string {
 // TestSharedByQEMU shows that QEMU takes the arguments, and makes the devices of them.
 func TestSharedByQEMU(t *testing.T) {
 	needQEMU(t)
-	isolated := []guest.NIC{{Link: guest.NAT, Isolated: true}, {Link: guest.NAT, Isolated: true, Model: guest.E1000E}}
+	isolated := []guest.NIC{{Link: guest.LinkNAT, Isolated: true}, {Link: guest.LinkNAT, Isolated: true, Model: guest.E1000E}}
 	silent := Options{Sound: Sound{Driver: Silent}}
 	tests := []struct {
 		name    string
@@ -97,11 +97,11 @@ func TestSharedByQEMU(t *testing.T) {
 	}{
 		{"nothing", guest.Guest{}, Options{}, "serial0"},
 		{"isolated network", guest.Guest{NICs: isolated}, Options{}, "nic0 nic1 serial0"},
-		{"hda", guest.Guest{Audio: guest.Audio{Card: guest.HDA, Play: true, Record: true}}, silent, "codec serial0 sound"},
-		{"hda that plays", guest.Guest{Audio: guest.Audio{Card: guest.HDA, Play: true}}, silent, "codec serial0 sound"},
-		{"virtio sound", guest.Guest{Audio: guest.Audio{Card: guest.VirtIOSound, Play: true, Record: true}}, silent, "serial0 sound"},
-		{"virtio sound that plays", guest.Guest{Audio: guest.Audio{Card: guest.VirtIOSound, Play: true}}, silent, "serial0 sound"},
-		{"sound by ALSA", guest.Guest{Audio: guest.Audio{Card: guest.HDA, Play: true}}, Options{}, "codec serial0 sound"},
+		{"hda", guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true, Record: true}}, silent, "codec serial0 sound"},
+		{"hda that plays", guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true}}, silent, "codec serial0 sound"},
+		{"virtio sound", guest.Guest{Sound: guest.SoundCard{Model: guest.VirtIOSound, Play: true, Record: true}}, silent, "serial0 sound"},
+		{"virtio sound that plays", guest.Guest{Sound: guest.SoundCard{Model: guest.VirtIOSound, Play: true}}, silent, "serial0 sound"},
+		{"sound by ALSA", guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true}}, Options{}, "codec serial0 sound"},
 		{"graphics", guest.Guest{Graphics: guest.VirtIOGPU}, Options{}, "graphics serial0"},
 		{"plain graphics", guest.Guest{Graphics: guest.StdVGA}, Options{}, "graphics serial0"},
 		{"virtio input", guest.Guest{Input: guest.Input{Kind: guest.VirtIOInput}}, Options{}, "keyboard serial0 tablet"},
@@ -146,7 +146,7 @@ func TestPasst(t *testing.T) {
 	online(t)
 	noLeaks(t)
 	g := guestOf()
-	g.NICs = []guest.NIC{{Link: guest.NAT}, {Link: guest.NAT, Model: guest.E1000E}}
+	g.NICs = []guest.NIC{{Link: guest.LinkNAT}, {Link: guest.LinkNAT, Model: guest.E1000E}}
 	vm := startTest(t, g, Options{PowerdownTimeout: -1})
 	if vm.NAT() != Passt || len(vm.helpers) != 2 {
 		t.Fatalf("the network is %v, with %d helpers", vm.NAT(), len(vm.helpers))
@@ -244,7 +244,7 @@ func discover() []byte {
 func TestNoPasst(t *testing.T) {
 	qemu := binaryOf(t)
 	g := guestOf()
-	g.NICs = []guest.NIC{{Link: guest.NAT}}
+	g.NICs = []guest.NIC{{Link: guest.LinkNAT}}
 	for _, scripts := range []map[string]string{nil, {"passt": "echo External interface not usable >&2; exit 1"}} {
 		onlyPrograms(t, scripts)
 		var log bytes.Buffer
@@ -374,7 +374,7 @@ func TestHelperFails(t *testing.T) {
 	}
 	if _, err := os.Stat("/usr/libexec/virtiofsd"); err != nil {
 		g := guestOf()
-		g.Folders = []guest.Folder{{Path: "/srv", Tag: "srv"}}
+		g.Folders = []guest.SharedFolder{{Path: "/srv", Name: "srv"}}
 		_, err := Start(t.Context(), g, Options{Binary: qemu, Accelerator: TCG})
 		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "install the package virtiofsd") {
 			t.Errorf("%v", err)
@@ -411,7 +411,7 @@ func TestViewers(t *testing.T) {
 	spice[4], spice[8], spice[12], spice[20] = 2, 2, 18, 1
 	spice[30] = 18
 	tests := []struct {
-		kind     guest.DisplayKind
+		kind     guest.ScreenKind
 		say, get string
 	}{
 		{guest.VNC, "", "RFB 003."},
@@ -433,7 +433,7 @@ func TestViewers(t *testing.T) {
 				t.Fatal(err)
 			}
 			g := guestOf()
-			g.Graphics, g.Display.Kind = guest.VirtIOGPU, tt.kind
+			g.Graphics, g.Screen.Kind = guest.VirtIOGPU, tt.kind
 			vm := startTest(t, g, Options{Viewers: listener, PowerdownTimeout: -1, Capabilities: &can})
 			for range 2 {
 				conn, err := net.Dial("unix", path)
@@ -487,10 +487,10 @@ const beep = "b0b6e643b0a9e642b004e642e4610c03e661f4ebfd"
 // TestSound records what a guest plays.
 func TestSound(t *testing.T) {
 	needQEMU(t)
-	record := func(a guest.Audio) []byte {
+	record := func(a guest.SoundCard) []byte {
 		file := filepath.Join(t.TempDir(), "sound.wav")
 		g := guestOf(bootDisk(t, beep, ""))
-		g.Audio = a
+		g.Sound = a
 		vm := startTest(t, g, Options{Sound: Sound{Driver: WAV, Recording: file}, PowerdownTimeout: -1})
 		if !a.Play {
 			// QEMU opens no stream for the card's output
@@ -513,10 +513,10 @@ func TestSound(t *testing.T) {
 		}
 		return data
 	}
-	if n := crossings(record(guest.Audio{Card: guest.HDA, Play: true})); n <= 500 {
+	if n := crossings(record(guest.SoundCard{Model: guest.HDA, Play: true})); n <= 500 {
 		t.Errorf("the speaker's tone is not in the recording: %d crossings", n)
 	}
-	if n := crossings(record(guest.Audio{Card: guest.HDA, Record: true})); n > 0 {
+	if n := crossings(record(guest.SoundCard{Model: guest.HDA, Record: true})); n > 0 {
 		t.Errorf("a guest that may not play is heard: %d crossings", n)
 	}
 }
@@ -576,7 +576,7 @@ func TestTap(t *testing.T) {
 		t.Skip(err)
 	}
 	g := guestOf()
-	g.NICs = []guest.NIC{{Link: guest.Tap}}
+	g.NICs = []guest.NIC{{Link: guest.LinkTap}}
 	vm := startTest(t, g, Options{Taps: []*os.File{tun}})
 	var text string
 	if err := vm.QMP().Call(t.Context(), "human-monitor-command", map[string]string{"command-line": "info network"}, &text); err != nil {
@@ -609,7 +609,7 @@ func TestFolder(t *testing.T) {
 	var h inheritance
 	defer h.abandon()
 	g := guestOf()
-	g.Folders = []guest.Folder{{Path: "/srv", Tag: "srv"}}
+	g.Folders = []guest.SharedFolder{{Path: "/srv", Name: "srv"}}
 	l := Layout{Accelerator: TCG, Folders: []int{h.add(theirs, "folder")}}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

@@ -11,12 +11,12 @@ import (
 func (b *builder) display(g guest.Guest, l Layout) {
 	gl := g.Graphics == guest.VirGL
 	switch {
-	case g.Display.Kind == guest.Window:
+	case g.Screen.Kind == guest.Window:
 		window := value{"type": l.Window.String(), "gl": "off", "window-close": false}
 		if gl {
 			window["gl"] = "on"
 		}
-		if g.Display.FullScreen {
+		if g.Screen.FullScreen {
 			window["full-screen"] = true
 		}
 		b.json("-display", window)
@@ -29,7 +29,7 @@ func (b *builder) display(g guest.Guest, l Layout) {
 	default:
 		b.add("-display", "none")
 	}
-	switch g.Display.Kind {
+	switch g.Screen.Kind {
 	case guest.VNC:
 		b.add("-vnc", "none")
 	case guest.SPICE:
@@ -68,7 +68,7 @@ func (b *builder) shared(g guest.Guest, l Layout) {
 	for i, f := range g.Folders {
 		id := "folder" + strconv.Itoa(i)
 		b.socket(id, l.Folders[i])
-		b.json("-device", value{"driver": "vhost-user-fs-pci", "id": id, "chardev": id, "tag": f.Tag, "bus": b.rootPort()})
+		b.json("-device", value{"driver": "vhost-user-fs-pci", "id": id, "chardev": id, "tag": f.Name, "bus": b.rootPort()})
 	}
 }
 
@@ -83,7 +83,7 @@ func (b *builder) nic(g guest.Guest, i int, n guest.NIC, end NICEnd) {
 	id := strconv.Itoa(i)
 	back := value{"id": "net" + id}
 	switch {
-	case n.Link == guest.Tap:
+	case n.Link == guest.LinkTap:
 		back["type"], back["fd"] = "tap", strconv.Itoa(end.FD)
 	case end.FD != 0:
 		back["type"], back["server"] = "stream", false
@@ -106,8 +106,8 @@ func (b *builder) nic(g guest.Guest, i int, n guest.NIC, end NICEnd) {
 // is allowed. For the other one there are no voices, and so QEMU never opens it: what
 // the guest's card might do about it does not matter.
 func (b *builder) audio(g guest.Guest, l Layout) {
-	a := g.Audio
-	if a.Card == guest.NoAudio {
+	a := g.Sound
+	if a.Model == guest.NoSound {
 		return
 	}
 	out, in := value{}, value{}
@@ -128,7 +128,7 @@ func (b *builder) audio(g guest.Guest, l Layout) {
 		in["voices"] = 0
 	}
 	b.json("-audiodev", host)
-	if a.Card == guest.VirtIOSound {
+	if a.Model == guest.VirtIOSound {
 		streams := 1 // the first one plays
 		if a.Record {
 			streams = 2

@@ -37,9 +37,9 @@ func sharing(t testing.TB) map[string]struct {
 		guest  guest.Guest
 		layout Layout
 	}
-	nat, tap := guest.NIC{Link: guest.NAT}, guest.NIC{Link: guest.Tap}
-	isolated := guest.NIC{Link: guest.NAT, Isolated: true, Model: guest.E1000E, MAC: guest.MAC{0x52, 0x54, 0, 1, 2, 3}}
-	play := guest.Audio{Card: guest.HDA, Play: true}
+	nat, tap := guest.NIC{Link: guest.LinkNAT}, guest.NIC{Link: guest.LinkTap}
+	isolated := guest.NIC{Link: guest.LinkNAT, Isolated: true, Model: guest.E1000E, MAC: guest.MAC{0x52, 0x54, 0, 1, 2, 3}}
+	play := guest.SoundCard{Model: guest.HDA, Play: true}
 	return map[string]one{
 		"nvme": {
 			guest.Guest{Disks: []guest.Disk{{File: "a", Bus: guest.NVMe}, {File: "b", Bus: guest.NVMe, ReadOnly: true}}},
@@ -49,15 +49,15 @@ func sharing(t testing.TB) map[string]struct {
 			guest.Guest{NICs: []guest.NIC{nat, nat, tap, isolated}, Devices: []pci.Address{pci.NewAddress(0, 2, 0, 0)}},
 			Layout{NICs: []NICEnd{{}, {FD: 5}, {FD: 6}, {}}},
 		},
-		"hda-play":      {guest.Guest{Audio: play}, Layout{Sound: PipeWire}},
-		"hda-duplex":    {guest.Guest{Audio: guest.Audio{Card: guest.HDA, Play: true, Record: true}}, Layout{Sound: PulseAudio}},
-		"hda-record":    {guest.Guest{Audio: guest.Audio{Card: guest.HDA, Record: true}}, Layout{Sound: ALSA}},
-		"virtio-play":   {guest.Guest{Audio: guest.Audio{Card: guest.VirtIOSound, Play: true}}, Layout{Sound: WAV, Recording: 5}},
-		"virtio-record": {guest.Guest{Audio: guest.Audio{Card: guest.VirtIOSound, Record: true}}, Layout{Sound: Silent}},
-		"window":        {guest.Guest{Graphics: guest.VirtIOGPU, Display: guest.Display{Kind: guest.Window, FullScreen: true}}, Layout{Window: GTK}},
-		"window-virgl":  {guest.Guest{Graphics: guest.VirGL, Display: guest.Display{Kind: guest.Window}}, Layout{Window: SDL}},
-		"vnc":           {guest.Guest{Graphics: guest.StdVGA, Display: guest.Display{Kind: guest.VNC}}, Layout{}},
-		"spice-virgl":   {guest.Guest{Graphics: guest.VirGL, Display: guest.Display{Kind: guest.SPICE}}, Layout{RenderNode: "/dev/dri/renderD128"}},
+		"hda-play":      {guest.Guest{Sound: play}, Layout{Sound: PipeWire}},
+		"hda-duplex":    {guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true, Record: true}}, Layout{Sound: PulseAudio}},
+		"hda-record":    {guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Record: true}}, Layout{Sound: ALSA}},
+		"virtio-play":   {guest.Guest{Sound: guest.SoundCard{Model: guest.VirtIOSound, Play: true}}, Layout{Sound: WAV, Recording: 5}},
+		"virtio-record": {guest.Guest{Sound: guest.SoundCard{Model: guest.VirtIOSound, Record: true}}, Layout{Sound: Silent}},
+		"window":        {guest.Guest{Graphics: guest.VirtIOGPU, Screen: guest.Screen{Kind: guest.Window, FullScreen: true}}, Layout{Window: GTK}},
+		"window-virgl":  {guest.Guest{Graphics: guest.VirGL, Screen: guest.Screen{Kind: guest.Window}}, Layout{Window: SDL}},
+		"vnc":           {guest.Guest{Graphics: guest.StdVGA, Screen: guest.Screen{Kind: guest.VNC}}, Layout{}},
+		"spice-virgl":   {guest.Guest{Graphics: guest.VirGL, Screen: guest.Screen{Kind: guest.SPICE}}, Layout{RenderNode: "/dev/dri/renderD128"}},
 		"tpm":           {guest.Guest{TPM: "/state,file=x", Firmware: guest.UEFI}, Layout{TPM: 5, Code: 6, Variables: 7}},
 		"input-virtio":  {guest.Guest{Input: guest.Input{Kind: guest.VirtIOInput}}, Layout{}},
 		"input-usb":     {guest.Guest{Input: guest.Input{Kind: guest.USBInput}}, Layout{}},
@@ -67,13 +67,13 @@ func sharing(t testing.TB) map[string]struct {
 		},
 		"usb":            {guest.Guest{USB: guest.USB{Devices: []usb.PortPath{port(t, "1-4.2"), port(t, "2-1")}}}, Layout{USB: []int{5, 6}}},
 		"usb-controller": {guest.Guest{USB: guest.USB{Controller: true}}, Layout{}},
-		"folder":         {guest.Guest{Folders: []guest.Folder{{Path: "/srv,x", Tag: "files"}}}, Layout{Folders: []int{5}}},
+		"folder":         {guest.Guest{Folders: []guest.SharedFolder{{Path: "/srv,x", Name: "files"}}}, Layout{Folders: []int{5}}},
 		"all": {
 			guest.Guest{
 				Firmware: guest.UEFI, Disks: []guest.Disk{{File: "a", Bus: guest.VirtIO}}, NICs: []guest.NIC{nat}, TPM: "/state",
-				Audio:    guest.Audio{Card: guest.VirtIOSound, Play: true, Record: true},
-				Graphics: guest.VirtIOGPU, Display: guest.Display{Kind: guest.SPICE}, Input: guest.Input{Kind: guest.USBInput},
-				USB: guest.USB{Devices: []usb.PortPath{port(t, "1-1")}}, Folders: []guest.Folder{{Path: "/srv", Tag: "srv", ReadOnly: true}},
+				Sound:    guest.SoundCard{Model: guest.VirtIOSound, Play: true, Record: true},
+				Graphics: guest.VirtIOGPU, Screen: guest.Screen{Kind: guest.SPICE}, Input: guest.Input{Kind: guest.USBInput},
+				USB: guest.USB{Devices: []usb.PortPath{port(t, "1-1")}}, Folders: []guest.SharedFolder{{Path: "/srv", Name: "srv", ReadOnly: true}},
 				Devices: []pci.Address{pci.NewAddress(0, 2, 0, 0)},
 			},
 			Layout{
@@ -154,13 +154,13 @@ func TestLeast(t *testing.T) {
 // TestNoCapture shows that no guest that may not record has a way to: neither an input
 // in its card nor a voice on the host.
 func TestNoCapture(t *testing.T) {
-	for _, card := range []guest.AudioCard{guest.HDA, guest.VirtIOSound} {
+	for _, card := range []guest.CardModel{guest.HDA, guest.VirtIOSound} {
 		for driver := PipeWire; driver <= Silent; driver++ {
 			l := Layout{Sound: driver}
 			if driver == WAV {
 				l.Recording = 5
 			}
-			args, err := Args(complete(guest.Guest{Audio: guest.Audio{Card: card, Play: true}}, l))
+			args, err := Args(complete(guest.Guest{Sound: guest.SoundCard{Model: card, Play: true}}, l))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +174,7 @@ func TestNoCapture(t *testing.T) {
 }
 
 func TestArgsRefusesSharing(t *testing.T) {
-	nat := []guest.NIC{{Link: guest.NAT}}
+	nat := []guest.NIC{{Link: guest.LinkNAT}}
 	tests := []struct {
 		name   string
 		guest  guest.Guest
@@ -182,14 +182,14 @@ func TestArgsRefusesSharing(t *testing.T) {
 		want   string
 	}{
 		{"no end", guest.Guest{NICs: nat}, Layout{}, "0 ends for 1 network interfaces"},
-		{"tap without descriptor", guest.Guest{NICs: []guest.NIC{{Link: guest.Tap}}}, Layout{NICs: []NICEnd{{}}}, "descriptor 0"},
-		{"isolated, but passt", guest.Guest{NICs: []guest.NIC{{Link: guest.NAT, Isolated: true}}}, Layout{NICs: []NICEnd{{FD: 5}}}, "can isolate"},
+		{"tap without descriptor", guest.Guest{NICs: []guest.NIC{{Link: guest.LinkTap}}}, Layout{NICs: []NICEnd{{}}}, "descriptor 0"},
+		{"isolated, but passt", guest.Guest{NICs: []guest.NIC{{Link: guest.LinkNAT, Isolated: true}}}, Layout{NICs: []NICEnd{{FD: 5}}}, "can isolate"},
 		{"same descriptor", guest.Guest{NICs: nat}, Layout{NICs: []NICEnd{{FD: 4}}}, "descriptor 4"},
 		{"no USB", guest.Guest{USB: guest.USB{Devices: []usb.PortPath{port(t, "1-1")}}}, Layout{}, "0 descriptors for 1 USB"},
-		{"no folder", guest.Guest{Folders: []guest.Folder{{Path: "/a", Tag: "a"}}}, Layout{}, "0 descriptors for 1 folders"},
-		{"no sound driver", guest.Guest{Audio: guest.Audio{Card: guest.HDA, Play: true}}, Layout{}, "the sound driver is auto"},
-		{"no recording", guest.Guest{Audio: guest.Audio{Card: guest.HDA, Play: true}}, Layout{Sound: WAV}, "descriptor 0"},
-		{"no window system", guest.Guest{Graphics: guest.StdVGA, Display: guest.Display{Kind: guest.Window}}, Layout{}, "neither gtk nor sdl"},
+		{"no folder", guest.Guest{Folders: []guest.SharedFolder{{Path: "/a", Name: "a"}}}, Layout{}, "0 descriptors for 1 folders"},
+		{"no sound driver", guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true}}, Layout{}, "the sound driver is auto"},
+		{"no recording", guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true}}, Layout{Sound: WAV}, "descriptor 0"},
+		{"no window system", guest.Guest{Graphics: guest.StdVGA, Screen: guest.Screen{Kind: guest.Window}}, Layout{}, "neither gtk nor sdl"},
 		{"no TPM", guest.Guest{TPM: "/a"}, Layout{}, "descriptor 0"},
 	}
 	for _, tt := range tests {
@@ -257,8 +257,8 @@ func FuzzShared(f *testing.F) {
 	make := func(s string) (guest.Guest, Layout) {
 		g := guest.Guest{
 			Name: "a", Disks: []guest.Disk{{File: "d" + s, Bus: guest.NVMe}}, TPM: "t" + s, Graphics: guest.VirGL,
-			Audio: guest.Audio{Card: guest.HDA, Play: true}, Input: guest.Input{Evdev: []string{"/dev/input/a" + s}},
-			Folders: []guest.Folder{{Path: "/" + s, Tag: "a"}}, Variables: "v" + s, Firmware: guest.UEFI,
+			Sound: guest.SoundCard{Model: guest.HDA, Play: true}, Input: guest.Input{Evdev: []string{"/dev/input/a" + s}},
+			Folders: []guest.SharedFolder{{Path: "/" + s, Name: "a"}}, Variables: "v" + s, Firmware: guest.UEFI,
 		}
 		l := Layout{
 			Disks: []DiskFile{{FD: 5}}, TPM: 6, Sound: PipeWire, Folders: []int{7}, Code: 8, Variables: 9,
@@ -282,7 +282,7 @@ func FuzzShared(f *testing.F) {
 		if a, b := shapeOf(t, want), shapeOf(t, got); a != b {
 			t.Errorf("%q gives another shape:\n%s", s, cmp.Diff(a, b))
 		}
-		g.Folders[0].Tag, g.Folders[0].Path = s, "/a"
+		g.Folders[0].Name, g.Folders[0].Path = s, "/a"
 		if args, err := Args(g, l); err == nil && shapeOf(t, args) != shapeOf(t, want) {
 			t.Errorf("the tag %q gives another shape", s)
 		}

@@ -48,7 +48,7 @@ type Options struct {
 	// seconds, below 0 is not at all.
 	PowerdownTimeout time.Duration
 
-	// NAT is what carries the network interfaces with the link guest.NAT; AutoNAT takes
+	// NAT is what carries the network interfaces with the link guest.LinkNAT; AutoNAT takes
 	// what is there. An isolated one is always UserNetwork.
 	NAT NAT
 
@@ -57,7 +57,7 @@ type Options struct {
 	// to the host's.
 	DNS []netip.Addr
 
-	// Taps has, for each network interface with the link guest.Tap in order, an open
+	// Taps has, for each network interface with the link guest.LinkTap in order, an open
 	// and attached tap interface. They stay the caller's.
 	Taps []*os.File
 
@@ -112,7 +112,7 @@ type VM struct {
 	qmp         *qmp.Conn
 	serial      *serial
 	nat         NAT
-	display     guest.DisplayKind
+	display     guest.ScreenKind
 	viewers     atomic.Int64 // how many there have been
 	listener    net.Listener
 	helpers     []*helper
@@ -213,7 +213,7 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 	if len(g.Devices) > 0 {
 		c.memlock = uint64(g.Memory) + 1<<30
 	}
-	if g.Display.Kind == guest.Window || l.Sound == PipeWire || l.Sound == PulseAudio {
+	if g.Screen.Kind == guest.Window || l.Sound == PipeWire || l.Sound == PulseAudio {
 		if c.env, err = o.Seat.environment(); err != nil {
 			return abandon(err)
 		}
@@ -221,7 +221,7 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 	vm := &VM{
 		name: g.Name, accelerator: l.Accelerator, powerdown: o.PowerdownTimeout,
 		log: o.logger().With("guest", g.Name), names: h.names, done: make(chan struct{}),
-		nat: natOf(g, l), display: g.Display.Kind, listener: o.Viewers,
+		nat: natOf(g, l), display: g.Screen.Kind, listener: o.Viewers,
 	}
 	if vm.proc, err = launch(c); err != nil {
 		return abandon(err)
@@ -371,7 +371,7 @@ func (v *VM) PID() int { return v.proc.cmd.Process.Pid }
 // Accelerator returns KVM or TCG, whichever runs the guest.
 func (v *VM) Accelerator() Accelerator { return v.accelerator }
 
-// NAT returns what carries the guest's network interfaces with the link guest.NAT:
+// NAT returns what carries the guest's network interfaces with the link guest.LinkNAT:
 // Passt if one of them has it, else UserNetwork, and AutoNAT if there are none.
 func (v *VM) NAT() NAT { return v.nat }
 
@@ -379,7 +379,7 @@ func natOf(g guest.Guest, l Layout) NAT {
 	nat := AutoNAT
 	for i, n := range g.NICs {
 		switch {
-		case n.Link != guest.NAT:
+		case n.Link != guest.LinkNAT:
 		case l.NICs[i].FD != 0:
 			return Passt
 		default:

@@ -37,20 +37,20 @@ func (g Graphics) String() string {
 	return fmt.Sprintf("Graphics(%d)", int(g))
 }
 
-// Display is where a guest's picture is seen, and how.
-type Display struct {
-	Kind DisplayKind
+// A Screen is where a guest's picture is seen, and how.
+type Screen struct {
+	Kind ScreenKind
 
 	// FullScreen gives a window the whole screen from the start. Only with Window.
 	FullScreen bool
 }
 
-// A DisplayKind is where a guest's picture is seen.
-type DisplayKind int
+// A ScreenKind is where a guest's picture is seen.
+type ScreenKind int
 
-// The displays.
+// The screens.
 const (
-	NoDisplay DisplayKind = iota
+	NoScreen ScreenKind = iota
 	// Window is a window on the screen of whoever starts the guest.
 	Window
 	// VNC and SPICE are for viewers, which connect through whoever starts the guest.
@@ -61,9 +61,9 @@ const (
 )
 
 // String returns "none", "window", "vnc" or "spice".
-func (k DisplayKind) String() string {
+func (k ScreenKind) String() string {
 	switch k {
-	case NoDisplay:
+	case NoScreen:
 		return "none"
 	case Window:
 		return "window"
@@ -72,21 +72,21 @@ func (k DisplayKind) String() string {
 	case SPICE:
 		return "spice"
 	}
-	return fmt.Sprintf("DisplayKind(%d)", int(k))
+	return fmt.Sprintf("ScreenKind(%d)", int(k))
 }
 
-func validateDisplay(g Graphics, d Display) (errs []error) {
+func validateScreen(g Graphics, s Screen) (errs []error) {
 	if g < NoGraphics || g > StdVGA {
 		errs = append(errs, fmt.Errorf("graphics: %v is none", g))
 	}
 	switch {
-	case d.Kind < NoDisplay || d.Kind > SPICE:
-		errs = append(errs, fmt.Errorf("display: %v is none", d.Kind))
-	case d.Kind != NoDisplay && g == NoGraphics:
-		errs = append(errs, errors.New("display: there are no graphics to show"))
+	case s.Kind < NoScreen || s.Kind > SPICE:
+		errs = append(errs, fmt.Errorf("screen: %v is none", s.Kind))
+	case s.Kind != NoScreen && g == NoGraphics:
+		errs = append(errs, errors.New("screen: there are no graphics to show"))
 	}
-	if d.FullScreen && d.Kind != Window {
-		errs = append(errs, errors.New("display: only a window can have the full screen"))
+	if s.FullScreen && s.Kind != Window {
+		errs = append(errs, errors.New("screen: only a window can have the full screen"))
 	}
 	return errs
 }
