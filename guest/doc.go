@@ -6,10 +6,10 @@
 // on: it opens nothing and asks nothing. [Guest.Validate] says whether it is a
 // guest at all. Package qemu, below this one, runs it.
 //
-// A guest gets the least: the zero value of every field is none, or the least that
-// a guest can be run with.
-//
 // The format of a disk is always given and never guessed from what the disk
 // holds: whoever writes the disk from inside a guest could otherwise make the
 // host take it for something else at the next start.
+//
+// A guest gets the least: the zero value of every field is none, or the least that
+// a guest can be run with.
 package guest

@@ -36,7 +36,7 @@ func (b *builder) disk(i int, d guest.Disk, f DiskFile) {
 	case d.OnSATA():
 		device["driver"], device["bus"] = "ide-hd", b.sataPort()
 	case d.Bus == guest.NVMe:
-		device["driver"], device["bus"], device["serial"] = "nvme", b.rootPort(), "disk"+n
+		device["driver"], device["serial"], device["bus"] = "nvme", "disk"+n, b.rootPort()
 	default:
 		device["driver"], device["bus"] = "virtio-blk-pci", b.rootPort()
 	}
