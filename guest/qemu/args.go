@@ -81,7 +81,7 @@ type NICEnd struct {
 // On QMP the guest's disks are the devices disk0, disk1 and so on over the block
 // nodes node0, node1; its network interfaces are nic0, nic1 over the back ends net0,
 // net1; its assigned functions are the devices device0, device1; its USB devices are
-// usb0, usb1 on the bus xhci.0; its graphics are the device graphics.
+// usb-1-4.2 and so on, by their port paths, on the bus xhci.0; its graphics are the device graphics.
 func Args(g guest.Guest, l Layout) ([]string, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -556,6 +557,67 @@ func TestUSBByDescriptor(t *testing.T) {
 	for _, files := range [][]*os.File{nil, {nil}} {
 		if _, err = Start(t.Context(), g, Options{Accelerator: TCG, USB: files}); err == nil {
 			t.Errorf("%v for a device is enough", files)
+		}
+	}
+}
+
+// TestAttachUSB shows what a running QEMU does with what is no USB device, and that it
+// is left as it was.
+func TestAttachUSB(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	p := port(t, "1-4.2")
+	if err := startTest(t, guestOf(), Options{}).AttachUSB(t.Context(), p, null); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("without a controller: %v", err)
+	}
+	g := guestOf()
+	g.USB.Controller = true
+	vm := startTest(t, g, Options{})
+	for range 2 {
+		if err := vm.AttachUSB(t.Context(), p, null); err == nil || !strings.Contains(err.Error(), "failed to open host usb device") {
+			t.Errorf("%v", err)
+		}
+	}
+	// What QEMU opened and failed with it never closes, but nothing else can open it.
+	var sets []struct {
+		FDs []json.RawMessage `json:"fds"`
+	}
+	if err := vm.QMP().Call(t.Context(), "query-fdsets", nil, &sets); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sets {
+		if len(s.FDs) > 0 {
+			t.Errorf("left behind: %s", s.FDs)
+		}
+	}
+	if err := vm.DetachUSB(t.Context(), p); err == nil {
+		t.Error("what is not there is detached")
+	}
+	// a device of QEMU's own takes the place of one of the host's
+	args := map[string]any{"driver": "usb-tablet", "id": usbID(p), "bus": "xhci.0"}
+	if err := vm.QMP().Call(t.Context(), "device_add", args, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := vm.DetachUSB(t.Context(), p); err != nil || slices.Contains(peripherals(t, vm), usbID(p)) {
+		t.Errorf("%v, %v", peripherals(t, vm), err)
+	}
+}
+
+// TestNoVolume holds docs/sharing.md to what it says of the volume.
+func TestNoVolume(t *testing.T) {
+	vm := startTest(t, guestOf(), Options{})
+	var commands []struct {
+		Name string `json:"name"`
+	}
+	if err := vm.QMP().Call(t.Context(), "query-commands", nil, &commands); err != nil || len(commands) < 100 {
+		t.Fatalf("%d commands, %v", len(commands), err)
+	}
+	for _, c := range commands {
+		if strings.Contains(c.Name, "volume") || strings.Contains(c.Name, "mute") || strings.HasPrefix(c.Name, "audiodev") {
+			t.Errorf("QEMU has the command %s: docs/sharing.md says that it has none", c.Name)
 		}
 	}
 }

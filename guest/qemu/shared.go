@@ -62,8 +62,8 @@ func (b *builder) shared(g guest.Guest, l Layout) {
 		b.json("-device", value{"driver": "qemu-xhci", "id": "xhci", "bus": b.rootPort(), "p2": 15, "p3": 15})
 	}
 	b.input(g.Input)
-	for i := range g.USB.Devices {
-		b.json("-device", usbDevice(i, b.inherit(l.USB[i], "usb "+g.USB.Devices[i].String())))
+	for i, p := range g.USB.Devices {
+		b.json("-device", usbDevice(p, b.inherit(l.USB[i], "usb "+p.String())))
 	}
 	for i, f := range g.Folders {
 		id := "folder" + strconv.Itoa(i)
@@ -162,16 +162,5 @@ func (b *builder) input(in guest.Input) {
 			object["grab_all"], object["repeat"] = true, true
 		}
 		b.json("-object", object)
-	}
-}
-
-// usbDevice is the i-th USB device of the host, opened as file. Its bus and number are
-// not given: they are others after each plugging, and QEMU would have to open it. The
-// guest may reset the device, but a device that comes back as another one, as for
-// new firmware, is not to be followed.
-func usbDevice(i int, file string) value {
-	return value{
-		"driver": "usb-host", "id": "usb" + strconv.Itoa(i), "bus": "xhci.0", "hostdevice": file,
-		"guest-reset": true, "guest-resets-all": false,
 	}
 }

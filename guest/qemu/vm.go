@@ -113,7 +113,9 @@ type VM struct {
 	serial      *serial
 	nat         NAT
 	display     guest.ScreenKind
+	hasUSB      bool
 	viewers     atomic.Int64 // how many there have been
+	sets        atomic.Int64 // of descriptors sent to QEMU
 	listener    net.Listener
 	helpers     []*helper
 	names       map[int]string
@@ -221,7 +223,7 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 	vm := &VM{
 		name: g.Name, accelerator: l.Accelerator, powerdown: o.PowerdownTimeout,
 		log: o.logger().With("guest", g.Name), names: h.names, done: make(chan struct{}),
-		nat: natOf(g, l), display: g.Screen.Kind, listener: o.Viewers,
+		nat: natOf(g, l), display: g.Screen.Kind, hasUSB: g.HasUSB(), listener: o.Viewers,
 	}
 	if vm.proc, err = launch(c); err != nil {
 		return abandon(err)
