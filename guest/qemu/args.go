@@ -40,6 +40,9 @@ type Layout struct {
 	Sound     SoundDriver
 	Recording int
 
+	// SoundServer is the socket of PulseAudio; empty lets QEMU look for it.
+	SoundServer string
+
 	// Window is GTK or SDL for a guest in a window.
 	Window WindowSystem
 

@@ -197,9 +197,9 @@ func (c Capabilities) sound(d SoundDriver, s Seat) SoundDriver {
 	switch {
 	case d != AutoSound:
 		return d
-	case s.has("pipewire-0") && (slices.Contains(c.Sound, PipeWire.String()) || !s.has("pulse/native")):
+	case s.has("pipewire-0") && (slices.Contains(c.Sound, PipeWire.String()) || !s.has(pulse)):
 		return PipeWire
-	case s.has("pulse/native"):
+	case s.has(pulse):
 		return PulseAudio
 	}
 	return ALSA

@@ -138,7 +138,10 @@ func (s Seat) environment() ([]string, error) {
 // hasScreen reports whether windows can be opened there.
 func (s Seat) hasScreen() bool { return s.Display != "" || s.Wayland != "" }
 
-// has reports whether there is a socket of this name.
+// pulse is the name of PulseAudio's socket in the runtime directory.
+const pulse = "pulse/native"
+
+// has reports whether there is a socket of this name in the runtime directory.
 func (s Seat) has(name string) bool {
 	if s.RuntimeDir == "" {
 		return false

@@ -606,6 +606,19 @@ func TestAttachUSB(t *testing.T) {
 	}
 }
 
+// TestEvdev shows that QEMU takes all that is said of a node, up to opening it.
+func TestEvdev(t *testing.T) {
+	needQEMU(t)
+	for keys := guest.CtrlCtrl; keys <= guest.CtrlScrollLock; keys++ {
+		g := guestOf()
+		g.Input = guest.Input{Evdev: []string{"/dev/input/none,a=b"}, Switch: keys}
+		_, err := Start(t.Context(), g, Options{Accelerator: TCG})
+		if err == nil || !strings.Contains(err.Error(), "Could not open '/dev/input/none,a=b'") {
+			t.Errorf("%v: %v", keys, err)
+		}
+	}
+}
+
 // TestNoVolume holds docs/sharing.md to what it says of the volume.
 func TestNoVolume(t *testing.T) {
 	vm := startTest(t, guestOf(), Options{})

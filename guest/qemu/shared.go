@@ -115,6 +115,9 @@ func (b *builder) audio(g guest.Guest, l Layout) {
 	switch l.Sound {
 	case PipeWire, PulseAudio: // by this the host's mixer knows the guest
 		out["stream-name"], in["stream-name"] = g.Name, g.Name
+		if l.Sound == PulseAudio && l.SoundServer != "" {
+			host["server"] = "unix:" + l.SoundServer
+		}
 	case WAV:
 		host["path"] = "/proc/self/fd/" + strconv.Itoa(l.Recording)
 	}

@@ -50,7 +50,7 @@ func sharing(t testing.TB) map[string]struct {
 			Layout{NICs: []NICEnd{{}, {FD: 5}, {FD: 6}, {}}},
 		},
 		"hda-play":      {guest.Guest{Sound: play}, Layout{Sound: PipeWire}},
-		"hda-duplex":    {guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true, Record: true}}, Layout{Sound: PulseAudio}},
+		"hda-duplex":    {guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true, Record: true}}, Layout{Sound: PulseAudio, SoundServer: "/run/user/1000/pulse/native,a=b"}},
 		"hda-record":    {guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Record: true}}, Layout{Sound: ALSA}},
 		"virtio-play":   {guest.Guest{Sound: guest.SoundCard{Model: guest.VirtIOSound, Play: true}}, Layout{Sound: WAV, Recording: 5}},
 		"virtio-record": {guest.Guest{Sound: guest.SoundCard{Model: guest.VirtIOSound, Record: true}}, Layout{Sound: Silent}},
@@ -261,7 +261,7 @@ func FuzzShared(f *testing.F) {
 			Folders: []guest.SharedFolder{{Path: "/" + s, Name: "a"}}, Variables: "v" + s, Firmware: guest.UEFI,
 		}
 		l := Layout{
-			Disks: []DiskFile{{FD: 5}}, TPM: 6, Sound: PipeWire, Folders: []int{7}, Code: 8, Variables: 9,
+			Disks: []DiskFile{{FD: 5}}, TPM: 6, Sound: PulseAudio, SoundServer: "/" + s, Folders: []int{7}, Code: 8, Variables: 9,
 			RenderNode: "/dev/dri/" + s,
 		}
 		return complete(g, l)
