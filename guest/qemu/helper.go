@@ -3,6 +3,7 @@ package qemu
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -117,7 +118,7 @@ func startTPM(dir string, cred *syscall.Credential) (*os.File, *helper, error) {
 	// look into those above it.
 	h, err := serve("swtpm", binary, []string{
 		"socket", "--tpm2", "--tpmstate", "dir=/proc/self/fd/4,mode=0600", "--ctrl", "type=unixio,clientfd=3",
-		"--terminate", "--seccomp", "action=kill",
+		"--terminate",
 	}, cred, theirs, state)
 	if err != nil {
 		ours.Close()
@@ -152,32 +153,55 @@ func openTPMState(dir string, cred *syscall.Credential) (*os.File, error) {
 // somebody who may not do so: whatever is not a plain file of one name is refused.
 func giveTPMState(d *os.File, cred *syscall.Credential) error {
 	entries, err := d.ReadDir(maxTPMState + 1)
-	if err != nil && len(entries) > 0 || len(entries) > maxTPMState {
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if len(entries) > maxTPMState {
 		return fmt.Errorf("%s: not the state of a TPM: it has more than %d files", d.Name(), maxTPMState)
 	}
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
 	for _, e := range entries {
+		name := filepath.Join(d.Name(), e.Name())
 		fd, err := unix.Openat(int(d.Fd()), e.Name(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return &fs.PathError{Op: "open", Path: filepath.Join(d.Name(), e.Name()), Err: err}
+			return &fs.PathError{Op: "open", Path: name, Err: err}
 		}
-		f := os.NewFile(uintptr(fd), filepath.Join(d.Name(), e.Name()))
-		var st unix.Stat_t
-		err = unix.Fstat(fd, &st)
-		switch {
-		case err != nil:
-		case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1:
-			err = fmt.Errorf("%s: not the state of a TPM, but a link or something else than a file", f.Name())
-		default:
-			err = f.Chown(int(cred.Uid), int(cred.Gid))
+		files = append(files, os.NewFile(uintptr(fd), name))
+		if err := checkTPMFile(fd); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		if err = errors.Join(err, f.Close()); err != nil {
+	}
+	for _, f := range append(files, d) {
+		if err := f.Chown(int(cred.Uid), int(cred.Gid)); err != nil {
 			return err
 		}
 	}
-	if _, err := d.Seek(0, 0); err != nil {
-		return err
+	return nil
+}
+
+// checkTPMFile returns an error if fd is no plain file of one name, or is locked by
+// another swtpm, which would lose the right to what it has yet to write.
+func checkTPMFile(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
 	}
-	return d.Chown(int(cred.Uid), int(cred.Gid))
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 {
+		return errors.New("not the state of a TPM, but a link or something else than a file")
+	}
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(uintptr(fd), unix.F_GETLK, &lock); err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	if lock.Type != unix.F_UNLCK {
+		return fmt.Errorf("the TPM is in use by process %d: %w", lock.Pid, syscall.EBUSY)
+	}
+	return nil
 }
 
 func findVirtiofsd() (string, error) {

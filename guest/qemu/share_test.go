@@ -288,6 +288,15 @@ func TestTPM(t *testing.T) {
 		if err := vm.QMP().Call(t.Context(), "query-tpm", nil, &tpms); err != nil || len(tpms) != 1 || tpms[0].Model != "tpm-crb" {
 			t.Fatalf("%+v, %v", tpms, err)
 		}
+		// another guest, or this one once more, is not to take it away
+		other := Options{Accelerator: TCG}
+		if os.Geteuid() == 0 {
+			other.User = User{4323, 4323}
+		}
+		if _, err := Start(t.Context(), g, other); err == nil ||
+			os.Geteuid() == 0 && (!errors.Is(err, syscall.EBUSY) || !strings.Contains(err.Error(), state)) {
+			t.Errorf("a TPM for two: %v", err)
+		}
 		pid := vm.helpers[0].cmd.Process.Pid
 		if err := vm.Stop(t.Context()); err != nil {
 			t.Error(err)

@@ -7,8 +7,10 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/guest/qmp"
 )
 
 // AddViewer hands QEMU a connection of a viewer of the guest's display, which must be
@@ -24,18 +26,28 @@ func (v *VM) AddViewer(ctx context.Context, conn *os.File) error {
 		return err
 	}
 	args := map[string]any{"protocol": v.display.String(), "fdname": name, "skipauth": true}
-	return v.qmp.Call(ctx, "add_client", args, nil)
+	err := v.qmp.Call(ctx, "add_client", args, nil)
+	var refused *qmp.Error
+	if errors.As(err, &refused) {
+		err = errors.Join(err, v.qmp.Call(ctx, "closefd", map[string]any{"fdname": name}, nil))
+	}
+	return err
 }
+
+// acceptPause keeps a listener that fails from keeping a processor busy.
+const acceptPause = 200 * time.Millisecond
 
 // welcome hands QEMU whoever connects to l, until l is closed.
 func (v *VM) welcome(l net.Listener) {
 	for {
 		conn, err := l.Accept()
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				v.log.Warn("no more viewers", "err", err)
-			}
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil { // such as too many files open, which may pass
+			v.log.Warn("a viewer was not received", "err", err)
+			time.Sleep(acceptPause)
+			continue
 		}
 		if err := v.receive(conn); err != nil {
 			v.log.Warn("a viewer was turned away", "err", err)
