@@ -27,7 +27,8 @@ type Capabilities struct {
 
 // Ask asks o.Binary, or what Find finds, what it can. It runs QEMU five times, with the
 // rights that it has for a guest. The answer is good for as long as QEMU's packages
-// stay as they are; in [Options.Capabilities] it saves Start the asking.
+// stay as they are; with it in [Options.Capabilities] Start checks before it starts
+// anything.
 func Ask(ctx context.Context, o Options) (Capabilities, error) {
 	binary, err := resolve(o.Binary)
 	if err != nil {
@@ -197,7 +198,7 @@ func (c Capabilities) sound(d SoundDriver, s Seat) SoundDriver {
 	switch {
 	case d != AutoSound:
 		return d
-	case s.has("pipewire-0") && (slices.Contains(c.Sound, PipeWire.String()) || !s.has(pulse)):
+	case s.has(pipeWire) && (slices.Contains(c.Sound, PipeWire.String()) || !s.has(pulse)):
 		return PipeWire
 	case s.has(pulse):
 		return PulseAudio

@@ -118,6 +118,23 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// TestLacks shows what is said when QEMU does not start for want of a part.
+func TestLacks(t *testing.T) {
+	qemu := fakeQEMU(t, `[ "$2" = help ] && exit 1; echo "qemu: 'spice' is not known" >&2; exit 1`)
+	g := guestOf()
+	g.Graphics, g.Screen.Kind = guest.StdVGA, guest.SPICE
+	_, err := Start(t.Context(), g, Options{Binary: qemu, Accelerator: TCG})
+	var exit *ExitError
+	if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &exit) || !strings.Contains(err.Error(), "qemu-system-modules-spice") ||
+		!strings.Contains(err.Error(), "'spice' is not known") {
+		t.Errorf("%v", err)
+	}
+	// and when it is for something else
+	if _, err := Start(t.Context(), guestOf(), Options{Binary: qemu, Accelerator: TCG}); errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestChoice(t *testing.T) {
 	dir := t.TempDir()
 	here := Seat{RuntimeDir: dir}

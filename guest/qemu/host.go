@@ -138,8 +138,11 @@ func (s Seat) environment() ([]string, error) {
 // hasScreen reports whether windows can be opened there.
 func (s Seat) hasScreen() bool { return s.Display != "" || s.Wayland != "" }
 
-// pulse is the name of PulseAudio's socket in the runtime directory.
-const pulse = "pulse/native"
+// The names of the sound servers' sockets in the runtime directory.
+const (
+	pipeWire = "pipewire-0"
+	pulse    = "pulse/native"
+)
 
 // has reports whether there is a socket of this name in the runtime directory.
 func (s Seat) has(name string) bool {

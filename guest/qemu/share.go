@@ -18,7 +18,7 @@ func share(ctx context.Context, h *inheritance, g guest.Guest, o Options, l *Lay
 	if err != nil {
 		return err
 	}
-	passt, err := choose(ctx, g, o, cred, l)
+	passt, err := choose(ctx, g, o, cred, l, false)
 	if err := errors.Join(err, opened(g, o)); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func opened(g guest.Guest, o Options) error {
 func CheckHost(ctx context.Context, g guest.Guest, o Options) error {
 	cred, err := credential(o.User)
 	if err == nil {
-		_, err = choose(ctx, g, o, cred, new(Layout))
+		_, err = choose(ctx, g, o, cred, new(Layout), true)
 	}
 	if g.TPM != "" {
 		_, missing := findHelper("swtpm", "swtpm")
@@ -120,10 +120,11 @@ func CheckHost(ctx context.Context, g guest.Guest, o Options) error {
 	return nil
 }
 
-// choose decides what there is a choice of, says so to the log, and asks QEMU whether
-// it has all that g needs. It opens and starts nothing of the guest's. The result is
-// the path of passt, or empty if QEMU's own user network is taken.
-func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credential, l *Layout) (passt string, err error) {
+// choose decides what there is a choice of and says so to the log. Whether QEMU has what
+// g needs is checked if o knows what it has, and else if all is to be asked. It opens and
+// starts nothing of the guest's. The result is the path of passt, or empty if QEMU's own
+// user network is taken.
+func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credential, l *Layout, all bool) (passt string, err error) {
 	var errs []error
 	nats, isolated := 0, 0
 	for _, n := range g.NICs {
@@ -152,10 +153,13 @@ func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credent
 		errs = append(errs, fmt.Errorf("there is no screen here for a window (%w); start the guest from a desktop, or use VNC or SPICE", errors.ErrUnsupported))
 	}
 
-	var can Capabilities
+	can, list := Capabilities{}, choices(g, o)
 	if o.Capabilities != nil {
 		can = *o.Capabilities
-	} else if list := topics(g, user); len(list) > 0 {
+	} else if all {
+		list = topics(g, user)
+	}
+	if o.Capabilities == nil && len(list) > 0 {
 		binary, err := resolve(o.Binary)
 		if err == nil {
 			can, err = ask(ctx, binary, cred, list...)
@@ -175,5 +179,50 @@ func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credent
 		o.logger().Info("sound chosen", "guest", g.Name, "driver", l.Sound, "play", g.Sound.Play, "record", g.Sound.Record)
 	}
 	l.RenderNode = o.RenderNode
-	return passt, errors.Join(append(errs, can.check(g, *l, user))...)
+	if all || o.Capabilities != nil {
+		errs = append(errs, can.check(g, *l, user))
+	}
+	return passt, errors.Join(errs...)
+}
+
+// choices returns what QEMU is to be asked before it can be started for g, because there
+// is a choice that is left to us.
+func choices(g guest.Guest, o Options) (list []string) {
+	if g.Screen.Kind == guest.Window && o.Window == AutoWindow {
+		list = append(list, "display")
+	}
+	if g.Sound.Model != guest.NoSound && o.Sound.Driver == AutoSound && o.Seat.has(pipeWire) && o.Seat.has(pulse) {
+		list = append(list, "audiodev")
+	}
+	return list
+}
+
+// explain returns err, and before it what QEMU lacks of what g needs, if that is why it
+// did not start. QEMU is not asked before: it would take as long again as to start it.
+func explain(ctx context.Context, g guest.Guest, o Options, l Layout, err error) error {
+	var exit *ExitError
+	if o.Capabilities != nil || !errors.As(err, &exit) || exit.Cause != nil {
+		return err
+	}
+	user := false
+	for i, n := range g.NICs {
+		user = user || n.Link == guest.LinkNAT && l.NICs[i].FD == 0
+	}
+	list := topics(g, user)
+	if len(list) == 0 {
+		return err
+	}
+	binary, e1 := resolve(o.Binary)
+	cred, e2 := credential(o.User)
+	if e1 != nil || e2 != nil {
+		return err
+	}
+	can, e := ask(ctx, binary, cred, list...)
+	if e != nil {
+		return err
+	}
+	if lacks := can.check(g, l, user); lacks != nil {
+		return fmt.Errorf("%w: %w", lacks, err)
+	}
+	return err
 }

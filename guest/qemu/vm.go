@@ -83,8 +83,8 @@ type Options struct {
 	// ends, and with an error of Start.
 	Viewers net.Listener
 
-	// Capabilities are what Ask found; nil asks QEMU what it has of what the guest
-	// needs.
+	// Capabilities are what Ask found. With nil, Start asks QEMU what it lacks only
+	// after it did not start.
 	Capabilities *Capabilities
 
 	// NoReboot ends the run when the guest resets its machine.
@@ -173,7 +173,11 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 		o.logger().Info("accelerator chosen", "guest", g.Name, "accelerator", accelerator, "reason", reason)
 		l.Accelerator = accelerator
 	}
-	return run(ctx, g, o, l, &h)
+	vm, err := run(ctx, g, o, l, &h)
+	if err != nil {
+		return nil, explain(ctx, g, o, l, err)
+	}
+	return vm, nil
 }
 
 // run starts g on the files in h, which l describes and which it adds its own to.
