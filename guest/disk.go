@@ -76,6 +76,16 @@ func (b Bus) String() string {
 	return fmt.Sprintf("Bus(%d)", int(b))
 }
 
+// ParseBus reads what String writes.
+func ParseBus(s string) (Bus, error) {
+	for b := AutoBus; b <= NVMe; b++ {
+		if s == b.String() {
+			return b, nil
+		}
+	}
+	return 0, fmt.Errorf("bus %s: expected auto, sata, virtio or nvme", quote(s))
+}
+
 // OnSATA reports whether d is attached by SATA, after AutoBus has been decided.
 func (d Disk) OnSATA() bool {
 	return d.Bus == SATA || d.Bus == AutoBus && (d.CDROM || !d.ReadOnly)
@@ -147,7 +157,7 @@ func validateDisks(disks []Disk) (errs []error) {
 		writable[name] = writable[name] || write
 	}
 	if sata > maxSATA {
-		errs = append(errs, fmt.Errorf("disks: %d on SATA are more than %d; put some on the virtio bus", sata, maxSATA))
+		errs = append(errs, fmt.Errorf("disks: %d on SATA are more than %d; put some on the virtio or nvme bus", sata, maxSATA))
 	}
 	return errs
 }

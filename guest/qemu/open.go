@@ -16,6 +16,8 @@ import (
 type inheritance struct {
 	files []*os.File
 	names map[int]string // by descriptor, what to call it in an error
+
+	helpers []*helper // whose sockets are among the files
 }
 
 // add takes f over and returns its descriptor in the child.
@@ -35,6 +37,16 @@ func (h *inheritance) close() {
 		f.Close()
 	}
 	h.files = nil
+}
+
+// abandon closes the parent's side and ends the helpers that nobody has taken over.
+func (h *inheritance) abandon() {
+	h.close()
+	for _, p := range h.helpers {
+		p.kill(nil)
+		<-p.done
+	}
+	h.helpers = nil
 }
 
 // Check returns the error that [Start] would give for g itself or for one of its disks

@@ -133,7 +133,7 @@ func TestMemlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Setrlimit(unix.RLIMIT_MEMLOCK, &own)
-	p, err := launch(fakeQEMU(t, "ulimit -l >&2; exec sleep 60"), nil, nil, nil, want)
+	p, err := launch(command{binary: fakeQEMU(t, "ulimit -l >&2; exec sleep 60"), memlock: want})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestMemlock(t *testing.T) {
 
 func TestMemlockRefused(t *testing.T) {
 	noLeaks(t)
-	_, err := launch(fakeQEMU(t, "exec sleep 60"), nil, nil, nil, 1<<50)
+	_, err := launch(command{binary: fakeQEMU(t, "exec sleep 60"), memlock: 1 << 50})
 	if err != nil && (!errors.Is(err, syscall.EPERM) || !strings.Contains(err.Error(), "1073741824 MiB of locked memory")) {
 		t.Errorf("%v", err)
 	}
@@ -169,7 +169,7 @@ func TestMemlockRefused(t *testing.T) {
 // the way the limit is raised.
 func TestMemlockStartFails(t *testing.T) {
 	noLeaks(t)
-	if _, err := launch("/nonexistent", nil, nil, nil, 1<<40); !errors.Is(err, os.ErrNotExist) {
+	if _, err := launch(command{binary: "/nonexistent", memlock: 1 << 40}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
 }
