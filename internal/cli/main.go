@@ -78,6 +78,9 @@ type Env struct {
 	// terminal and its session.
 	Detach func(args ...string) error
 
+	// Jail is the command that confines QEMU and then becomes it; see qemu.Options.
+	Jail []string
+
 	// Attach runs a command of the shell on this terminal, with the name of a file.
 	Attach func(command, file string) error
 }
@@ -90,6 +93,7 @@ func OS(version string) *Env {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable, InUse: inUse, ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach:   func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
+		Jail:     []string{"/proc/self/exe", jailCommand}, // not by its name: that may be another program by now
 		GuestDir: guestDir(os.Geteuid(), os.Getenv), Attach: broker.Attach,
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
@@ -320,7 +324,7 @@ func commands() []command {
 		{"watch", newWatchCommand}, {"capture", newCaptureCommand}, {"plan", newPlanCommand},
 		{"assign", newAssignCommand}, {"release", newReleaseCommand}, {"reset", newResetCommand},
 		{"leases", newLeasesCommand}, {"recover", newRecoverCommand}, {"confirm", newConfirmCommand},
-		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
+		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {jailCommand, newJailCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
 		{"selftest", newSelftestCommand}, {"version", newVersionCommand}, {"diff", newDiffCommand},
 		{"doctor", newDoctorCommand}, {"guest", newGuestCommand},
 	}
