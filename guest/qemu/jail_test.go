@@ -167,7 +167,7 @@ func TestConfinedFiles(t *testing.T) {
 			want = append(want, name)
 		}
 	}
-	if diff := cmp.Diff(append([]string{"/"}, want...), points); diff != "" && exists("/etc/debian_version") {
+	if diff := cmp.Diff(want, points); diff != "" && exists("/etc/debian_version") {
 		t.Errorf("mount points (-want +got):\n%s", diff)
 	}
 	var top []string
@@ -329,6 +329,7 @@ func TestJailWithout(t *testing.T) {
 		want string
 	}{
 		{"CAP_SYS_ADMIN", 21, "CAP_SYS_ADMIN is needed"},
+		{"CAP_SYS_CHROOT", 18, "CAP_SYS_CHROOT is needed"},
 		{"CAP_SETPCAP", 8, "CAP_SETPCAP is needed"},
 		{"CAP_SETGID", 6, "CAP_SETGID is needed"},
 		{"CAP_SETUID", 7, "CAP_SETUID is needed"},
