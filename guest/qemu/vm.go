@@ -154,6 +154,9 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 		c.jail.done = ctx.Done()
 	}
 	if vm.proc, vm.measures, err = vm.launch(c); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		return abandon(err)
 	}
 	vm.helpers, h.helpers = h.helpers, nil
