@@ -257,7 +257,9 @@ func TestEscape(t *testing.T) {
 	for line := range strings.Lines(exit.Stderr) {
 		name, got, ok := strings.Cut(strings.TrimSpace(line), " = ")
 		if !ok {
-			t.Errorf("it says %q", line)
+			if !strings.HasPrefix(line, "==1==WARNING") { // of the race detector, which misses /proc
+				t.Errorf("it says %q", line)
+			}
 			continue
 		}
 		n++

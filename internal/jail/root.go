@@ -22,7 +22,7 @@ const (
 
 // newRoot makes a mount namespace of a root that holds what s names and nothing else,
 // all of it read-only.
-func newRoot(s Spec, keep func(what, why string), own bool) error {
+func newRoot(s Spec, keep func(what, why string)) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("make a mount namespace: %w; CAP_SYS_ADMIN is needed", os.NewSyscallError("unshare", err))
 	}
@@ -59,10 +59,7 @@ func newRoot(s Spec, keep func(what, why string), own bool) error {
 	}
 	if s.Proc {
 		if err := mountProc(); err != nil {
-			if !own {
-				return err
-			}
-			keep(Proc, err.Error()) // as in a container that shows parts of it alone
+			return err
 		}
 	}
 	return enter(keep)
