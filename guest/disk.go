@@ -57,9 +57,11 @@ const (
 	SATA
 	// VirtIO is the fastest; Linux and the BSDs have its driver, Windows has not.
 	VirtIO
+	// NVMe is as fast as what an operating system of today has a driver for.
+	NVMe
 )
 
-// String returns "auto", "sata" or "virtio".
+// String returns "auto", "sata", "virtio" or "nvme".
 func (b Bus) String() string {
 	switch b {
 	case AutoBus:
@@ -68,8 +70,20 @@ func (b Bus) String() string {
 		return "sata"
 	case VirtIO:
 		return "virtio"
+	case NVMe:
+		return "nvme"
 	}
 	return fmt.Sprintf("Bus(%d)", int(b))
+}
+
+// ParseBus reads what String writes.
+func ParseBus(s string) (Bus, error) {
+	for b := AutoBus; b <= NVMe; b++ {
+		if s == b.String() {
+			return b, nil
+		}
+	}
+	return 0, fmt.Errorf("bus %s: expected auto, sata, virtio or nvme", quote(s))
 }
 
 // OnSATA reports whether d is attached by SATA, after AutoBus has been decided.
@@ -125,9 +139,9 @@ func validateDisks(disks []Disk) (errs []error) {
 			bad(d.Format.String() + " is no format")
 		}
 		switch {
-		case d.Bus < AutoBus || d.Bus > VirtIO:
+		case d.Bus < AutoBus || d.Bus > NVMe:
 			bad(d.Bus.String() + " is no bus")
-		case d.CDROM && d.Bus == VirtIO:
+		case d.CDROM && (d.Bus == VirtIO || d.Bus == NVMe):
 			bad("a CD-ROM needs the SATA bus")
 		case d.Bus == SATA && d.ReadOnly && !d.CDROM:
 			bad("a SATA disk cannot be read-only; use the virtio bus or a CD-ROM")
@@ -143,7 +157,7 @@ func validateDisks(disks []Disk) (errs []error) {
 		writable[name] = writable[name] || write
 	}
 	if sata > maxSATA {
-		errs = append(errs, fmt.Errorf("disks: %d on SATA are more than %d; put some on the virtio bus", sata, maxSATA))
+		errs = append(errs, fmt.Errorf("disks: %d on SATA are more than %d; put some on the virtio or nvme bus", sata, maxSATA))
 	}
 	return errs
 }

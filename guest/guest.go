@@ -3,6 +3,7 @@ package guest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/project-independence/indy/pci"
@@ -15,6 +16,10 @@ const (
 	MaxMemory  = 4 << 40
 	MaxDisks   = 16
 	MaxDevices = 32
+	MaxNICs    = 8
+	MaxUSB     = 13 // the controller has 15 ports, and keyboard and tablet may want two
+	maxFolders = 16
+	MaxEvdev   = 16
 	maxSATA    = 6 // the ports of the chipset's controller
 )
 
@@ -48,6 +53,33 @@ type Guest struct {
 
 	// ROMs are option ROMs for some of the devices. A device without has none.
 	ROMs []ROM
+
+	// TPM is the directory that keeps the state of the guest's TPM 2.0, made at the
+	// first start. Empty: the guest has none.
+	TPM string
+
+	// NICs are the guest's network interfaces; nil is no network at all.
+	NICs []NIC
+
+	// Sound is the guest's sound card; the zero value is none.
+	Sound SoundCard
+
+	// Graphics is what the guest draws with; the zero value is nothing.
+	Graphics Graphics
+
+	// Screen is where what the guest draws is seen; the zero value is nowhere.
+	Screen Screen
+
+	// Input is what moves the guest's pointer and types; the zero value is what the
+	// chipset has, a PS/2 keyboard and mouse.
+	Input Input
+
+	// USB are the host's USB devices that are assigned to the guest; the zero value
+	// is none, nor anything to plug one in.
+	USB USB
+
+	// Folders are the host's folders that the guest sees; nil is none.
+	Folders []SharedFolder
 }
 
 // A Firmware is the program a guest's processor starts with.
@@ -115,7 +147,7 @@ func (g Guest) Validate() error {
 	for _, err := range validateDevices(g.Devices) {
 		bad("%w", err)
 	}
-	for _, err := range validateROMs(g.ROMs, g.Devices) {
+	for _, err := range slices.Concat(validateROMs(g.ROMs, g.Devices), g.validateShared()) {
 		bad("%w", err)
 	}
 	return errors.Join(errs...)
@@ -149,6 +181,15 @@ func validateDevices(devices []pci.Address) (errs []error) {
 		seen[a] = true
 	}
 	return errs
+}
+
+// validateShared says what is wrong with what the guest shares with the host.
+func (g Guest) validateShared() (errs []error) {
+	if strings.ContainsRune(g.TPM, 0) {
+		errs = append(errs, errors.New("tpm: a file name has no zero byte"))
+	}
+	return slices.Concat(errs, validateNICs(g.NICs), g.Sound.validate(), validateScreen(g.Graphics, g.Screen),
+		g.Input.validate(), g.USB.validate(), validateFolders(g.Folders))
 }
 
 // quote keeps an error message readable and on one line whatever text it quotes.

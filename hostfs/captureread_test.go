@@ -31,6 +31,7 @@ func readAll(fsys fs.FS) {
 	_, _ = laptop.ReadPlatform(fsys)
 	_, _ = laptop.ReadIdentity(fsys)
 	_, _ = laptop.Identify(fsys, l)
+	_, _ = laptop.ReadPlaces(fsys, l)
 	for _, k := range laptop.AssumptionKinds() {
 		_, _ = laptop.WhatIf(fsys, l, []laptop.Assumption{{Kind: k, ACS: []string{"downstream"}, Device: "webcam", Port: "1-1"}}, laptop.WhatIfOptions{})
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/project-independence/indy/guest"
@@ -28,6 +29,34 @@ type Layout struct {
 	// Code and Variables are the files of the UEFI firmware, given with guest.UEFI.
 	Code, Variables int
 
+	// NICs has one entry for each of the guest's network interfaces.
+	NICs []NICEnd
+
+	// TPM is a connected stream socket to the control channel of a TPM emulator.
+	TPM int
+
+	// Sound is what carries the guest's sound: any driver but AutoSound for a guest
+	// with a sound card. Recording is the file that the driver WAV writes.
+	Sound     SoundDriver
+	Recording int
+
+	// SoundServer is the socket of PulseAudio; empty lets QEMU look for it.
+	SoundServer string
+
+	// Window is GTK or SDL for a guest in a window.
+	Window WindowSystem
+
+	// RenderNode is the host's node in /dev/dri that draws for guest.VirGL where there
+	// is no window; empty lets QEMU choose. QEMU opens it by itself.
+	RenderNode string
+
+	// USB has one opened node in /dev/bus/usb for each of the guest's USB devices.
+	USB []int
+
+	// Folders has, for each of the guest's folders, a connected stream socket on which
+	// virtiofsd answers.
+	Folders []int
+
 	// KVM is /dev/kvm, opened; 0 leaves it to QEMU. QEMU knows this from 9.0 on.
 	KVM int
 
@@ -41,12 +70,21 @@ type DiskFile struct {
 	Device bool // a block device, not a regular file
 }
 
+// A NICEnd is the host's end of a network interface.
+type NICEnd struct {
+	// FD is a tap interface for guest.LinkTap, and for guest.LinkNAT a connected stream socket
+	// to passt, or 0 for QEMU's own user network.
+	FD int
+}
+
 // Args returns the arguments of QEMU that make it run g, the program's name not
 // among them. It is a pure function: nothing is opened or asked. QEMU waits for
 // the command cont on QMP before the guest's first instruction.
 //
 // On QMP the guest's disks are the devices disk0, disk1 and so on over the block
-// nodes node0, node1; its assigned functions are the devices device0, device1.
+// nodes node0, node1; its network interfaces are nic0, nic1 over the back ends net0,
+// net1; its assigned functions are the devices device0, device1; its USB devices are
+// usb-1-4.2 and so on, by their port paths, on the bus xhci.0; its graphics are the device graphics.
 func Args(g guest.Guest, l Layout) ([]string, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
@@ -61,7 +99,7 @@ func Args(g guest.Guest, l Layout) ([]string, error) {
 	b.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 	b.add("-name", option("", "guest", g.Name))
 	b.add("-S")
-	b.add("-display", "none")
+	b.display(g, l)
 	if l.NoReboot {
 		b.add("-no-reboot")
 	}
@@ -77,6 +115,7 @@ func Args(g guest.Guest, l Layout) ([]string, error) {
 	for i, d := range g.Disks {
 		b.disk(i, d, l.Disks[i])
 	}
+	b.shared(g, l)
 	roms := make(map[pci.Address]int, len(g.ROMs))
 	for i, r := range g.ROMs {
 		roms[r.Device] = l.ROMs[i]
@@ -95,7 +134,36 @@ func (l Layout) validate(g guest.Guest) error {
 	if len(l.ROMs) != len(g.ROMs) {
 		return fmt.Errorf("%d descriptors for %d ROMs", len(l.ROMs), len(g.ROMs))
 	}
-	fds := append([]int{l.QMP, l.Serial}, l.ROMs...)
+	if len(l.NICs) != len(g.NICs) {
+		return fmt.Errorf("%d ends for %d network interfaces", len(l.NICs), len(g.NICs))
+	}
+	if len(l.USB) != len(g.USB.Devices) {
+		return fmt.Errorf("%d descriptors for %d USB devices", len(l.USB), len(g.USB.Devices))
+	}
+	if len(l.Folders) != len(g.Folders) {
+		return fmt.Errorf("%d descriptors for %d folders", len(l.Folders), len(g.Folders))
+	}
+	if g.Sound.Model != guest.NoSound && (l.Sound <= AutoSound || l.Sound > Silent) {
+		return fmt.Errorf("the sound driver is %v", l.Sound)
+	}
+	if g.Screen.Kind == guest.Window && l.Window != GTK && l.Window != SDL {
+		return fmt.Errorf("the window system is %v, neither gtk nor sdl", l.Window)
+	}
+	fds := slices.Concat([]int{l.QMP, l.Serial}, l.ROMs, l.USB, l.Folders)
+	for i, n := range l.NICs {
+		if g.NICs[i].Isolated && n.FD != 0 {
+			return errors.New("only QEMU's user network can isolate a network interface")
+		}
+		if g.NICs[i].Link == guest.LinkTap || n.FD != 0 {
+			fds = append(fds, n.FD)
+		}
+	}
+	if g.TPM != "" {
+		fds = append(fds, l.TPM)
+	}
+	if g.Sound.Model != guest.NoSound && l.Sound == WAV {
+		fds = append(fds, l.Recording)
+	}
 	for _, d := range l.Disks {
 		fds = append(fds, d.FD)
 	}
@@ -154,8 +222,17 @@ func (b *builder) inherit(fd int, text string) string {
 }
 
 func (b *builder) firmware(g guest.Guest, l Layout) {
+	machine := []string{"dump-guest-core", "off"}
+	if len(g.Folders) > 0 {
+		// whoever serves a folder reads and writes the guest's memory
+		b.json("-object", value{"qom-type": "memory-backend-memfd", "id": "ram", "size": g.Memory, "share": true})
+		machine = append(machine, "memory-backend", "ram")
+	}
+	if g.Sound.Play {
+		machine = append(machine, "pcspk-audiodev", "audio")
+	}
 	if g.Firmware != guest.UEFI {
-		b.add("-machine", option("q35", "dump-guest-core", "off"))
+		b.add("-machine", option("q35", machine...))
 		return
 	}
 	for _, f := range []struct {
@@ -169,7 +246,7 @@ func (b *builder) firmware(g guest.Guest, l Layout) {
 		})
 		b.json("-blockdev", value{"driver": "raw", "node-name": f.node, "file": f.node + "-file", "read-only": f.readOnly})
 	}
-	b.add("-machine", option("q35", "dump-guest-core", "off", "pflash0", "code", "pflash1", "variables"))
+	b.add("-machine", option("q35", append(machine, "pflash0", "code", "pflash1", "variables")...))
 }
 
 func (b *builder) accelerator(l Layout) {

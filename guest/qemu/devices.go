@@ -35,6 +35,8 @@ func (b *builder) disk(i int, d guest.Disk, f DiskFile) {
 		device["driver"], device["bus"] = "ide-cd", b.sataPort()
 	case d.OnSATA():
 		device["driver"], device["bus"] = "ide-hd", b.sataPort()
+	case d.Bus == guest.NVMe:
+		device["driver"], device["serial"], device["bus"] = "nvme", "disk"+n, b.rootPort()
 	default:
 		device["driver"], device["bus"] = "virtio-blk-pci", b.rootPort()
 	}

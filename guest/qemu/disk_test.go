@@ -91,53 +91,6 @@ func qcow2Header(change func(h []byte)) []byte {
 	return h
 }
 
-func TestCheckQcow2(t *testing.T) {
-	put32 := func(at int, v uint32) func([]byte) {
-		return func(h []byte) { binary.BigEndian.PutUint32(h[at:], v) }
-	}
-	put64 := func(at int, v uint64) func([]byte) {
-		return func(h []byte) { binary.BigEndian.PutUint64(h[at:], v) }
-	}
-	tests := []struct {
-		name string
-		h    []byte
-		want string
-	}{
-		{"version 3", qcow2Header(func([]byte) {}), ""},
-		{"version 2", qcow2Header(put32(4, 2)), ""},
-		{"version 2, as short as can be", qcow2Header(put32(4, 2))[:72], ""},
-		{"dirty, zstd and extended L2", qcow2Header(put64(72, 1|8|16)), ""},
-		{"version 1", qcow2Header(put32(4, 1)), "version 1"},
-		{"version 4", qcow2Header(put32(4, 4)), "version 4"},
-		{"backing file", qcow2Header(put64(8, 112)), "backing file"},
-		{"data file", qcow2Header(put64(72, 4)), "data file"},
-		{"corrupt", qcow2Header(put64(72, 2)), "corrupt"},
-		{"encrypted", qcow2Header(put32(32, 2)), "encrypted"},
-		{"unknown feature", qcow2Header(put64(72, 1<<40)), "0x10000000000"},
-		{"cut short", qcow2Header(func([]byte) {})[:72], "ends in its header"},
-		{"raw", make([]byte, 512), "not a qcow2 image"},
-		{"nothing", nil, "not a qcow2 image"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			err := checkQcow2(strings.NewReader(string(tt.h)))
-			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("%v, want %q", err, tt.want)
-			}
-		})
-	}
-}
-
-func FuzzCheckQcow2(f *testing.F) {
-	f.Add(qcow2Header(func([]byte) {}))
-	f.Add([]byte("QFI\xfb"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if checkQcow2(strings.NewReader(string(b))) == nil && binary.BigEndian.Uint64(b[8:]) != 0 {
-			t.Error("a backing file passes")
-		}
-	})
-}
-
 func TestQcow2Boots(t *testing.T) {
 	needQEMU(t)
 	img, err := exec.LookPath("qemu-img")

@@ -8,10 +8,24 @@
 //
 // # Confinement
 //
-// QEMU never runs as root. It has no capabilities, no environment, no terminal and
-// QEMU's own system call filter. Disks, UEFI firmware, QMP and the serial console
-// are descriptors that were opened before it was started, so beyond what
-// everybody may read it needs the devices in /dev/vfio alone; see [Options.User].
+// QEMU never runs as root. It has no capabilities, no environment but that of a
+// [Seat] it uses, no terminal and QEMU's own system call filter. Disks, UEFI firmware,
+// QMP, the serial console, USB devices, tap interfaces and each viewer's connection
+// are descriptors that were opened for it, so beyond what everybody may read it
+// needs the devices in /dev/vfio alone; see [Options.User]. What it opens by itself
+// besides: the sockets of a seat, the node that draws for guest.VirGL, the nodes of
+// guest.Input, and for ALSA those of the sound card.
+//
+// With [Options.Jail] it does not see what everybody may read either: it has a root
+// with its own files and the guest's devices, no other process, no network but what it
+// inherits open, and limits of memory where the host lets them be set. [VM.Confinement]
+// says what is in force.
+//
+// # Helpers
+//
+// passt, swtpm and virtiofsd run beside QEMU, one each for what they serve, as the
+// same user and with no more rights. They end with the guest. What this host or its
+// QEMU lacks is told before anything is started; see [CheckHost] and [Ask].
 //
 // # Arguments
 //

@@ -44,3 +44,17 @@ func ExampleArgs() {
 	}
 	// Output: {"bootindex":1,"bus":"port0","driver":"vfio-pci","host":"0000:02:00.0","id":"device0","rombar":0}
 }
+
+func ExampleCheckHost() {
+	g := guest.Guest{
+		Name:     "work",
+		Memory:   4 << 30,
+		Graphics: guest.VirtIOGPU,
+		Screen:   guest.Screen{Kind: guest.SPICE},
+		Sound:    guest.SoundCard{Model: guest.HDA, Play: true},
+	}
+	// as Ask found it on a host that has little of QEMU
+	can := qemu.Capabilities{Devices: []string{"virtio-vga"}, Sound: []string{"alsa"}}
+	fmt.Println(qemu.CheckHost(context.Background(), g, qemu.Options{Capabilities: &can}))
+	// Output: start guest work: QEMU has no SPICE here (unsupported operation); install the package qemu-system-modules-spice
+}

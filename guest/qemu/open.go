@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/guest/image"
 )
 
 // inheritance is the files a QEMU is started with. The child finds them from
@@ -15,6 +16,8 @@ import (
 type inheritance struct {
 	files []*os.File
 	names map[int]string // by descriptor, what to call it in an error
+
+	helpers []*helper // whose sockets are among the files
 }
 
 // add takes f over and returns its descriptor in the child.
@@ -34,6 +37,16 @@ func (h *inheritance) close() {
 		f.Close()
 	}
 	h.files = nil
+}
+
+// abandon closes the parent's side and ends the helpers that nobody has taken over.
+func (h *inheritance) abandon() {
+	h.close()
+	for _, p := range h.helpers {
+		p.kill(nil)
+		<-p.done
+	}
+	h.helpers = nil
 }
 
 // Check returns the error that [Start] would give for g itself or for one of its disks
@@ -118,7 +131,11 @@ func checkDisk(f *os.File, d guest.Disk) (fs.FileInfo, error) {
 		return nil, fmt.Errorf("%s is empty", d.File)
 	}
 	if d.Format == guest.Qcow2 {
-		if err := checkQcow2(f); err != nil {
+		size := info.Size()
+		if !mode.IsRegular() {
+			size = -1
+		}
+		if _, err := image.Check(f, size, image.Qcow2); err != nil {
 			return nil, fmt.Errorf("%s: %w", d.File, err)
 		}
 	}

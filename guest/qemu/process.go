@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process is a QEMU that was started.
+// A process is a QEMU, or a helper of one, that was started.
 type process struct {
 	cmd    *exec.Cmd
 	stderr *tail
@@ -21,28 +21,50 @@ type process struct {
 	state  *os.ProcessState
 	err    error // of waiting, when there is no state
 
+	group *cgroup // that it is limited by, or nil
+
 	mu    sync.Mutex
-	cause error // why it was killed from here
+	cause error // why it was killed from here, or by the kernel for want of memory
 }
 
-// launch starts binary. Linux sends the parent-death signal when the thread that
+// A command is what a process is started with.
+type command struct {
+	binary  string
+	args    []string
+	env     []string
+	files   []*os.File // from descriptor 3 on
+	cred    *syscall.Credential
+	memlock uint64 // how many bytes it must be able to lock
+	jail    *cell  // what confines it besides; nil is nothing
+}
+
+// launch starts c. Linux sends the parent-death signal when the thread that
 // started a process ends, not when the parent does, so one goroutine keeps its
 // thread from the start of the process until it has been reaped.
-func launch(binary string, args []string, files []*os.File, cred *syscall.Credential, memlock uint64) (*process, error) {
+func launch(c command) (*process, error) {
 	p := &process{stderr: new(tail), done: make(chan struct{})}
-	p.cmd = exec.Command(binary, args...)
-	p.cmd.Env = []string{}
+	p.cmd = exec.Command(c.binary, c.args...)
+	p.cmd.Env = append([]string{}, c.env...)
 	p.cmd.Dir = "/"
 	p.cmd.Stderr = p.stderr
-	p.cmd.ExtraFiles = files
-	p.cmd.SysProcAttr = attributes(cred)
+	p.cmd.ExtraFiles = c.files
+	p.cmd.SysProcAttr = attributes(c.cred)
 	p.cmd.WaitDelay = time.Second
+	if c.jail != nil {
+		if err := c.jail.enter(p); err != nil {
+			return nil, err
+		}
+		defer c.jail.close()
+	}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread has given up too much to be used again
-		err := confine()
+		var err error
+		if c.jail == nil { // the stage needs what it takes from itself
+			err = confine()
+		}
 		if err == nil {
-			err = p.start(memlock)
+			err = p.start(c.memlock)
 		}
 		started <- err
 		if err != nil {
@@ -52,11 +74,20 @@ func launch(binary string, args []string, files []*os.File, cred *syscall.Creden
 		if p.state = p.cmd.ProcessState; p.state == nil {
 			p.err = err
 		}
+		p.group.end(p)
 		close(p.done)
 	}()
 	err := <-started
-	if errors.Is(err, syscall.EINVAL) && cred != nil {
-		err = fmt.Errorf("run QEMU as user %d: %w; where there is no such identity, as in a container, make an account: useradd --system %s", cred.Uid, err, Account)
+	if err != nil {
+		p.group.remove()
+		if c.jail != nil {
+			err = c.jail.notMade(err)
+		}
+	} else if c.jail != nil {
+		err = c.jail.wait(p)
+	}
+	if errors.Is(err, syscall.EINVAL) && c.cred != nil {
+		err = fmt.Errorf("run QEMU as user %d: %w; where there is no such identity, as in a container, make an account: useradd --system %s", c.cred.Uid, err, Account)
 	}
 	if err != nil {
 		return nil, err

@@ -1,13 +1,10 @@
 package qemu
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,7 +130,7 @@ func TestMemlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Setrlimit(unix.RLIMIT_MEMLOCK, &own)
-	p, err := launch(fakeQEMU(t, "ulimit -l >&2; exec sleep 60"), nil, nil, nil, want)
+	p, err := launch(command{binary: fakeQEMU(t, "ulimit -l >&2; exec sleep 60"), memlock: want})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +156,7 @@ func TestMemlock(t *testing.T) {
 
 func TestMemlockRefused(t *testing.T) {
 	noLeaks(t)
-	_, err := launch(fakeQEMU(t, "exec sleep 60"), nil, nil, nil, 1<<50)
+	_, err := launch(command{binary: fakeQEMU(t, "exec sleep 60"), memlock: 1 << 50})
 	if err != nil && (!errors.Is(err, syscall.EPERM) || !strings.Contains(err.Error(), "1073741824 MiB of locked memory")) {
 		t.Errorf("%v", err)
 	}
@@ -169,7 +166,7 @@ func TestMemlockRefused(t *testing.T) {
 // the way the limit is raised.
 func TestMemlockStartFails(t *testing.T) {
 	noLeaks(t)
-	if _, err := launch("/nonexistent", nil, nil, nil, 1<<40); !errors.Is(err, os.ErrNotExist) {
+	if _, err := launch(command{binary: "/nonexistent", memlock: 1 << 40}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
 }
@@ -178,40 +175,7 @@ func TestMemlockStartFails(t *testing.T) {
 // however that ends.
 func TestParentDies(t *testing.T) {
 	needQEMU(t)
-	if os.Getenv("QEMU_TEST_PARENT") == "1" {
-		vm, err := Start(t.Context(), guestOf(), Options{Accelerator: TCG})
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Printf("pid %d\n", vm.PID())
-		select {}
-	}
-	parent := exec.Command(os.Args[0], "-test.run=^TestParentDies$")
-	parent.Env = append(os.Environ(), "QEMU_TEST_PARENT=1")
-	out, err := parent.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := parent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	parent.Process.Kill()
-	parent.Wait()
-	pid, _ := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(line, "pid ")))
-	if err != nil || pid == 0 {
-		t.Fatalf("%q, %v", line, err)
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil || strings.Contains(string(stat), ") Z ") { // gone, or waiting for init
-			return
-		}
-		if time.Now().After(deadline) {
-			syscall.Kill(pid, syscall.SIGKILL)
-			t.Fatal("QEMU outlives its parent")
-		}
-	}
+	parentDies(t, "^TestParentDies$", Options{Accelerator: TCG})
 }
 
 func TestSummary(t *testing.T) {

@@ -121,7 +121,9 @@ func (c *console) waitFor(t *testing.T, text string) {
 
 func startTest(t *testing.T, g guest.Guest, o Options) *VM {
 	t.Helper()
-	needQEMU(t)
+	if o.Binary == "" {
+		needQEMU(t)
+	}
 	if o.Accelerator == Auto {
 		o.Accelerator = TCG
 	}

@@ -6,57 +6,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/guest/qmp"
 )
-
-// Options are how a guest is run. The zero value is good for a guest that nobody
-// looks at.
-type Options struct {
-	// Binary is QEMU; empty is what Find finds.
-	Binary string
-
-	// User is whom QEMU runs as when root starts it; zero is DefaultUser. Nobody
-	// else can choose. QEMU opens /dev/vfio/vfio and the /dev/vfio/N of each assigned
-	// device by itself: this user must have been given the right to. Disks and
-	// /dev/kvm are opened by the caller of Start with the caller's rights.
-	User User
-
-	// Accelerator is what runs the processors; Auto probes first.
-	Accelerator Accelerator
-
-	// Serial receives what the guest writes to its first serial port; nil discards
-	// it. One goroutine writes to it, in order; while a Write takes, the guest's port
-	// waits, and at the end of the guest Done does, for at most five seconds. After an
-	// error of Write the rest is discarded.
-	Serial io.Writer
-
-	// SerialInput is what the guest reads from its first serial port; nil is
-	// nothing. A Read that waits when the guest ends is left to end by itself.
-	SerialInput io.Reader
-
-	// PowerdownTimeout is how long Stop lets the guest shut itself down; 0 is ten
-	// seconds, below 0 is not at all.
-	PowerdownTimeout time.Duration
-
-	// NoReboot ends the run when the guest resets its machine.
-	NoReboot bool
-
-	// Logger is told what happens; nil is slog.DiscardHandler.
-	Logger *slog.Logger
-}
-
-func (o Options) logger() *slog.Logger {
-	if o.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return o.Logger
-}
 
 // A VM is a guest that was started. Its methods may be called from several
 // goroutines at once.
@@ -68,7 +28,15 @@ type VM struct {
 	proc        *process
 	qmp         *qmp.Conn
 	serial      *serial
+	nat         NAT
+	display     guest.ScreenKind
+	hasUSB      bool
+	viewers     atomic.Int64 // how many there have been
+	sets        atomic.Int64 // of descriptors sent to QEMU
+	listener    net.Listener
+	helpers     []*helper
 	names       map[int]string
+	measures    []Measure
 	stop        sync.Once
 	done        chan struct{}
 	err         error // set before done is closed
@@ -82,6 +50,9 @@ type VM struct {
 func Start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 	vm, err := start(ctx, g, o)
 	if err != nil {
+		if o.Viewers != nil {
+			o.Viewers.Close()
+		}
 		return nil, &OpError{"start", g.Name, err}
 	}
 	return vm, nil
@@ -95,7 +66,7 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 		return nil, err
 	}
 	var h inheritance
-	defer h.close()
+	defer h.abandon()
 	l := Layout{Accelerator: o.Accelerator, NoReboot: o.NoReboot}
 	var err error
 	if l.Disks, err = openDisks(&h, g); err != nil {
@@ -109,6 +80,9 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 			return nil, err
 		}
 	}
+	if err := share(ctx, &h, g, o, &l); err != nil {
+		return nil, err
+	}
 	if l.Accelerator == Auto {
 		accelerator, reason, err := Probe(ctx, o)
 		if err != nil {
@@ -117,7 +91,11 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 		o.logger().Info("accelerator chosen", "guest", g.Name, "accelerator", accelerator, "reason", reason)
 		l.Accelerator = accelerator
 	}
-	return run(ctx, g, o, l, &h)
+	vm, err := run(ctx, g, o, l, &h)
+	if err != nil {
+		return nil, explain(ctx, g, o, l, err)
+	}
+	return vm, nil
 }
 
 // run starts g on the files in h, which l describes and which it adds its own to.
@@ -155,17 +133,33 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 	if err != nil {
 		return abandon(err)
 	}
-	var memlock uint64
+	c := command{binary: o.Binary, args: args, files: h.files, cred: cred}
 	if len(g.Devices) > 0 {
-		memlock = uint64(g.Memory) + 1<<30
+		c.memlock = uint64(g.Memory) + 1<<30
+	}
+	if g.Screen.Kind == guest.Window || l.Sound == PipeWire || l.Sound == PulseAudio {
+		if c.env, err = o.Seat.environment(); err != nil {
+			return abandon(err)
+		}
 	}
 	vm := &VM{
 		name: g.Name, accelerator: l.Accelerator, powerdown: o.PowerdownTimeout,
 		log: o.logger().With("guest", g.Name), names: h.names, done: make(chan struct{}),
+		nat: natOf(g, l), display: g.Screen.Kind, hasUSB: g.HasUSB(), listener: o.Viewers,
 	}
-	if vm.proc, err = launch(o.Binary, args, h.files, cred, memlock); err != nil {
+	if len(o.Jail) > 0 {
+		if c.jail, err = newCell(g, o, l); err != nil {
+			return abandon(err)
+		}
+		c.jail.done = ctx.Done()
+	}
+	if vm.proc, vm.measures, err = vm.launch(c); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		return abandon(err)
 	}
+	vm.helpers, h.helpers = h.helpers, nil
 	h.close() // QEMU has its own now; where it ends, so must the sockets
 	vm.log.Debug("QEMU started", "pid", vm.PID())
 	vm.serial = pump(console, o.Serial, o.SerialInput)
@@ -176,12 +170,21 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 	var events *qmp.Subscription
 	if err == nil {
 		events = vm.qmp.Subscribe("STOP", "GUEST_PANICKED")
+		err = vm.helpersFailed()
+	}
+	if err == nil {
 		err = vm.qmp.Call(ctx, "cont", nil, nil)
 	}
 	if err != nil {
 		return nil, vm.abort(ctx, err)
 	}
 	go vm.watch(events)
+	for _, p := range vm.helpers {
+		go vm.attend(p)
+	}
+	if vm.listener != nil {
+		go vm.welcome(vm.listener)
+	}
 	go vm.reap()
 	return vm, nil
 }
@@ -199,7 +202,10 @@ func (v *VM) abort(ctx context.Context, err error) error {
 	}
 	v.proc.kill(err)
 	v.cleanUp()
-	if v.proc.cause == nil {
+	if failed := v.helpersFailed(); failed != nil && ctx.Err() == nil {
+		return failed // what QEMU says of it is that somebody is gone
+	}
+	if v.proc.cause == nil || errors.Is(v.proc.cause, syscall.ENOMEM) { // or the kernel's reason
 		if exit := v.proc.result(v.clean); exit != nil {
 			return exit
 		}
@@ -210,13 +216,41 @@ func (v *VM) abort(ctx context.Context, err error) error {
 	return err
 }
 
+// helpersFailed returns why those of them ended that should not have.
+func (v *VM) helpersFailed() error {
+	var errs []error
+	for _, p := range v.helpers {
+		errs = append(errs, p.failed())
+	}
+	return errors.Join(errs...)
+}
+
+// attend says so if a helper ends before QEMU. The guest goes on without what it did.
+func (v *VM) attend(p *helper) {
+	select {
+	case <-v.proc.done:
+	case <-p.done:
+		select {
+		case <-v.proc.done:
+		default:
+			v.log.Warn("the guest goes on without a helper", "err", p.ending())
+		}
+	}
+}
+
 // cleanUp waits for the process and ends what serves it.
 func (v *VM) cleanUp() {
 	<-v.proc.done
 	if v.qmp != nil {
 		v.qmp.Close()
 	}
+	if v.listener != nil {
+		v.listener.Close()
+	}
 	v.serial.close()
+	for _, p := range v.helpers {
+		p.end()
+	}
 }
 
 // reap waits for QEMU to end, by whatever cause, and says so.
@@ -269,6 +303,24 @@ func (v *VM) PID() int { return v.proc.cmd.Process.Pid }
 
 // Accelerator returns KVM or TCG, whichever runs the guest.
 func (v *VM) Accelerator() Accelerator { return v.accelerator }
+
+// NAT returns what carries the guest's network interfaces with the link guest.LinkNAT:
+// Passt if one of them has it, else UserNetwork, and AutoNAT if there are none.
+func (v *VM) NAT() NAT { return v.nat }
+
+func natOf(g guest.Guest, l Layout) NAT {
+	nat := AutoNAT
+	for i, n := range g.NICs {
+		switch {
+		case n.Link != guest.LinkNAT:
+		case l.NICs[i].FD != 0:
+			return Passt
+		default:
+			nat = UserNetwork
+		}
+	}
+	return nat
+}
 
 // QMP returns the connection to QEMU. It belongs to the VM and ends with it.
 func (v *VM) QMP() *qmp.Conn { return v.qmp }

@@ -54,6 +54,7 @@ type Env struct {
 	Names    fs.FS          // where the lists of names are, pci.ids and usb.ids
 	LeaseDir string         // where leases are kept
 	StateDir string         // where is kept what outlives a restart of the machine
+	GuestDir string         // where the definitions of guests are kept; empty when nothing says
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
@@ -76,6 +77,12 @@ type Env struct {
 	// Detach starts indy with these arguments as a process that outlives this one, its
 	// terminal and its session.
 	Detach func(args ...string) error
+
+	// Jail is the command that confines QEMU and then becomes it; see qemu.Options.
+	Jail []string
+
+	// Attach runs a command of the shell on this terminal, with the name of a file.
+	Attach func(command, file string) error
 }
 
 // OS returns the environment of this process.
@@ -85,7 +92,9 @@ func OS(version string) *Env {
 		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable, InUse: inUse, ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
-		Detach: func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
+		Detach:   func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
+		Jail:     []string{"/proc/self/exe", jailCommand}, // not by its name: that may be another program by now
+		GuestDir: guestDir(os.Geteuid(), os.Getenv), Attach: broker.Attach,
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
 		if w, _, err := term.GetSize(fd); err == nil {
@@ -315,9 +324,9 @@ func commands() []command {
 		{"watch", newWatchCommand}, {"capture", newCaptureCommand}, {"plan", newPlanCommand},
 		{"assign", newAssignCommand}, {"release", newReleaseCommand}, {"reset", newResetCommand},
 		{"leases", newLeasesCommand}, {"recover", newRecoverCommand}, {"confirm", newConfirmCommand},
-		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
+		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {jailCommand, newJailCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
 		{"selftest", newSelftestCommand}, {"version", newVersionCommand}, {"diff", newDiffCommand},
-		{"doctor", newDoctorCommand},
+		{"doctor", newDoctorCommand}, {"guest", newGuestCommand},
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/binary"
 	"flag"
 	"os"
 	"path/filepath"
@@ -23,6 +24,7 @@ func TestMain(m *testing.M) {
 			env.Names = os.DirFS(os.Getenv("IDS"))
 			env.LeaseDir = filepath.Join(os.Getenv("WORK"), "leases")
 			env.StateDir = filepath.Join(os.Getenv("WORK"), "state")
+			env.GuestDir = filepath.Join(os.Getenv("WORK"), "guests")
 			os.Exit(cli.Main(os.Args[1:], env))
 		},
 	})
@@ -33,6 +35,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           filepath.Join(root, "testdata", "script"),
 		UpdateScripts: *update,
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"bootable": bootable},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOSTS", filepath.Join(root, "testdata", "hosts"))
 			env.Setenv("IDS", filepath.Join(root, "testdata", "ids"))
@@ -40,4 +43,29 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// bootable writes the image of a CD-ROM that UEFI can start, or with a second word a BIOS
+// alone: bootable FILE [bios].
+func bootable(ts *testscript.TestScript, _ bool, args []string) {
+	const sector = 2048
+	b := make([]byte, 20*sector)
+	copy(b[16*sector:], "\x01CD001\x01")
+	copy(b[17*sector:], "\x00CD001\x01EL TORITO SPECIFICATION")
+	b[17*sector+71] = 19 // where the catalogue is
+	copy(b[18*sector:], "\xffCD001\x01")
+	c := b[19*sector:]
+	c[0], c[30], c[31], c[32] = 1, 0x55, 0xaa, 0x88
+	if len(args) < 2 {
+		c[1] = 0xef
+	}
+	// All 16-bit words of the first entry have the sum 0.
+	var sum uint16
+	for i := 0; i < 32; i += 2 {
+		if i != 28 {
+			sum += binary.LittleEndian.Uint16(c[i:])
+		}
+	}
+	binary.LittleEndian.PutUint16(c[28:], -sum)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
 }

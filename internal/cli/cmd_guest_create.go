@@ -1,0 +1,266 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/guest/image"
+	"github.com/project-independence/indy/guest/qemu"
+	"github.com/project-independence/indy/guest/store"
+)
+
+// creating are the flags of guest create and import.
+type creating struct {
+	template     string
+	iso          string
+	disks        []string
+	size, memory string
+	cpus         int
+	locked       bool
+}
+
+func (c *creating) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&c.template, "template", "linux", "what to begin with: "+templateNames())
+	f.StringVar(&c.memory, "memory", "", "memory of the guest, such as 8GiB")
+	f.IntVar(&c.cpus, "cpus", 0, "processors of the guest")
+	f.BoolVar(&c.locked, "locked", false, "let nobody but administrators change it")
+	_ = cmd.RegisterFlagCompletionFunc("template", cobra.FixedCompletions(strings.Split(templateNames(), ", "), cobra.ShellCompDirectiveNoFileComp))
+}
+
+func templateNames() string {
+	var names []string
+	for _, t := range guest.Templates() {
+		names = append(names, t.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func newGuestCreateCommand(env *Env) *cobra.Command {
+	var flags creating
+	var list strings.Builder
+	for _, t := range guest.Templates() {
+		fmt.Fprintf(&list, "  %-12s%s\n", t.Name, t.Summary)
+	}
+	cmd := &cobra.Command{
+		Use:   "create NAME [--iso FILE] [--disk FILE]... [--size SIZE]",
+		Short: "make a guest, from an installer, a disk image or a template",
+		Long: `Make the definition of a guest, from a template:
+
+` + list.String() + `
+Without --disk an empty disk is made for it, a qcow2 image as large as the template or
+--size says, which takes up no more than is written to it; qemu-img makes it. With --iso
+an installer is in its CD-ROM drive, and starts as long as the disk is empty.
+
+Images named by --disk are those that the guest writes to, where they are: raw disks and
+qcow2. One of another format (vmdk, vhdx, vhd, vdi) is read once and made a qcow2 image
+of. Which format it is the name says, or FILE,format=FORMAT; it is never guessed. An image
+that refers to other files, or is otherwise more than it seems, is refused.
+
+` + exitHelp,
+		Args: usage(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			ctx, stop := interruptible()
+			defer stop()
+			return orInterrupt(ctx, flags.create(ctx, env, args[0]))
+		},
+	}
+	flags.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&flags.iso, "iso", "", "CD-ROM `FILE` to install from")
+	f.StringArrayVar(&flags.disks, "disk", nil, "`FILE` with a disk image, or FILE,format=FORMAT")
+	f.StringVar(&flags.size, "size", "", "size of the disk that is made, such as 40GiB")
+	return cmd
+}
+
+// A making is a disk that a new guest is to have.
+type making struct {
+	file   string   // in the guest's folder, to be made
+	size   int64    // of an empty disk
+	from   *os.File // or what it is made of
+	format image.Format
+}
+
+// create makes a guest. Of one that fails nothing is left.
+func (c *creating) create(ctx context.Context, env *Env, name string) error {
+	s, err := env.guests()
+	if err != nil {
+		return err
+	}
+	d, size, err := c.define(name)
+	if err != nil {
+		return usageError{err}
+	}
+	var todo []making
+	defer func() {
+		for _, m := range todo {
+			if m.from != nil {
+				_ = m.from.Close()
+			}
+		}
+	}()
+	if len(c.disks) > 0 {
+		if c.size != "" {
+			return usageError{errors.New("--size is that of a disk that is made; it does not go with --disk")}
+		}
+		bus := d.Disks[0].Bus
+		d.Disks = nil
+		for _, word := range c.disks {
+			disk, m, err := takeDisk(word, bus)
+			if m.from != nil {
+				todo = append(todo, m)
+			}
+			if err != nil {
+				return err
+			}
+			d.Disks = append(d.Disks, disk)
+		}
+	} else {
+		todo = append(todo, making{file: d.Disks[0].File, size: size})
+	}
+	var notes []string
+	if c.iso != "" {
+		note, err := takeISO(&d, c.iso)
+		if err != nil {
+			return err
+		}
+		notes = append(notes, note...)
+	}
+	if err := d.Validate(); err != nil {
+		return usageError{err}
+	}
+	for _, m := range todo {
+		if _, err := os.Lstat(filepath.Join(s.Folder(name), m.file)); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is there already, of a guest that was deleted; delete it, or give it to the guest by --disk", filepath.Join(s.Folder(name), m.file))
+		}
+	}
+	made, err := s.Create(ctx, d.YAML())
+	if err != nil {
+		return refused(err)
+	}
+	if err := makeDisks(ctx, made, todo); err != nil {
+		_, derr := s.Delete(context.WithoutCancel(ctx), made, true)
+		return errors.Join(err, derr)
+	}
+	for _, n := range notes {
+		env.errorf("%s", n)
+	}
+	fmt.Fprintf(env.Stdout, "made guest %s; look at it with: indy guest show %s\n", name, name)
+	return nil
+}
+
+// define makes a definition of the template and the flags, and says how large its disk is to be.
+func (c *creating) define(name string) (guest.Definition, int64, error) {
+	all := guest.Templates()
+	i := slices.IndexFunc(all, func(t guest.Template) bool { return t.Name == c.template })
+	if i < 0 {
+		return guest.Definition{}, 0, fmt.Errorf("there is no template %q; expected %s", c.template, templateNames())
+	}
+	d, size := all[i].Definition, all[i].DiskSize
+	d.Name, d.Locked = name, c.locked
+	errs := []error{guest.ValidateName(name)}
+	if c.cpus != 0 {
+		d.CPUs = c.cpus
+	}
+	if c.cpus < 0 {
+		errs = append(errs, fmt.Errorf("--cpus: %d are none", c.cpus))
+	}
+	for _, f := range []struct {
+		word string
+		size *int64
+	}{{c.memory, &d.Memory}, {c.size, &size}} {
+		if f.word != "" {
+			n, err := guest.ParseSize(f.word)
+			*f.size = n
+			errs = append(errs, err)
+		}
+	}
+	const least = 1 << 20
+	if err := errors.Join(errs...); err != nil {
+		return d, size, err
+	}
+	if size < least || size > image.MaxVirtual || size%512 != 0 {
+		return d, size, fmt.Errorf("--size: %s is not between 1MiB and %s in whole sectors of 512 bytes", guest.FormatSize(size), guest.FormatSize(image.MaxVirtual))
+	}
+	return d, size, nil
+}
+
+// takeDisk checks the image that a word names. One that is not used where it is comes back open.
+func takeDisk(word string, bus guest.Bus) (guest.Disk, making, error) {
+	file, said, given := strings.Cut(word, ",format=")
+	if given && said == "" || file == "" {
+		return guest.Disk{}, making{}, usageError{fmt.Errorf("--disk %q: expected FILE or FILE,format=FORMAT", word)}
+	}
+	format, err := imageFormat(file, said)
+	if err != nil {
+		return guest.Disk{}, making{}, err
+	}
+	if format == image.ISO {
+		return guest.Disk{}, making{}, usageError{fmt.Errorf("%s is a CD-ROM; it goes with --iso", file)}
+	}
+	f, _, err := checkImage(file, format)
+	if err != nil {
+		return guest.Disk{}, making{}, err
+	}
+	if format == image.Raw || format == image.Qcow2 {
+		defer f.Close()
+		abs, err := filepath.Abs(file)
+		disk := guest.Disk{File: abs, Bus: bus}
+		if format == image.Qcow2 {
+			disk.Format = guest.Qcow2
+		}
+		return disk, making{}, err
+	}
+	base := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)) + ".qcow2"
+	return guest.Disk{File: base, Format: guest.Qcow2, Bus: bus}, making{file: base, from: f, format: format}, nil
+}
+
+// takeISO gives the guest a CD-ROM, and says what may keep that from starting.
+func takeISO(d *guest.Definition, file string) (notes []string, err error) {
+	f, info, err := checkImage(file, image.ISO)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	d.CDROMs = append(d.CDROMs, abs)
+	switch {
+	case !info.BootBIOS && !info.BootUEFI:
+		notes = append(notes, fmt.Sprintf("%s is nothing to start from: it has no boot catalogue", file))
+	case !info.BootUEFI && d.Firmware == guest.UEFI:
+		notes = append(notes, fmt.Sprintf("%s does not start by UEFI, only by BIOS; the guest has firmware: bios for it", file))
+		d.Firmware = guest.BIOS
+		if d.SecureBoot {
+			return nil, fmt.Errorf("%s does not start by UEFI, which this template needs", file)
+		}
+	}
+	return notes, nil
+}
+
+func makeDisks(ctx context.Context, made store.Entry, disks []making) error {
+	for _, m := range disks {
+		file := filepath.Join(made.Dir, m.file)
+		var err error
+		if m.from != nil {
+			err = qemu.ConvertDisk(ctx, file, m.from, m.format)
+		} else {
+			err = qemu.MakeDisk(ctx, file, m.size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

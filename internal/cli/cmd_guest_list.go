@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/guest/store"
+)
+
+// A listedGuest is what --json says of one.
+type listedGuest struct {
+	Name      string       `json:"name"`
+	File      string       `json:"file"` // of its definition
+	Locked    bool         `json:"locked"`
+	CPUs      int          `json:"cpus"`
+	Memory    int64        `json:"memory"` // in bytes
+	Firmware  string       `json:"firmware"`
+	TPM       bool         `json:"tpm"`
+	Network   string       `json:"network"`
+	Autostart *int         `json:"autostart"` // the priority; null when it does not start by itself
+	Disks     []listedDisk `json:"disks"`
+	Needs     int          `json:"needs"` // how many devices it wants
+}
+
+type listedDisk struct {
+	File     string `json:"file"`
+	Format   string `json:"format"`
+	ReadOnly bool   `json:"read_only"`
+}
+
+func listed(e store.Entry) listedGuest {
+	l := listedGuest{
+		Name: e.Name, File: filepath.Join(e.Dir, "guest.yaml"), Locked: e.Locked, CPUs: max(e.CPUs, 1), Memory: e.Memory, Firmware: e.Firmware.String(),
+		TPM: e.TPM, Network: e.Network.String(), Disks: []listedDisk{}, Needs: len(e.Devices),
+	}
+	if e.Autostart != nil {
+		l.Autostart = &e.Autostart.Priority
+	}
+	for _, k := range e.Disks {
+		l.Disks = append(l.Disks, listedDisk{inFolder(e, k.File), k.Format.String(), k.ReadOnly})
+	}
+	return l
+}
+
+// inFolder returns the path of a file that a definition names.
+func inFolder(e store.Entry, file string) string {
+	if filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(e.Dir, file)
+}
+
+func newGuestListCommand(env *Env) *cobra.Command {
+	var flags reading
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "the guests there are",
+		Long: `List the guests, with what each has. A definition that cannot be read is named with the
+line that is wrong, and hides no other.
+
+` + exitHelp,
+		Args: usage(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			s, err := env.guests()
+			if err != nil {
+				return err
+			}
+			all, lerr := s.List()
+			if flags.json {
+				out := struct {
+					Guests []listedGuest `json:"guests"`
+				}{[]listedGuest{}}
+				for _, e := range all {
+					out.Guests = append(out.Guests, listed(e))
+				}
+				err = writeJSON(env, out)
+			} else {
+				writeGuests(env, all, lerr == nil)
+			}
+			if lerr != nil {
+				return partlyRead{lerr}
+			}
+			return err
+		},
+	}
+	flags.addJSON(cmd)
+	return cmd
+}
+
+func writeGuests(env *Env, all []store.Entry, whole bool) {
+	if len(all) == 0 {
+		if whole {
+			fmt.Fprintln(env.Stdout, "there are no guests; make one with: indy guest create NAME --iso FILE")
+		}
+		return
+	}
+	var t table
+	t.add("GUEST", "CPUS", "MEMORY", "DISKS", "DEVICES", "NETWORK", "STARTS", "")
+	for _, e := range all {
+		starts, locked := "by hand", ""
+		if e.Autostart != nil {
+			starts = fmt.Sprintf("with the host, %d", e.Autostart.Priority)
+		}
+		if e.Locked {
+			locked = "locked"
+		}
+		t.add(e.Name, fmt.Sprint(max(e.CPUs, 1)), guest.FormatSize(e.Memory), fmt.Sprint(len(e.Disks)), fmt.Sprint(len(e.Devices)), e.Network.String(), starts, locked)
+	}
+	t.write(env, env.Stdout)
+}
