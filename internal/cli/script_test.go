@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 			env.LeaseDir = filepath.Join(os.Getenv("WORK"), "leases")
 			env.StateDir = filepath.Join(os.Getenv("WORK"), "state")
 			env.GuestDir = filepath.Join(os.Getenv("WORK"), "guests")
+			env.RunDir = filepath.Join(os.Getenv("WORK"), "run")
 			os.Exit(cli.Main(os.Args[1:], env))
 		},
 	})

@@ -210,3 +210,19 @@ func (d Dir) Forget() error {
 	defer f.Close()
 	return d.gone()
 }
+
+// Guests returns the directories below root of guests that run or have failed, by name.
+// A root that is not there has none.
+func Guests(root string) ([]Dir, error) {
+	all, err := os.ReadDir(root)
+	if errors.Is(err, fs.ErrNotExist) || root == "" {
+		return nil, nil
+	}
+	var dirs []Dir
+	for _, e := range all {
+		if d, bad := DirOf(root, e.Name()); bad == nil && e.IsDir() {
+			dirs = append(dirs, d)
+		}
+	}
+	return dirs, err
+}
