@@ -172,6 +172,13 @@ func (r *runner) change(f func(*Status)) {
 	if after := r.status.State; after != before {
 		r.event("state", map[string]any{"state": after, "detail": r.status.Detail})
 	}
+	if !r.status.Over() {
+		r.tell()
+	}
+}
+
+// tell announces the status. The caller holds mu.
+func (r *runner) tell() {
 	if r.announce == nil {
 		return
 	}
@@ -362,10 +369,13 @@ func (r *runner) end(err error) error {
 	r.mu.Unlock()
 	close(r.dirty)
 	r.saving.Wait()
+	// Who is told that it has ended finds it so, and can start it anew.
 	if err == nil {
-		// Before the last answers: who knows that it has ended can start it anew.
 		_ = r.Dir.gone() // as when somebody does so already
 	}
+	r.mu.Lock()
+	r.tell()
+	r.mu.Unlock()
 	close(r.over)
 	if r.server != nil {
 		r.server.close()
