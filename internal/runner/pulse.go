@@ -97,6 +97,24 @@ func (p *pulse) now() (doing string, answers bool) {
 	return p.doing, answers
 }
 
+// await returns nil once QEMU has answered a question that is asked now.
+func (p *pulse) await(ctx context.Context) error {
+	p.mu.Lock()
+	answered := p.answered
+	p.mu.Unlock()
+	p.again()
+	late := time.NewTimer(silence)
+	defer late.Stop()
+	select {
+	case <-answered:
+		return nil
+	case <-late.C:
+		return errSilent
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // again has it ask at once.
 func (p *pulse) again() {
 	select {

@@ -193,7 +193,7 @@ func TestStoppedQEMU(t *testing.T) {
 		var refused *AnswerError
 		return errors.As(err, &refused) && refused.Code == http.StatusGatewayTimeout
 	})
-	for range 50 { // and nothing that is asked piles up
+	for range 10 { // and nothing that is asked piles up
 		ask(t, d)
 	}
 	if err := syscall.Kill(s.QEMU, syscall.SIGCONT); err != nil {
