@@ -11,6 +11,7 @@ import (
 
 	"github.com/project-independence/indy/internal/cli"
 	"github.com/project-independence/indy/internal/hosttest"
+	"github.com/project-independence/indy/internal/lab"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts compare with")
@@ -36,7 +37,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           filepath.Join(root, "testdata", "script"),
 		UpdateScripts: *update,
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"bootable": bootable},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"bootable": bootable, "bootdisk": bootDisk},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOSTS", filepath.Join(root, "testdata", "hosts"))
 			env.Setenv("IDS", filepath.Join(root, "testdata", "ids"))
@@ -44,6 +45,12 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// bootDisk writes a disk that a guest starts from, which writes text to its serial port and
+// halts: bootdisk FILE TEXT.
+func bootDisk(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(lab.NVMeImage(ts.MkAbs(args[0]), args[1]))
 }
 
 // bootable writes the image of a CD-ROM that UEFI can start, or with a second word a BIOS

@@ -88,7 +88,7 @@ func stopped(host fs.FS, pid int) bool {
 	return err == nil && (f.state == "T" || f.state == "t")
 }
 
-// look returns the status as it is now. It waits a tenth of a second at most.
+// look returns the status as it is now. It waits for a twentieth of a second at most.
 func (r *runner) look() Status {
 	r.mu.Lock()
 	p := r.pulse

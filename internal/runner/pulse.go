@@ -10,10 +10,10 @@ import (
 
 // The deadlines of QEMU.
 const (
-	beatPause      = time.Second            // between an answer and the next question
-	silence        = 2 * time.Second        // after which QEMU is said not to answer
-	quickly        = 100 * time.Millisecond // in which it answers whoever wants to know
-	commandTimeout = 5 * time.Second        // of what somebody asks of it
+	beatPause      = time.Second           // between an answer and the next question
+	silence        = 2 * time.Second       // after which QEMU is said not to answer
+	quickly        = 50 * time.Millisecond // in which it answers whoever wants to know
+	commandTimeout = 5 * time.Second       // of what somebody asks of it
 )
 
 // A pulse asks QEMU again and again what it is doing. There is never more than one question
