@@ -253,3 +253,15 @@ func (e *Env) known(name string) error {
 	}
 	return nil
 }
+
+// notRunning refuses what takes away what a guest that runs stands on.
+func (e *Env) notRunning(name string) error {
+	dir, err := e.guestRun(name)
+	if err != nil {
+		return nil // nor can it be started from here
+	}
+	if now, err := dir.Status(context.Background(), e.Host); err == nil && !now.Over() {
+		return refusedEdit{fmt.Errorf("guest %s is %s; stop it first: indy guest stop %s", name, now.State, name)}
+	}
+	return nil
+}

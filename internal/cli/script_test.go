@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -37,7 +38,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           filepath.Join(root, "testdata", "script"),
 		UpdateScripts: *update,
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"bootable": bootable, "bootdisk": bootDisk},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"bootable": bootable, "bootdisk": bootDisk,
+			"conforms": func(ts *testscript.TestScript, _ bool, args []string) { conformsLines(ts, root, args[0]) },
+		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOSTS", filepath.Join(root, "testdata", "hosts"))
 			env.Setenv("IDS", filepath.Join(root, "testdata", "ids"))
@@ -45,6 +49,18 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// conformsLines checks standard output of the last command against a schema in docs; of
+// JSON lines, each: conforms NAME.
+func conformsLines(ts *testscript.TestScript, root, name string) {
+	docs := []string{ts.ReadFile("stdout")}
+	if name == "guest-event" {
+		docs = strings.Split(strings.TrimSpace(docs[0]), "\n")
+	}
+	for _, doc := range docs {
+		ts.Check(conforms(root, name, []byte(doc)))
+	}
 }
 
 // bootDisk writes a disk that a guest starts from, which writes text to its serial port and

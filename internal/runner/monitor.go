@@ -135,7 +135,7 @@ func parseStat(text []byte) (procStat, error) {
 	// The name of the program is in brackets and may hold anything.
 	s := string(text)
 	fields := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	const state, utime, stime, threads, start = 3 - 3, 14 - 3, 15 - 3, 20 - 3, 22 - 3
+	const state, utime, stime, threads, start = 0, 14 - 3, 15 - 3, 20 - 3, 22 - 3
 	if len(fields) <= start {
 		return procStat{}, fmt.Errorf("%d fields are too few", len(fields)+2)
 	}
