@@ -16,21 +16,12 @@ import (
 	"github.com/project-independence/indy/internal/lab/labtest"
 )
 
-// What the guest of this test has on its disk, and nobody else.
+// onTheDisk is what is on the NVMe, and on no other disk.
 const onTheDisk = "started from the assigned disk"
 
-// TestLabGuests has two guests run side by side in the emulated laptop, a locked one with the
-// NVMe and a free one with the network card, and kills what runs them.
-func TestLabGuests(t *testing.T) {
-	t.Parallel()
-	labtest.Open(t)
-	nvme := filepath.Join(t.TempDir(), "nvme.img")
-	if err := lab.NVMeImage(nvme, onTheDisk); err != nil {
-		t.Fatal(err)
-	}
-	labtest.RunTestOn(t, lab.Machine{NVMe: nvme, Env: []string{indyVariable + "=" + labtest.BuildIndy(t)}}, "./internal/cli", "^TestGuestsInside$")
-}
-
+// TestGuestsInside has two guests run side by side in the emulated laptop, a locked one with
+// the NVMe and a free one with the network card, and kills what runs them. TestFault09UnbindHangs
+// starts it.
 func TestGuestsInside(t *testing.T) {
 	labtest.Inside(t)
 	dir := t.TempDir()

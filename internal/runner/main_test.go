@@ -117,11 +117,26 @@ func detach(t *testing.T) func([]*os.File) error {
 		cmd := exec.Command("/proc/self/exe", "run-a-guest")
 		cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", []string{"PATH=" + os.Getenv("PATH")}, files
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		said, err := os.CreateTemp(t.TempDir(), "stderr")
+		if err != nil {
+			return err
+		}
+		cmd.Stderr = said
 		if err := cmd.Start(); err != nil {
 			return err
 		}
-		go func() { _ = cmd.Wait() }()
-		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = cmd.Wait()
+		}()
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			<-ended
+			if text, err := os.ReadFile(said.Name()); err != nil || len(text) > 0 { // such as a race, or a panic
+				t.Errorf("a runner wrote to its standard error: %v\n%s", err, text)
+			}
+		})
 		return nil
 	}
 }
@@ -178,18 +193,22 @@ func until(t *testing.T, what string, wanted func() bool) {
 	}
 }
 
-// ask returns the status, which must come soon whatever it is.
-func ask(t *testing.T, d Dir) Status {
+// ask returns the status, which must come within 200 ms whatever it is: at least once in a
+// few times, as what runs beside this test takes its time, too.
+func ask(t *testing.T, d Dir) (s Status) {
 	t.Helper()
-	began := time.Now()
-	s, err := d.Status(context.Background(), hostfs.Live())
-	if err != nil {
-		t.Fatal(err)
+	var took time.Duration
+	for range 8 {
+		began := time.Now()
+		var err error
+		if s, err = d.Status(context.Background(), hostfs.Live()); err != nil {
+			t.Fatal(err)
+		}
+		if took = time.Since(began); took <= 200*time.Millisecond {
+			return s
+		}
 	}
-	// The promise is 200 ms; what tests beside this one take of the machine is not its own.
-	if took := time.Since(began); took > 400*time.Millisecond {
-		t.Errorf("the status took %v", took)
-	}
+	t.Errorf("the status took %v", took)
 	return s
 }
 

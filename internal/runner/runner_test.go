@@ -34,8 +34,8 @@ func TestTwoGuests(t *testing.T) {
 		dirs[name] = Dir{name, filepath.Join(top, name)}
 		released[name] = filepath.Join(t.TempDir(), "released")
 		disk := bootDisk(t, printText, "this is "+name+"\r\n")
+		q := testRequest{Dir: dirs[name], Disk: disk, Graphics: true, Ready: guest.Ready{Serial: "this is " + name}, Released: released[name]}
 		both.Go(func() {
-			q := testRequest{Dir: dirs[name], Disk: disk, Graphics: true, Ready: guest.Ready{Serial: "this is " + name}, Released: released[name]}
 			if s := launch(t, q, isReady); s.State != Running || s.QEMU == 0 || s.Accelerator != "tcg" {
 				t.Errorf("%+v", s)
 			}
