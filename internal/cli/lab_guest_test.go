@@ -62,7 +62,7 @@ devices: [{want: storage, class: "0108", how: assign}]
 `)
 	define("net", `autostart: {ready: {serial: "net is up"}}
 disks: [{file: net.raw}]
-devices: [{want: ethernet, ids: "8086:10c9", how: assign}, {want: firewire, how: assign, need: optional}]
+devices: [{want: ethernet, ids: "8086:10c9", how: assign}, {want: input, port: 1-2, how: assign}, {want: firewire, how: assign, need: optional}]
 `)
 	define("other", `devices: [{want: storage, class: "0108", how: assign}]
 `)
@@ -90,7 +90,7 @@ devices: [{want: ethernet, ids: "8086:10c9", how: assign}, {want: firewire, how:
 	driver(nvme, "vfio-pci")
 	driver(nic, "vfio-pci")
 	indy(0, "pci:"+nvme, "guest", "status", "work")
-	indy(0, "pci:"+nic, "guest", "top", "--once")
+	indy(0, "pci:"+nic+" usb:1-2", "guest", "top", "--once")
 	indy(4, `held by guest "work"`, "guest", "start", "other", "--accel", "tcg")
 
 	// Who runs it is killed: QEMU dies, and the device is given back by who is asked to.

@@ -102,17 +102,8 @@ func (s *server) follow(t *tape) http.HandlerFunc {
 			case <-q.Context().Done():
 				return
 			case <-s.r.over:
-				for {
-					select {
-					case chunk, ok := <-e.c:
-						if ok {
-							_, _ = w.Write(chunk)
-							continue
-						}
-					default:
-					}
-					return
-				}
+				_, _ = w.Write(e.rest())
+				return
 			}
 			_ = c.SetWriteDeadline(time.Now().Add(writeLimit))
 			_, err = w.Write(more)
@@ -135,6 +126,8 @@ func (s *server) console(w http.ResponseWriter, q *http.Request) {
 	}
 	past, e := s.r.console.listen()
 	defer s.r.console.hangUp(e)
+	s.consoles.Add(1) // Shutdown does not know of it any more
+	defer s.consoles.Done()
 	conn, both, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		answerError(w, http.StatusInternalServerError, err)
@@ -160,6 +153,8 @@ func (s *server) console(w http.ResponseWriter, q *http.Request) {
 		case <-gone:
 			return
 		case <-s.r.over:
+			_ = conn.SetWriteDeadline(time.Now().Add(lastLook))
+			_, _ = conn.Write(e.rest())
 			return
 		}
 	}

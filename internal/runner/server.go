@@ -31,7 +31,12 @@ const (
 type server struct {
 	r    *runner
 	http *http.Server
+
+	consoles sync.WaitGroup // that are attached
 }
+
+// lastLook is how long those who look on may take for the last that there is.
+const lastLook = time.Second
 
 // listen answers on the socket from now on.
 func (r *runner) listen() (*server, error) {
@@ -61,6 +66,7 @@ func (s *server) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	_ = s.http.Shutdown(ctx)
+	s.consoles.Wait() // each has a deadline
 	_ = s.http.Close()
 }
 

@@ -27,6 +27,21 @@ type tape struct {
 // was too slow.
 type ear struct{ c chan []byte }
 
+// rest returns what is there and was not listened to yet.
+func (e *ear) rest() (text []byte) {
+	for {
+		select {
+		case chunk, ok := <-e.c:
+			if ok {
+				text = append(text, chunk...)
+				continue
+			}
+		default:
+		}
+		return text
+	}
+}
+
 // earQueue is how many writes wait for a listener before it is given up.
 const earQueue = 1024
 
