@@ -16,6 +16,11 @@
 // besides: the sockets of a seat, the node that draws for guest.VirGL, the nodes of
 // guest.Input, and for ALSA those of the sound card.
 //
+// With [Options.Jail] it does not see what everybody may read either: it has a root
+// with its own files and the guest's devices, no other process, no network but what it
+// inherits open, and limits of memory where the host lets them be set. [VM.Confinement]
+// says what is in force.
+//
 // # Helpers
 //
 // passt, swtpm and virtiofsd run beside QEMU, one each for what they serve, as the

@@ -25,7 +25,8 @@ type ExitError struct {
 	// State is how the process ended.
 	State *os.ProcessState
 
-	// Cause is why it was ended from here, nil if it ended by itself.
+	// Cause is why it was ended from here, nil if it ended by itself. It is
+	// syscall.ENOMEM if the kernel ended it because it used more memory than it may.
 	Cause error
 
 	// Stderr is the last that QEMU wrote to standard error, at most 16 KiB, with

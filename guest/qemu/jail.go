@@ -83,7 +83,8 @@ func (j *cell) enter(p *process) error {
 	p.cmd.Args = append(slices.Clone(j.command), strconv.Itoa(3+s.Files))
 	p.cmd.Args[0] = "indy" // as it is called, whatever file it is
 
-	attr.Credential = nil
+	// The stage becomes the user and asks for the parent-death signal by itself.
+	attr.Credential, attr.Pdeathsig = nil, 0
 	attr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 	if !j.network {
 		attr.Cloneflags |= unix.CLONE_NEWNET

@@ -23,6 +23,8 @@ type limits struct {
 	memory int64  // bytes
 	root   string // where control groups of version 2 are, as of the kernel's root
 	own    string // the control group of this process below it
+
+	systemd bool // whether it is systemd that makes control groups
 }
 
 // memoryOf returns how much memory a QEMU for g may use: the guest's, what QEMU needs to
@@ -81,13 +83,9 @@ func (l limits) parent() (string, error) {
 	if l.root == "" {
 		return "", fmt.Errorf("the host has no control groups of version 2 with limits of memory: %w", errors.ErrUnsupported)
 	}
-	systemd := true
-	if _, err := os.Stat("/run/systemd/system"); errors.Is(err, fs.ErrNotExist) {
-		systemd = false
-	}
 	for at := l.own; ; at = filepath.Dir(at) {
 		dir := filepath.Join(l.root, at)
-		if !systemd || delegated(dir) {
+		if !l.systemd || delegated(dir) {
 			if base := filepath.Base(at); !strings.HasPrefix(base, "user@") { // that one is systemd's own
 				return dir, nil
 			}

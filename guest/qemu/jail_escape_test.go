@@ -88,6 +88,11 @@ func attempt(out io.Writer) {
 	try("unmount the root", "EPERM", func() error { return unix.Unmount("/", unix.MNT_DETACH) })
 	try("change the root", "EPERM", func() error { return unix.Chroot("/usr") })
 	try("make a mount namespace", "EPERM", func() error { return unix.Unshare(unix.CLONE_NEWNS) })
+	try("make a user namespace", "EPERM", func() error {
+		cmd := exec.Command(binary)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
+		return cmd.Run()
+	})
 
 	// Processes.
 	_, number, _ := strings.Cut(guestName(), "-")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
 )
 
 // inLab skips a test that does not run in the emulated laptop, by TestJailInLab.
@@ -146,4 +148,62 @@ func take(t *testing.T, address string, user User) string {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestJailUSBInside starts a guest with a USB device of the host, by its descriptor: there
+// is no node of it in the jail.
+func TestJailUSBInside(t *testing.T) {
+	inLab(t)
+	names, err := filepath.Glob("/sys/bus/usb/devices/[0-9]*-[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := func(dir, name string) int {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		n, err2 := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for _, dir := range names {
+		if strings.Contains(dir, ":") { // an interface
+			continue
+		}
+		node, err := os.OpenFile(fmt.Sprintf("/dev/bus/usb/%03d/%03d", number(dir, "busnum"), number(dir, "devnum")), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer node.Close()
+		g := guestOf()
+		g.USB.Devices = []usb.PortPath{port(t, filepath.Base(dir))}
+		vm := startTest(t, g, inJail(Options{PowerdownTimeout: -1, USB: []*os.File{node}}))
+		id := usbID(g.USB.Devices[0])
+		if list := peripherals(t, vm); !slices.Contains(list, id) {
+			t.Errorf("%s is not among %v", id, list)
+		}
+		var attached bool
+		property := map[string]string{"path": "/machine/peripheral/" + id, "property": "attached"}
+		if err := vm.QMP().Call(t.Context(), "qom-get", property, &attached); err != nil || !attached {
+			t.Errorf("attached: %v, %v", attached, err)
+		}
+		root := fmt.Sprintf("/proc/%d/root", vm.PID())
+		if _, err := os.Stat(root + "/dev/bus"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("nodes of USB devices: %v", err)
+		}
+		held := false
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", vm.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range fds {
+			target, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", vm.PID(), fd.Name()))
+			held = held || target == node.Name()
+		}
+		if !held {
+			t.Errorf("QEMU does not have %s open", node.Name())
+		}
+		return
+	}
+	t.Fatal("the emulated laptop has no USB device")
 }

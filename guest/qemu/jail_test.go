@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -167,7 +169,7 @@ func TestConfinedFiles(t *testing.T) {
 			want = append(want, name)
 		}
 	}
-	if diff := cmp.Diff(append([]string{"/"}, want...), points); diff != "" && exists("/etc/debian_version") {
+	if diff := cmp.Diff(want, points); diff != "" && exists("/etc/debian_version") {
 		t.Errorf("mount points (-want +got):\n%s", diff)
 	}
 	var top []string
@@ -255,7 +257,9 @@ func TestEscape(t *testing.T) {
 	for line := range strings.Lines(exit.Stderr) {
 		name, got, ok := strings.Cut(strings.TrimSpace(line), " = ")
 		if !ok {
-			t.Errorf("it says %q", line)
+			if !strings.HasPrefix(line, "==1==WARNING") { // of the race detector, which misses /proc
+				t.Errorf("it says %q", line)
+			}
 			continue
 		}
 		n++
@@ -329,6 +333,7 @@ func TestJailWithout(t *testing.T) {
 		want string
 	}{
 		{"CAP_SYS_ADMIN", 21, "CAP_SYS_ADMIN is needed"},
+		{"CAP_SYS_CHROOT", 18, "CAP_SYS_CHROOT is needed"},
 		{"CAP_SETPCAP", 8, "CAP_SETPCAP is needed"},
 		{"CAP_SETGID", 6, "CAP_SETGID is needed"},
 		{"CAP_SETUID", 7, "CAP_SETUID is needed"},
@@ -397,4 +402,51 @@ func TestJailOfUser(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestJailGoesWrong takes for the stage what is none, or does not do what it should.
+// Nothing is left behind.
+func TestJailGoesWrong(t *testing.T) {
+	needRoot(t)
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := bootDisk(t, printText, "")
+	tests := []struct {
+		name string
+		jail []string
+		want string
+	}{
+		{"no such program", []string{"/nonexistent"}, "no such file"},
+		{"it ends", []string{"/bin/sh", "-c", "echo something is wrong >&2"}, "ended without a word: something is wrong"},
+		{"it says something else", []string{"/bin/sh", "-c", `eval "echo hello >&$(($0 + 1))"`}, "what is no report"},
+		{"it fails", []string{"/bin/sh", "-c", `eval "echo '{\"error\":{\"text\":\"no\",\"errno\":13}}' >&$(($0 + 1))"`}, "confine QEMU: no"},
+		{"it hangs", []string{"/bin/sh", "-c", "exec sleep 1000"}, "context deadline exceeded"},
+		{"another command of this program", []string{"/proc/self/exe", "-test.run=^$"}, "confine QEMU"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			noLeaks(t)
+			before := openCount(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			_, err := Start(ctx, guestOf(disk), Options{Binary: binary, Accelerator: TCG, Jail: tt.jail})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			if after := openCount(t); after != before {
+				t.Errorf("%d files are open, before %d", after, before)
+			}
+		})
+	}
+}
+
+func openCount(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
 }

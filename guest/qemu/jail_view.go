@@ -43,9 +43,6 @@ func newCell(g guest.Guest, o Options, l Layout) (*cell, error) {
 	}
 	v.sound(g, o, l)
 	v.graphics(g, o, l)
-	if g.HasUSB() {
-		v.some("/sys/bus/usb/devices")
-	}
 	if v.err != nil {
 		return nil, fmt.Errorf("confine QEMU: %w", v.err)
 	}
@@ -299,6 +296,7 @@ func cgroups() (l limits) {
 	if err := unix.Statfs(root, &st); err != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
 		return l
 	}
+	l.systemd = exists("/run/systemd/system") // sd_booted(3)
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return l

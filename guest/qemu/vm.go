@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/project-independence/indy/guest"
@@ -153,6 +154,9 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 		c.jail.done = ctx.Done()
 	}
 	if vm.proc, vm.measures, err = vm.launch(c); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		return abandon(err)
 	}
 	o.passed(Launched)
@@ -204,7 +208,7 @@ func (v *VM) abort(ctx context.Context, err error) error {
 	if failed := v.helpersFailed(); failed != nil && ctx.Err() == nil {
 		return failed // what QEMU says of it is that somebody is gone
 	}
-	if v.proc.cause == nil {
+	if v.proc.cause == nil || errors.Is(v.proc.cause, syscall.ENOMEM) { // or the kernel's reason
 		if exit := v.proc.result(v.clean); exit != nil {
 			return exit
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/internal/jail"
 )
 
@@ -26,5 +27,14 @@ func newJailCommand(*Env) *cobra.Command {
 			}
 			return jail.Run(int(fd))
 		},
+	}
+}
+
+// unconfined says what of a jail is not in force, if one was asked for.
+func (e *Env) unconfined(measures []qemu.Measure) {
+	for _, m := range measures {
+		if len(e.Jail) > 0 && !m.InForce {
+			e.errorf("not in force for QEMU: %s: %s", m.What, m.Why)
+		}
 	}
 }

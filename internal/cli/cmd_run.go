@@ -170,6 +170,7 @@ func (r *running) start(ctx context.Context, env *Env, g guest.Guest, opts qemu.
 	if err != nil {
 		return orInterrupt(ctx, err)
 	}
+	env.unconfined(vm.Confinement())
 	select {
 	case <-vm.Done():
 		return vm.Err()

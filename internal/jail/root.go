@@ -12,12 +12,17 @@ import (
 )
 
 // site is where the new root is built: a directory that every host has, in a mount
-// namespace that nobody else is in.
-const site = "/dev"
+// namespace that nobody else is in. The root is the directory below it: the kernel lets
+// nobody make a user namespace, and so get at more of it, whose root is not that of its
+// mount namespace.
+const (
+	site  = "/dev"
+	below = "root"
+)
 
 // newRoot makes a mount namespace of a root that holds what s names and nothing else,
 // all of it read-only.
-func newRoot(s Spec, keep func(what, why string), own bool) error {
+func newRoot(s Spec, keep func(what, why string)) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("make a mount namespace: %w; CAP_SYS_ADMIN is needed", os.NewSyscallError("unshare", err))
 	}
@@ -36,11 +41,12 @@ func newRoot(s Spec, keep func(what, why string), own bool) error {
 	if err := unix.Mount("tmpfs", site, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755,size=1m,nr_inodes=16k"); err != nil {
 		return mountError("make a root", site, err)
 	}
-	if err := unix.Chdir(site); err != nil {
-		return &fs.PathError{Op: "enter", Path: site, Err: err}
-	}
 	old := unix.Umask(0o022) // directories that whom the program runs as can pass
 	defer unix.Umask(old)
+	root := path.Join(site, below)
+	if err := errors.Join(os.Mkdir(root, 0o755), unix.Chdir(root)); err != nil {
+		return &fs.PathError{Op: "enter", Path: root, Err: err}
+	}
 	for i, b := range s.Binds {
 		if err := attach(trees[i], b.to()[1:]); err != nil {
 			return fmt.Errorf("bind %s: %w", b.From, err)
@@ -53,20 +59,10 @@ func newRoot(s Spec, keep func(what, why string), own bool) error {
 	}
 	if s.Proc {
 		if err := mountProc(); err != nil {
-			if !own {
-				return err
-			}
-			keep(Proc, err.Error()) // as in a container that shows parts of it alone
+			return err
 		}
 	}
-	if err := enter(keep); err != nil {
-		return err
-	}
-	readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if err := unix.MountSetattr(unix.AT_FDCWD, "/", 0, &readOnly); err != nil {
-		return mountError("make read-only", "/", err)
-	}
-	return nil
+	return enter(keep)
 }
 
 // open returns what b names as a tree of mounts that is nowhere yet, and can be changed
@@ -138,26 +134,33 @@ func mountProc() error {
 	return nil
 }
 
-// enter makes the working directory the root, and detaches the old one.
+// enter makes the new root the root, and detaches the old one.
 func enter(keep func(what, why string)) error {
+	if err := unix.Chdir(site); err != nil {
+		return &fs.PathError{Op: "enter", Path: site, Err: err}
+	}
 	err := unix.PivotRoot(".", ".")
-	if err == nil {
-		// the old root is on top of the new one now
-		err = unix.Unmount(".", unix.MNT_DETACH)
-		if err != nil {
+	switch {
+	case err == nil: // the old root is on top of the new one now
+		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 			return mountError("detach", "the host's root", err)
 		}
-		return unix.Chdir("/")
-	}
-	if !errors.Is(err, unix.EINVAL) {
+	case errors.Is(err, unix.EINVAL): // an initial file system cannot be detached, only covered
+		if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+			return mountError("enter", site, err)
+		}
+		keep(Under, "the host runs from its initial file system, which can be covered, not detached")
+	default:
 		return mountError("enter", site, err)
 	}
-	// An initial file system cannot be detached, only covered.
-	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
-		return mountError("enter", site, err)
+	readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(unix.AT_FDCWD, ".", 0, &readOnly); err != nil {
+		return mountError("make read-only", "/", err)
 	}
-	keep(Under, "the host runs from its initial file system, which can be covered, not detached")
-	return errors.Join(unix.Chroot("."), unix.Chdir("/"))
+	if err := unix.Chroot(below); err != nil {
+		return fmt.Errorf("change the root: %w; CAP_SYS_CHROOT is needed", os.NewSyscallError("chroot", err))
+	}
+	return os.NewSyscallError("chdir", unix.Chdir("/"))
 }
 
 // mountError is an error of a call about mounts.

@@ -16,7 +16,6 @@ import (
 // The names of what may be kept; see [Report].
 const (
 	Groups = "groups" // supplementary groups, which only root can give up
-	Proc   = "proc"   // no proc file system, though one was asked for
 	Under  = "under"  // the host's root is covered by the new one, not gone
 )
 
@@ -57,7 +56,6 @@ func run(in *os.File, fd int, report *os.File) error {
 	if 3+s.Files != fd {
 		return fmt.Errorf("%d files, and the spec is descriptor %d", s.Files, fd)
 	}
-	own := s.UID == 0
 	var said Report
 	keep := func(what, why string) {
 		if said.Kept == nil {
@@ -68,7 +66,7 @@ func run(in *os.File, fd int, report *os.File) error {
 	if err := limit(s); err != nil {
 		return err
 	}
-	if err := newRoot(s, keep, own); err != nil {
+	if err := newRoot(s, keep); err != nil {
 		return err
 	}
 	if err := unix.Sethostname([]byte(hostName)); err != nil {
@@ -80,10 +78,10 @@ func run(in *os.File, fd int, report *os.File) error {
 	if err := giveUp(s); err != nil {
 		return err
 	}
-	if own {
+	if s.UID == 0 {
 		keep(Groups, "only root can give up supplementary groups")
 	}
-	// It was cleared by the change of identity. A parent that ended before this line
+	// The change of identity would have cleared it. A parent that ended before this line
 	// has closed its end of the pipe, and is found out by the next one.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)

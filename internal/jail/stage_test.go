@@ -45,6 +45,9 @@ func stage(t *testing.T, s Spec, flags uintptr, extra ...*os.File) (stdout strin
 		t.Fatal(err)
 	}
 	defer in.Close()
+	if s.OOMScoreAdj == nobodyListens {
+		in.Close()
+	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "jail", strconv.Itoa(3+len(extra)))
 	cmd.ExtraFiles = append(extra, file, out)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
@@ -62,6 +65,24 @@ func stage(t *testing.T, s Spec, flags uintptr, extra ...*os.File) (stdout strin
 }
 
 const namespaces = unix.CLONE_NEWPID | unix.CLONE_NEWUTS
+
+// nobodyListens makes stage behave as a starter that has ended.
+const nobodyListens = 999
+
+// TestStarterGone shows that nothing is executed for who has ended meanwhile: before the
+// parent-death signal is set, nobody would end it.
+func TestStarterGone(t *testing.T) {
+	needRoot(t)
+	s := busybox(t, "echo", "executed")
+	s.OOMScoreAdj = nobodyListens
+	if got, _, _ := stage(t, s, namespaces); got != "" {
+		t.Errorf("it says %q", got)
+	}
+	s.OOMScoreAdj--
+	if got, _, err := stage(t, s, namespaces); got != "executed\n" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
 
 func needRoot(t *testing.T) {
 	t.Helper()
