@@ -373,3 +373,38 @@ func TestAnotherUser(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// Of many who start a guest at once one does, and all others are told so.
+func TestManyStarts(t *testing.T) {
+	needQEMU(t)
+	d := Dir{"many", filepath.Join(root(t), "many")}
+	q := testRequest{Dir: d, Disk: bootDisk(t, printText, "x"), Released: filepath.Join(t.TempDir(), "released")}
+	start := detach(t)
+	var all sync.WaitGroup
+	launched := make(chan *Launched, 16)
+	for range cap(launched) {
+		all.Go(func() {
+			l, err := Launch(d, hostfs.Live(), q, start)
+			switch {
+			case err == nil:
+				launched <- l
+			case !errors.Is(err, ErrRuns):
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	close(launched)
+	n := 0
+	for l := range launched {
+		n++
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d have started it", n)
+	}
+	until(t, "it runs", func() bool { return ask(t, d).State == Running })
+	stopNow(t, d)
+}
