@@ -82,12 +82,15 @@ func (e *Env) printKept(dir runner.Dir, file string) error {
 // plainWriter writes text of others, in which nothing acts on a terminal.
 type plainWriter struct{ w io.Writer }
 
-// Write writes p with U+FFFD for each character but line breaks that is not printable.
+// Write writes p with U+FFFD for each character but line breaks and tabs that is not printable.
 func (p plainWriter) Write(b []byte) (int, error) {
 	text := make([]rune, 0, len(b))
 	for _, r := range string(b) {
-		if r == '\n' || r == '\t' {
+		switch r {
+		case '\n', '\t':
 			text = append(text, r)
+			continue
+		case '\r': // before each line break on a serial port
 			continue
 		}
 		text = append(text, []rune(printable(string(r)))...)

@@ -134,7 +134,7 @@ func TestReplaceFile(t *testing.T) {
 
 func TestPlainWriter(t *testing.T) {
 	var out bytes.Buffer
-	text := "a\tb\x1b[2Jc\u202ed\n"
+	text := "a\tb\x1b[2Jc\u202ed\r\n"
 	if n, err := (plainWriter{&out}).Write([]byte(text)); n != len(text) || err != nil || out.String() != "a\tb\ufffd[2Jc\ufffdd\n" {
 		t.Errorf("%q, %d, %v", out.String(), n, err)
 	}

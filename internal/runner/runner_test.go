@@ -178,7 +178,7 @@ func TestConsole(t *testing.T) {
 }
 
 // A QEMU that is stopped by a signal is told of at once, and can be killed.
-func TestStoppedQEMU(t *testing.T) {
+func TestFault13StoppedQEMU(t *testing.T) {
 	needQEMU(t)
 	d := Dir{"still", filepath.Join(root(t), "still")}
 	s := launch(t, testRequest{Dir: d, Disk: bootDisk(t, printText, "x")}, runs)
@@ -209,7 +209,7 @@ func TestStoppedQEMU(t *testing.T) {
 }
 
 // A runner that stands still is told of, too.
-func TestStoppedRunner(t *testing.T) {
+func TestFault13StoppedRunner(t *testing.T) {
 	needQEMU(t)
 	d := Dir{"still", filepath.Join(root(t), "still")}
 	s := launch(t, testRequest{Dir: d, Disk: bootDisk(t, printText, "x")}, runs)
@@ -227,7 +227,7 @@ func TestStoppedRunner(t *testing.T) {
 }
 
 // QEMU dies with its runner, and the guest can be started again.
-func TestKilledRunner(t *testing.T) {
+func TestFault16KilledRunner(t *testing.T) {
 	needQEMU(t)
 	d := Dir{"killed", filepath.Join(root(t), "killed")}
 	q := testRequest{Dir: d, Disk: bootDisk(t, printText, "x")}
@@ -251,7 +251,7 @@ func TestKilledRunner(t *testing.T) {
 }
 
 // A QEMU that is killed is a failure with its cause, which is kept until the next start.
-func TestKilledQEMU(t *testing.T) {
+func TestFault12KilledQEMU(t *testing.T) {
 	needQEMU(t)
 	d := Dir{"killed", filepath.Join(root(t), "killed")}
 	q := testRequest{Dir: d, Disk: bootDisk(t, printText, "last words"), Ready: guest.Ready{Serial: "words"}, Released: filepath.Join(t.TempDir(), "released")}
@@ -277,7 +277,7 @@ func TestKilledQEMU(t *testing.T) {
 
 // What keeps a guest from starting is told to who starts it: what is not there, and QEMU's
 // own words.
-func TestFailedStart(t *testing.T) {
+func TestFault12FailedStart(t *testing.T) {
 	needQEMU(t)
 	top := root(t)
 	failed := func(s Status) bool { return s.State == Failed }

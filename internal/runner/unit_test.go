@@ -202,7 +202,7 @@ func FuzzStatus(f *testing.F) {
 }
 
 // What the kernel counts decides whether a killed QEMU was killed for want of memory.
-func TestDeath(t *testing.T) {
+func TestFault14OutOfMemory(t *testing.T) {
 	const events, vmstat = "sys/fs/cgroup/user.slice/a/memory.events", "proc/vmstat"
 	host := func(group, all int) fstest.MapFS {
 		file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
