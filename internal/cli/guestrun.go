@@ -161,6 +161,10 @@ func (r *guestRun) prepare(ctx context.Context, env *Env, told *slog.Logger, pas
 		}
 		return errors.Join(errs...)
 	}
+	if p.Options.Taps, err = openTaps(env, e.Definition, p.Guest); err != nil {
+		return p, err
+	}
+	undo = append(undo, func() error { return closeAll(p.Options.Taps) })
 	if len(p.Devices) > 0 {
 		r.guest, r.locked, r.companions, r.allow = e.Name, e.Locked, true, r.how.Allow
 		giveBack, err := r.hold(ctx, env, m, p.Guest.Devices, ports)
@@ -194,9 +198,6 @@ func startable(host fs.FS, d guest.Definition) error {
 	}
 	if d.SecureBoot {
 		errs = append(errs, cannot{fmt.Errorf("guest %s wants Secure Boot, with which guests are not started yet; set secure_boot: false", d.Name)})
-	}
-	if d.Network.Kind == guest.Bridged {
-		errs = append(errs, cannot{fmt.Errorf("guest %s wants a port of the bridge %s, which is not made yet; set network: nat", d.Name, d.Network.Bridge)})
 	}
 	return errors.Join(errs...)
 }
