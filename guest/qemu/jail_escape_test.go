@@ -73,6 +73,14 @@ func attempt(out io.Writer) {
 	for _, name := range []string{"/new", "/dev/new", "/usr/new", "/usr/share/qemu/new"} {
 		try("create "+name, "EROFS", func() error { return open(name, os.O_WRONLY|os.O_CREATE) })
 	}
+	disk := ""
+	for _, a := range os.Args {
+		if _, name, ok := strings.Cut(a, ",opaque=/"); ok {
+			disk = "/" + name
+		}
+	}
+	say("disk that it has open", strings.HasSuffix(disk, "/disk.raw"), "true")
+	try("open own disk by its name", "ENOENT", func() error { return open(disk, os.O_RDONLY) })
 	binary := os.Args[0]
 	try("write to own program", "EACCES", func() error { return open(binary, os.O_WRONLY) })
 	try("remove own program", "EROFS", func() error { return os.Remove(binary) })
