@@ -49,9 +49,9 @@ func (h *inheritance) abandon() {
 	h.helpers = nil
 }
 
-// Check returns the error that [Start] would give for g itself or for one of its disks
-// or ROMs. It opens them and closes them again, so that what cannot start is known before
-// a device is taken from the host for it.
+// Check returns the error that [Start] would give for g itself, for one of its disks or
+// ROMs, or for want of firmware. It opens them and closes them again, so that what cannot
+// start is known before a device is taken from the host for it.
 func Check(g guest.Guest) error {
 	err := g.Validate()
 	if err == nil {
@@ -59,6 +59,11 @@ func Check(g guest.Guest) error {
 		_, disks := openDisks(&h, g)
 		_, roms := openROMs(&h, g)
 		err = errors.Join(disks, roms)
+		if g.Firmware == guest.UEFI {
+			g.Variables = "" // they are made at the start, and not before
+			_, _, firmware := openFirmware(&h, g, Firmware())
+			err = errors.Join(err, firmware)
+		}
 		h.close()
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -88,8 +89,41 @@ type Options struct {
 	// NoReboot ends the run when the guest resets its machine.
 	NoReboot bool
 
+	// Passed is called by Start when it has come as far as each [Milestone], one after the
+	// other; nil is nobody. It should return at once.
+	Passed func(Milestone)
+
 	// Logger is told what happens; nil is slog.DiscardHandler.
 	Logger *slog.Logger
+}
+
+// A Milestone is how far a start has come.
+type Milestone int
+
+// The milestones, in their order.
+const (
+	Launched  Milestone = iota // QEMU's process is there
+	Connected                  // QEMU answers
+	Going                      // the guest's processors run
+)
+
+// String returns "launched", "connected" or "going".
+func (m Milestone) String() string {
+	switch m {
+	case Launched:
+		return "launched"
+	case Connected:
+		return "connected"
+	case Going:
+		return "going"
+	}
+	return fmt.Sprintf("Milestone(%d)", int(m))
+}
+
+func (o Options) passed(m Milestone) {
+	if o.Passed != nil {
+		o.Passed(m)
+	}
 }
 
 func (o Options) logger() *slog.Logger {

@@ -21,8 +21,12 @@ var errUnresponsive = errors.New("QEMU does not answer")
 // Stop returns Err: nil if the guest powered off or QEMU quit, now or before. It
 // may be called any number of times, at once or one after the other; the first
 // call decides how long the guest is given.
-func (v *VM) Stop(ctx context.Context) error {
-	v.stop.Do(func() { go v.shutDown() })
+func (v *VM) Stop(ctx context.Context) error { return v.StopWithin(ctx, v.powerdown) }
+
+// StopWithin is Stop with another time in the place of Options.PowerdownTimeout, of the
+// same meaning.
+func (v *VM) StopWithin(ctx context.Context, powerdown time.Duration) error {
+	v.stop.Do(func() { go v.shutDown(powerdown) })
 	select {
 	case <-v.done:
 	case <-ctx.Done():
@@ -33,8 +37,7 @@ func (v *VM) Stop(ctx context.Context) error {
 }
 
 // shutDown goes from asking to killing. Every step has an end.
-func (v *VM) shutDown() {
-	grace := v.powerdown
+func (v *VM) shutDown(grace time.Duration) {
 	if grace == 0 {
 		grace = defaultPowerdown
 	}

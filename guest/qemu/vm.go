@@ -159,12 +159,14 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 		}
 		return abandon(err)
 	}
+	o.passed(Launched)
 	vm.helpers, h.helpers = h.helpers, nil
 	h.close() // QEMU has its own now; where it ends, so must the sockets
 	vm.log.Debug("QEMU started", "pid", vm.PID())
 	vm.serial = pump(console, o.Serial, o.SerialInput)
 	vm.qmp, err = qmp.New(ctx, control)
 	if err == nil {
+		o.passed(Connected)
 		err = checkVersion(vm.qmp.Version())
 	}
 	var events *qmp.Subscription
@@ -178,6 +180,7 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 	if err != nil {
 		return nil, vm.abort(ctx, err)
 	}
+	o.passed(Going)
 	go vm.watch(events)
 	for _, p := range vm.helpers {
 		go vm.attend(p)

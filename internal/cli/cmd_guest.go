@@ -21,18 +21,25 @@ import (
 func newGuestCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "guest",
-		Short: "guests: make, show, change and delete their definitions",
+		Short: "guests: their definitions, and to start, watch and stop them",
 		Long: `A guest is a definition: what it has, what it needs of the laptop it runs on, and when it
 starts. Definitions name no addresses, and so mean something on any laptop. They are
 kept below /var/lib/indy/guests by root, and by others below indy/guests in
 $XDG_DATA_HOME, or in ~/.local/share without that.
+
+A guest that was started has a process of its own, which goes on when the command has
+ended. What is to be known of it meanwhile is below /run/indy/guests, or below
+indy/guests in $XDG_RUNTIME_DIR.
 
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newGuestListCommand(env), newGuestShowCommand(env), newGuestCreateCommand(env), newGuestImportCommand(env),
-		newGuestEditCommand(env), newGuestDeleteCommand(env))
+		newGuestEditCommand(env), newGuestDeleteCommand(env), newGuestStartCommand(env), newGuestStopCommand(env),
+		newGuestSuspendCommand(env), newGuestResumeCommand(env), newGuestStatusCommand(env), newGuestConsoleCommand(env),
+		newGuestScreenshotCommand(env), newGuestLogCommand(env), newGuestEventsCommand(env), newGuestTopCommand(env),
+		newGuestBootReportCommand(env), newGuestRunnerCommand(env))
 	return cmd
 }
 

@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/guest/store"
+	"github.com/project-independence/indy/internal/runner"
 )
 
 // A listedGuest is what --json says of one.
@@ -23,6 +26,9 @@ type listedGuest struct {
 	Autostart *int         `json:"autostart"` // the priority; null when it does not start by itself
 	Disks     []listedDisk `json:"disks"`
 	Needs     int          `json:"needs"` // how many devices it wants
+	State     runner.State `json:"state"` // empty when it is not known
+	Detail    string       `json:"detail"`
+	Ready     bool         `json:"ready"`
 }
 
 type listedDisk struct {
@@ -58,7 +64,7 @@ func newGuestListCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "the guests there are",
-		Long: `List the guests, with what each has. A definition that cannot be read is named with the
+		Long: `List the guests, with what each is doing and has. A definition that cannot be read is named with the
 line that is wrong, and hides no other.
 
 ` + exitHelp,
@@ -73,8 +79,10 @@ line that is wrong, and hides no other.
 				out := struct {
 					Guests []listedGuest `json:"guests"`
 				}{[]listedGuest{}}
-				for _, e := range all {
-					out.Guests = append(out.Guests, listed(e))
+				for i, now := range env.states(all) {
+					l := listed(all[i])
+					l.State, l.Detail, l.Ready = now.State, now.Detail, now.Ready
+					out.Guests = append(out.Guests, l)
 				}
 				err = writeJSON(env, out)
 			} else {
@@ -90,6 +98,22 @@ line that is wrong, and hides no other.
 	return cmd
 }
 
+// states returns what guests are doing, in their order. All are asked at once: one that does
+// not answer delays no other.
+func (e *Env) states(all []store.Entry) []runner.Status {
+	states := make([]runner.Status, len(all))
+	var asked sync.WaitGroup
+	for i, g := range all {
+		dir, err := e.guestRun(g.Name)
+		if err != nil {
+			continue
+		}
+		asked.Go(func() { states[i], _ = dir.Status(context.Background(), e.Host) }) // or it is not known
+	}
+	asked.Wait()
+	return states
+}
+
 func writeGuests(env *Env, all []store.Entry, whole bool) {
 	if len(all) == 0 {
 		if whole {
@@ -98,8 +122,9 @@ func writeGuests(env *Env, all []store.Entry, whole bool) {
 		return
 	}
 	var t table
-	t.add("GUEST", "CPUS", "MEMORY", "DISKS", "DEVICES", "NETWORK", "STARTS", "")
-	for _, e := range all {
+	t.add("GUEST", "STATE", "CPUS", "MEMORY", "DISKS", "DEVICES", "NETWORK", "STARTS", "")
+	states := env.states(all)
+	for i, e := range all {
 		starts, locked := "by hand", ""
 		if e.Autostart != nil {
 			starts = fmt.Sprintf("with the host, %d", e.Autostart.Priority)
@@ -107,7 +132,7 @@ func writeGuests(env *Env, all []store.Entry, whole bool) {
 		if e.Locked {
 			locked = "locked"
 		}
-		t.add(e.Name, fmt.Sprint(max(e.CPUs, 1)), guest.FormatSize(e.Memory), fmt.Sprint(len(e.Disks)), fmt.Sprint(len(e.Devices)), e.Network.String(), starts, locked)
+		t.add(e.Name, or(string(states[i].State), "unknown"), fmt.Sprint(max(e.CPUs, 1)), guest.FormatSize(e.Memory), fmt.Sprint(len(e.Disks)), fmt.Sprint(len(e.Devices)), e.Network.String(), starts, locked)
 	}
 	t.write(env, env.Stdout)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 
@@ -15,17 +14,13 @@ import (
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/guest/qemu"
-	"github.com/project-independence/indy/iommu"
-	"github.com/project-independence/indy/pci"
-	"github.com/project-independence/indy/vfio"
 )
 
 // running are the flags of indy run.
 type running struct {
-	request
+	holding
 	disks, devices  []string
 	roms            []string
-	leases          []*assign.Lease // that the guest's devices are in
 	memory          string
 	firmware, accel string
 	cpus            int
@@ -138,8 +133,12 @@ func (r *running) run(ctx context.Context, env *Env) (err error) {
 		env.errorf("running on %s, as asked", acceleratorName(accel))
 	}
 	if len(r.devices) > 0 {
-		var giveBack func() error
-		if giveBack, g.Devices, err = r.hold(ctx, env); err != nil {
+		m := readMachine(env, env.Host)
+		if g.Devices, err = m.functions(r.devices); err != nil {
+			return err
+		}
+		giveBack, err := r.hold(ctx, env, m, g.Devices, nil)
+		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, giveBack()) }()
@@ -161,106 +160,6 @@ func orInterrupt(ctx context.Context, err error) error {
 		return cause
 	}
 	return err
-}
-
-// hold makes sure that the guest has its devices: those in a lease of its own as
-// they are, the others in a new one, which giveBack ends. QEMU's user may open the
-// groups meanwhile.
-func (r *running) hold(ctx context.Context, env *Env) (giveBack func() error, devices []pci.Address, err error) {
-	m := readMachine(env, env.Host)
-	devices, err = m.functions(r.devices)
-	if err != nil {
-		return nil, nil, err
-	}
-	var undo []func() error
-	undoAll := func() error {
-		var errs []error
-		for _, f := range slices.Backward(undo) {
-			errs = append(errs, f())
-		}
-		return errors.Join(errs...)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, undoAll())
-		}
-	}()
-	release := func(l *assign.Lease) {
-		undo = append(undo, func() error { return env.giveBack(context.WithoutCancel(ctx), l) })
-	}
-	var wanted []string
-	var left []pci.Address // the first device of each lease that a killed run left
-	groups := map[iommu.GroupID]bool{}
-	for _, a := range devices {
-		group := m.Function(a).PCI.Group
-		l, err := env.store().Holding(a)
-		switch {
-		case err != nil || !m.current(l):
-			wanted = append(wanted, a.String())
-			continue
-		case l.Guest != r.guest, l.Locked != r.locked, l.Run && !l.Abandoned(env.Host):
-			return nil, nil, assign.NewHeldError(env.Host, assign.GroupClaim(group), l)
-		case l.State != assign.Assigned:
-			return nil, nil, fmt.Errorf("%s is held by a lease that was interrupted while %s; indy release %s first", a, l.State, a)
-		}
-		if env.InUse != nil {
-			if err := env.InUse(group); err != nil {
-				return nil, nil, &assign.BusyError{Group: group, Lease: *l, Err: err}
-			}
-		}
-		if l.Run && !slices.Contains(left, l.Devices[0]) {
-			left = append(left, l.Devices[0])
-			release(l) // a run that was killed left it, and this one gives it back
-		}
-		groups[group] = true
-		if !slices.ContainsFunc(r.leases, func(known *assign.Lease) bool { return known.ID == l.ID }) {
-			r.leases = append(r.leases, l)
-		}
-	}
-	if len(wanted) > 0 {
-		l, err := takeOver(ctx, env, &r.request, wanted, true)
-		if err != nil {
-			return nil, nil, err
-		}
-		writeFindings(env, l.Plan.Findings)
-		release(l)
-		r.leases = append(r.leases, l)
-		for _, g := range l.Groups {
-			groups[g] = true
-		}
-	}
-	if os.Geteuid() == 0 {
-		user, err := qemu.DefaultUser()
-		if err != nil {
-			return nil, nil, err
-		}
-		for g := range groups {
-			revoke, err := vfio.Grant(g, user.UID, user.GID)
-			if err != nil {
-				return nil, nil, err
-			}
-			undo = append(undo, revoke)
-		}
-	}
-	return undoAll, devices, nil
-}
-
-// giveBack ends a run's own lease. The kernel may take a moment to close what QEMU had
-// open, and another indy may be looking. What cannot be given back then is left as a
-// lease.
-func (e *Env) giveBack(ctx context.Context, l *assign.Lease) error {
-	var busy *assign.BusyError
-	for range 20 {
-		err := e.store().ReleaseOwn(ctx, e.assignHost(), l)
-		if err == nil {
-			return nil
-		}
-		if !errors.As(err, &busy) {
-			return &assign.PartialError{Left: []error{err}}
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	return &assign.PartialError{Left: []error{busy}}
 }
 
 // start runs the guest until it ends or the user ends it.

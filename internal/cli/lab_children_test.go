@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,10 +23,15 @@ import (
 func TestFault09UnbindHangs(t *testing.T) {
 	t.Parallel()
 	labtest.Open(t)
+	nvme := filepath.Join(t.TempDir(), "nvme.img")
+	if err := lab.NVMeImage(nvme, onTheDisk); err != nil {
+		t.Fatal(err)
+	}
 	labtest.RunTestOn(t, lab.Machine{
+		NVMe:  nvme,
 		Env:   []string{indyVariable + "=" + labtest.BuildIndy(t)},
 		Extra: []string{"-device", `{"driver":"virtio-vga","bus":"pcie.0","addr":"0f.0","romfile":""}`},
-	}, "./internal/cli", "^(TestFault09HangInside|TestFault22LateNodeInside|TestUnconfirmedInside)$")
+	}, "./internal/cli", "^(TestFault09HangInside|TestFault22LateNodeInside|TestUnconfirmedInside|TestGuestsInside)$")
 }
 
 func TestFault09HangInside(t *testing.T) {

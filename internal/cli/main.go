@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,6 +56,7 @@ type Env struct {
 	LeaseDir string         // where leases are kept
 	StateDir string         // where is kept what outlives a restart of the machine
 	GuestDir string         // where the definitions of guests are kept; empty when nothing says
+	RunDir   string         // where guests have their directories while they run; empty when nothing says
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
@@ -78,6 +80,9 @@ type Env struct {
 	// terminal and its session.
 	Detach func(args ...string) error
 
+	// DetachWith is Detach for a process that has open files of this one, from descriptor 3 on.
+	DetachWith func(files []*os.File, args ...string) error
+
 	// Jail is the command that confines QEMU and then becomes it; see qemu.Options.
 	Jail []string
 
@@ -94,7 +99,10 @@ func OS(version string) *Env {
 		Viable: viable, InUse: inUse, ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach:   func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
 		Jail:     []string{"/proc/self/exe", jailCommand}, // not by its name: that may be another program by now
-		GuestDir: guestDir(os.Geteuid(), os.Getenv), Attach: broker.Attach,
+		GuestDir: guestDir(os.Geteuid(), os.Getenv), RunDir: runDir(os.Geteuid(), os.Getenv), Attach: broker.Attach,
+		DetachWith: func(files []*os.File, args ...string) error {
+			return broker.DetachWith(os.Getenv("PATH"), files, args...)
+		},
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
 		if w, _, err := term.GetSize(fd); err == nil {
@@ -177,7 +185,10 @@ func exitCode(err error) int {
 	var partial *assign.PartialError
 	var partly partlyRead
 	var rom *qemu.ROMError
+	var failed *guestFailure
 	switch {
+	case errors.As(err, &failed):
+		return cmp.Or(failed.failure.Exit, exitFailed)
 	case errors.As(err, &partial):
 		return exitPartial
 	case errors.As(err, &partly):
@@ -200,6 +211,10 @@ func (e *Env) report(cmd *cobra.Command, err error, code int, asJSON bool) {
 	findings := []laptop.Finding{}
 	if errors.As(err, &refused) {
 		findings = refused.Findings
+	}
+	var failed *guestFailure
+	if errors.As(err, &failed) && failed.findings != nil {
+		findings = failed.findings
 	}
 	if asJSON {
 		type failure struct {

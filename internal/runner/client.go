@@ -1,0 +1,277 @@
+package runner
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+)
+
+// The deadlines of whoever asks a runner.
+const (
+	statusLimit = 190 * time.Millisecond // for the status; a runner that is there takes less
+	askLimit    = 10 * time.Second       // for all else
+	endLimit    = 5 * time.Second        // for a runner that has ended to be gone
+)
+
+// maxAnswer is how long an answer may be, but for pictures and what is followed.
+const maxAnswer = 1 << 20
+
+// An AnswerError is that a runner could not do what was asked.
+type AnswerError struct {
+	Guest string
+	Code  int // of HTTP
+	Text  string
+}
+
+// Error returns what the runner said.
+func (e *AnswerError) Error() string {
+	return e.Text
+}
+
+// Status returns what the guest is doing, within 200 milliseconds whatever its runner and
+// its QEMU are doing. A guest without a runner is [Stopped], or [Failed]. Of a runner that
+// takes longer to answer it is what it last saved, and Detail says so. host is the running
+// host, of which files in proc are read. The error is of what is kept of the guest.
+func (d Dir) Status(ctx context.Context, host fs.FS) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusLimit)
+	defer cancel()
+	var s Status
+	asked := d.ask(ctx, http.MethodGet, "/v1/status", nil, &s)
+	if asked == nil {
+		return s, nil
+	}
+	var refused *AnswerError
+	if errors.As(asked, &refused) {
+		return Status{Name: d.Name}, asked
+	}
+	held := d.locked()
+	s, err := d.read()
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && held:
+		return Status{Name: d.Name, State: Starting, Devices: []string{}, Phases: []Phase{}}, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return Status{Name: d.Name, State: Stopped, Devices: []string{}, Phases: []Phase{}}, nil
+	case err != nil:
+		return Status{Name: d.Name}, err
+	case held && s.State == Starting && !errors.Is(asked, context.DeadlineExceeded):
+		return s, nil // it does not listen yet
+	case held && !s.Over():
+		s.Detail = fmt.Sprintf("its runner (process %d) has not answered within %v, this is from before", s.PID, statusLimit)
+		if !errors.Is(asked, context.DeadlineExceeded) || stopped(host, s.PID) {
+			s.State, s.Detail = Unresponsive, fmt.Sprintf("its runner (process %d) does not answer", s.PID)
+		}
+		return s, nil
+	case !s.Over():
+		f := Failure{
+			Message: fmt.Sprintf("its runner (process %d) was killed, and QEMU with it; its devices are given back by indy recover, or when it is started again", s.PID),
+			Exit:    1,
+		}
+		s.State, s.Detail, s.Failure, s.Ready, s.QEMU = Failed, "", &f, false, 0
+	}
+	s.PID = 0
+	return s, nil
+}
+
+// Stop ends the guest and returns when its devices are given back. The status says whether
+// all went well. When ctx ends the guest is stopped all the same.
+func (d Dir) Stop(ctx context.Context, how StopRequest) (Status, error) {
+	var s Status
+	err := d.ask(ctx, http.MethodPost, "/v1/stop", how, &s)
+	if err == nil {
+		err = d.untilFree(ctx)
+	}
+	return s, err
+}
+
+// untilFree waits until the runner that has ended holds the lock no more.
+func (d Dir) untilFree(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, endLimit, fmt.Errorf("the runner of guest %s does not end", d.Name))
+	defer cancel()
+	for d.locked() {
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Suspend has the guest's processors stand still; see [Dir.Resume].
+func (d Dir) Suspend(ctx context.Context) (Status, error) { return d.short(ctx, "/v1/suspend") }
+
+// Resume lets them go on, and wakes a guest that sleeps.
+func (d Dir) Resume(ctx context.Context) (Status, error) { return d.short(ctx, "/v1/resume") }
+
+// Powerdown presses the guest's power button, and does not wait for what the guest makes of
+// it.
+func (d Dir) Powerdown(ctx context.Context) (Status, error) { return d.short(ctx, "/v1/powerdown") }
+
+func (d Dir) short(ctx context.Context, path string) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var s Status
+	err := d.ask(ctx, http.MethodPost, path, nil, &s)
+	return s, err
+}
+
+// Top returns what the guest uses of the host.
+func (d Dir) Top(ctx context.Context) (Top, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var t Top
+	err := d.ask(ctx, http.MethodGet, "/v1/top", nil, &t)
+	return t, err
+}
+
+// Screenshot writes the picture on the guest's screen to w, as PNG.
+func (d Dir) Screenshot(ctx context.Context, w io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	r, err := d.open(ctx, http.MethodGet, "/v1/screenshot", nil)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(w, io.LimitReader(r, maxPicture))
+	return err
+}
+
+// FollowLog returns what the runner has to tell, and goes on until the runner ends or ctx does.
+func (d Dir) FollowLog(ctx context.Context) (io.ReadCloser, error) {
+	return d.open(ctx, http.MethodGet, "/v1/log?follow=1", nil)
+}
+
+// FollowEvents returns the events, a JSON document a line, and goes on until the runner ends
+// or ctx does.
+func (d Dir) FollowEvents(ctx context.Context) (io.ReadCloser, error) {
+	return d.open(ctx, http.MethodGet, "/v1/events?follow=1", nil)
+}
+
+// ask asks the runner, and decodes its answer into result.
+func (d Dir) ask(ctx context.Context, method, path string, args, result any) error {
+	var body []byte
+	if args != nil {
+		var err error
+		if body, err = json.Marshal(args); err != nil {
+			return err
+		}
+	}
+	r, err := d.open(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	text, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("guest %s: %w", d.Name, err)
+	case len(text) > maxAnswer:
+		return fmt.Errorf("guest %s: an answer of more than %d bytes", d.Name, maxAnswer)
+	}
+	if err := json.Unmarshal(text, result); err != nil {
+		return fmt.Errorf("guest %s: unexpected answer: %w", d.Name, err)
+	}
+	return nil
+}
+
+// open asks the runner and returns the answer, which the caller closes.
+func (d Dir) open(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
+	q, err := http.NewRequestWithContext(ctx, method, "http://guest"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	one := &http.Transport{
+		DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.dial(ctx) },
+	}
+	a, err := one.RoundTrip(q)
+	if err != nil {
+		return nil, d.failed(ctx, err)
+	}
+	if a.StatusCode == http.StatusOK {
+		return a.Body, nil
+	}
+	defer a.Body.Close()
+	return nil, d.complained(a)
+}
+
+func (d Dir) dial(ctx context.Context) (net.Conn, error) {
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "unix", d.file(controlFile))
+}
+
+// failed says why a runner was not reached.
+func (d Dir) failed(ctx context.Context, err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("guest %s: its runner does not answer: %w", d.Name, ctx.Err())
+	}
+	if _, e := os.Lstat(d.file(controlFile)); errors.Is(e, fs.ErrNotExist) {
+		return fmt.Errorf("guest %s: %w", d.Name, errNotYet)
+	}
+	return fmt.Errorf("guest %s: %w", d.Name, err)
+}
+
+// complained is the error that a runner answered.
+func (d Dir) complained(a *http.Response) error {
+	var said complaint
+	text, _ := io.ReadAll(io.LimitReader(a.Body, maxBody))
+	if json.Unmarshal(text, &said) != nil || said.Error == "" {
+		said.Error = fmt.Sprintf("guest %s: its runner answers %s", d.Name, a.Status)
+	}
+	return &AnswerError{Guest: d.Name, Code: a.StatusCode, Text: said.Error}
+}
+
+// Attach connects to the guest's serial port. What is read begins with the last that the
+// guest wrote. The caller closes the connection.
+func (d Dir) Attach(ctx context.Context) (io.ReadWriteCloser, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	conn, err := d.dial(ctx)
+	if err != nil {
+		return nil, d.failed(ctx, err)
+	}
+	end, _ := ctx.Deadline()
+	_ = conn.SetDeadline(end)
+	q := fmt.Sprintf("GET /v1/console HTTP/1.1\r\nHost: guest\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", consoleProtocol)
+	r := bufio.NewReader(conn)
+	var a *http.Response
+	if _, err = conn.Write([]byte(q)); err == nil {
+		a, err = http.ReadResponse(r, nil)
+	}
+	switch {
+	case err != nil:
+		err = d.failed(ctx, err)
+	case a.StatusCode != http.StatusSwitchingProtocols:
+		err = d.complained(a)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return attached{conn, r}, nil
+}
+
+// attached is a connection of which a part has been read already.
+type attached struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// Read reads what was read already first.
+func (a attached) Read(p []byte) (int, error) { return a.r.Read(p) }

@@ -1,0 +1,230 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/guest/qemu"
+	"github.com/project-independence/indy/hostfs"
+)
+
+// A testRequest is what a runner of these tests is started with.
+type testRequest struct {
+	Dir      Dir
+	Disk     string
+	Graphics bool
+	Ready    guest.Ready
+	Refuse   string // why nothing can be prepared
+	Released string // a file that is made when the devices are given back
+}
+
+// TestMain lets this program be a runner, and a stranger who asks one.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "run-a-guest":
+		if err := runTest(); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case len(os.Args) == 3 && os.Args[1] == "ask-for-status":
+		d := Dir{filepath.Base(os.Args[2]), os.Args[2]}
+		s, err := d.Status(context.Background(), hostfs.Live())
+		fmt.Printf("%v %v\n", s.State, err)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func runTest() error {
+	var q testRequest
+	announce, err := Inherit(&q)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, Config{
+		Dir: q.Dir, Host: hostfs.Live(), Announce: announce,
+		Explain: func(err error) Failure { return Failure{Message: err.Error(), Exit: 1} },
+		Prepare: func(_ context.Context, told *slog.Logger, passed func(PhaseName)) (Prepared, error) {
+			if q.Refuse != "" {
+				return Prepared{}, errors.New(q.Refuse)
+			}
+			told.Info("prepared")
+			passed(PhaseResolved)
+			passed(PhaseDevices)
+			g := guest.Guest{Name: q.Dir.Name, Memory: 32 << 20, Disks: []guest.Disk{{File: q.Disk}}}
+			if q.Graphics {
+				g.Graphics = guest.StdVGA
+			}
+			return Prepared{
+				Guest: g, Options: qemu.Options{Accelerator: qemu.TCG}, Ready: q.Ready, Devices: []string{"usb:1-1"},
+				Release: func() error { return os.WriteFile(q.Released, nil, 0o600) },
+			}, nil
+		},
+	})
+}
+
+// The programs of boot sectors, at 7c00h, with their text behind them.
+const (
+	printText = "baf803be127cac84c07403eeebf8f4ebfd" // writes its text to the serial port, halts
+	echo      = "bafd03eca80174f8baf803eceeebf1"     // the serial port's input to its output
+)
+
+// bootDisk makes a disk that starts program.
+func bootDisk(t *testing.T, program, text string) string {
+	t.Helper()
+	b, err := hex.DecodeString(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := make([]byte, 1<<20)
+	copy(disk, append(append(b, 0), text...))
+	binary.BigEndian.PutUint16(disk[510:], 0x55aa)
+	name := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(name, disk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func needQEMU(t *testing.T) {
+	t.Helper()
+	if _, err := qemu.Find(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skipf("%v", err)
+	}
+}
+
+// detach starts this program as a runner, as broker.DetachWith does with indy.
+func detach(t *testing.T) func([]*os.File) error {
+	return func(files []*os.File) error {
+		cmd := exec.Command("/proc/self/exe", "run-a-guest")
+		cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", []string{"PATH=" + os.Getenv("PATH")}, files
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		said, err := os.CreateTemp(t.TempDir(), "stderr")
+		if err != nil {
+			return err
+		}
+		cmd.Stderr = said
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = cmd.Wait()
+		}()
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			<-ended
+			if text, err := os.ReadFile(said.Name()); err != nil || len(text) > 0 { // such as a race, or a panic
+				t.Errorf("a runner wrote to its standard error: %v\n%s", err, text)
+			}
+		})
+		return nil
+	}
+}
+
+// root is a directory for those of guests, with a name that leaves room for a socket's.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "indy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// launch starts a guest and waits for what is wanted of its status.
+func launch(t *testing.T, q testRequest, wanted func(Status) bool) Status {
+	t.Helper()
+	if q.Released == "" {
+		q.Released = filepath.Join(t.TempDir(), "released")
+	}
+	l, err := Launch(q.Dir, hostfs.Live(), q, detach(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for {
+		s, err := l.Next()
+		if wanted(s) {
+			return s
+		}
+		if err != nil {
+			log, _ := os.ReadFile(q.Dir.Log())
+			t.Fatalf("%v: %+v, %+v\n%s", err, s, s.Failure, log)
+		}
+	}
+}
+
+func runs(s Status) bool { return s.State == Running }
+
+func isReady(s Status) bool { return s.Ready }
+
+// until waits for what is wanted.
+func until(t *testing.T, what string, wanted func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !wanted(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+// ask returns the status, which must come within 200 ms whatever it is: at least once in a
+// few times, as what runs beside this test takes its time, too.
+func ask(t *testing.T, d Dir) (s Status) {
+	t.Helper()
+	var took time.Duration
+	for range 8 {
+		began := time.Now()
+		var err error
+		if s, err = d.Status(context.Background(), hostfs.Live()); err != nil {
+			t.Fatal(err)
+		}
+		if took = time.Since(began); took <= 200*time.Millisecond {
+			return s
+		}
+	}
+	t.Errorf("the status took %v", took)
+	return s
+}
+
+func stopNow(t *testing.T, d Dir) {
+	t.Helper()
+	if _, err := d.Stop(context.Background(), StopRequest{Force: true}); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(d.Path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", d.Path, err)
+	}
+}
+
+func alive(pid int) bool {
+	f, err := readStat(hostfs.Live(), pid)
+	return err == nil && f.state != "Z" && f.state != "X"
+}
+
+func hasLine(text []byte, words string) bool { return bytes.Contains(text, []byte(words)) }
