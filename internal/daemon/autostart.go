@@ -105,7 +105,7 @@ func (d *Daemon) startOne(ctx context.Context, s Start, g guest.Definition, over
 		return s.because(Failed, errEnds.Error())
 	}
 	note(s.because(Starting, ""))
-	now, err := d.launchOnce(ctx, g.Name, begun)
+	now, err := d.launchOnce(ctx, s.Name, begun)
 	switch {
 	case err != nil:
 		return s.because(Failed, err.Error())
@@ -150,7 +150,7 @@ func (d *Daemon) untilReady(ctx context.Context, s Start, g guest.Definition) St
 	}
 	end := time.Now().Add(d.Ready)
 	for {
-		now, err := d.status(ctx, g.Name)
+		now, err := d.status(ctx, s.Name)
 		switch {
 		case err == nil && now.Over():
 			s.Result, s.Reason = Failed, failure(now)

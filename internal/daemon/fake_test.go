@@ -147,6 +147,14 @@ func (r fakeRunner) Screenshot(_ context.Context, w io.Writer) error {
 	return err
 }
 
+func (r fakeRunner) Forget() error {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	r.f.note("forget %s", r.name)
+	delete(r.f.guests, r.name)
+	return nil
+}
+
 func (r fakeRunner) file(kind string) string { return filepath.Join(r.f.dir, r.name+"."+kind) }
 func (r fakeRunner) Log() string             { return r.file("log") }
 func (r fakeRunner) Events() string          { return r.file("events") }

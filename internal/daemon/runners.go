@@ -46,6 +46,9 @@ type Runner interface {
 	Top(context.Context) (runner.Top, error)
 	Screenshot(context.Context, io.Writer) error
 
+	// Forget takes away what is kept of a guest that has failed.
+	Forget() error
+
 	// The names of files with the last of each.
 	Log() string
 	Events() string

@@ -45,7 +45,7 @@ func (d *Daemon) runnerVerbs() {
 	answer(d, post("start"), GuestsStart, named[One](d), d.start)
 	answer(d, post("stop"), GuestsStop, named[stopIn](d), d.stop)
 	answer(d, post("kill"), GuestsKill, running[One](d), func(ctx context.Context, in *One) (*statusOut, error) {
-		return d.doing(ctx, in.Name, askLimit, func(ctx context.Context, r Runner) (runner.Status, error) {
+		return d.ending(ctx, in.Name, askLimit, func(ctx context.Context, r Runner) (runner.Status, error) {
 			return r.Stop(ctx, runner.StopRequest{Force: true})
 		})
 	})
@@ -122,6 +122,21 @@ func (d *Daemon) doing(ctx context.Context, name string, limit time.Duration, do
 	return &statusOut{s}, nil
 }
 
+// ending is doing for what ends a guest. Of one that has failed what is kept is forgotten.
+func (d *Daemon) ending(ctx context.Context, name string, limit time.Duration, do func(context.Context, Runner) (runner.Status, error)) (*statusOut, error) {
+	if s, err := d.status(ctx, name); err != nil || s.State != runner.Failed {
+		return d.doing(ctx, name, limit, do)
+	}
+	r, err := d.Runners.Runner(name)
+	if err == nil {
+		err = r.Forget()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &statusOut{d.statusOf(ctx, name)}, nil
+}
+
 func (d *Daemon) short(do func(Runner, context.Context) (runner.Status, error)) func(context.Context, *One) (*statusOut, error) {
 	return func(ctx context.Context, in *One) (*statusOut, error) {
 		return d.doing(ctx, in.Name, askLimit, func(ctx context.Context, r Runner) (runner.Status, error) { return do(r, ctx) })
@@ -185,7 +200,7 @@ func (d *Daemon) stop(ctx context.Context, in *stopIn) (*statusOut, error) {
 		within = d.Stop
 	}
 	d.Logger.Info("stops a guest", "guest", in.Name, "uid", callerOf(ctx).Peer.UID)
-	return d.doing(ctx, in.Name, within+stopSlack, func(ctx context.Context, r Runner) (runner.Status, error) {
+	return d.ending(ctx, in.Name, within+stopSlack, func(ctx context.Context, r Runner) (runner.Status, error) {
 		return r.Stop(ctx, runner.StopRequest{Timeout: within.Seconds()})
 	})
 }

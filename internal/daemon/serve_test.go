@@ -96,6 +96,18 @@ func TestClient(t *testing.T) {
 	if _, err := c.Suspend(ctx, "third"); err == nil || !strings.Contains(err.Error(), ErrNoRunner.Error()) {
 		t.Errorf("suspended while it does not run: %v", err)
 	}
+	f.runners.mu.Lock()
+	f.runners.fails["third"] = "no such disk"
+	f.runners.mu.Unlock()
+	if _, err := c.Start(ctx, "third"); err == nil || !strings.Contains(err.Error(), "guest third failed: no such disk") {
+		t.Errorf("%v", err)
+	}
+	if s, err := c.Status(ctx, "third"); err != nil || s.State != "failed" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if s, err := c.Stop(ctx, "third", 0); err != nil || s.State != "stopped" {
+		t.Errorf("a guest that has failed is not forgotten: %+v, %v", s, err)
+	}
 	shown, err := c.Show(ctx, "third")
 	if err != nil {
 		t.Fatal(err)
