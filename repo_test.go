@@ -65,7 +65,8 @@ func mayImport() map[string][]string {
 		"internal/lab":        below,
 		"internal/daemon":     append([]string{"internal/runner"}, below...),
 		"internal/broker":     below,
-		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink"}, below...),
+		"internal/runner":     {"guest", "guest/qemu", "guest/qmp"}, // runs what it is given; which devices, and how they are assigned, others say
+		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/runner", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},

@@ -38,7 +38,7 @@ run.
 			}
 			reports := []bootReport{}
 			for _, d := range dirs {
-				s, err := d.Status(context.Background())
+				s, err := d.Status(context.Background(), env.Host)
 				if err != nil {
 					return err
 				}

@@ -30,6 +30,9 @@ question or with --yes. Images and disks that are elsewhere are never deleted.
 			if err != nil {
 				return err
 			}
+			if err := env.notRunning(before.Name); err != nil {
+				return err
+			}
 			own := before.Own()
 			if disks && len(own) > 0 {
 				for _, file := range own {

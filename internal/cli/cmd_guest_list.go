@@ -108,7 +108,7 @@ func (e *Env) states(all []store.Entry) []runner.Status {
 		if err != nil {
 			continue
 		}
-		asked.Go(func() { states[i], _ = dir.Status(context.Background()) }) // or it is not known
+		asked.Go(func() { states[i], _ = dir.Status(context.Background(), e.Host) }) // or it is not known
 	}
 	asked.Wait()
 	return states

@@ -85,7 +85,7 @@ func (s *starting) run(ctx context.Context, env *Env, name string) error {
 	if env.DetachWith == nil {
 		return cannot{errors.New("no process can be started from here")}
 	}
-	l, err := runner.Launch(dir, runnerRequest{
+	l, err := runner.Launch(dir, env.Host, runnerRequest{
 		Guests: env.GuestDir, Leases: env.LeaseDir, State: env.StateDir, Run: env.RunDir, Accelerator: s.accel, Allow: s.allow,
 		Seat: qemu.Seat{
 			Display: env.Getenv("DISPLAY"), XAuthority: env.Getenv("XAUTHORITY"), Wayland: env.Getenv("WAYLAND_DISPLAY"),
@@ -93,7 +93,7 @@ func (s *starting) run(ctx context.Context, env *Env, name string) error {
 		},
 	}, func(files []*os.File) error { return env.DetachWith(files, "guest", runnerCommand, name) })
 	if errors.Is(err, runner.ErrRuns) {
-		if now, e := dir.Status(ctx); e == nil && now.PID != 0 {
+		if now, e := dir.Status(ctx, env.Host); e == nil && now.PID != 0 {
 			err = fmt.Errorf("%w: process %d, %s", err, now.PID, now.State)
 		}
 	}
@@ -215,7 +215,7 @@ have been given back.
 
 // stopGuest stops a guest. One that has failed is forgotten.
 func stopGuest(ctx context.Context, env *Env, dir runner.Dir, how runner.StopRequest) (runner.Status, error) {
-	before, err := dir.Status(ctx)
+	before, err := dir.Status(ctx, env.Host)
 	if err != nil {
 		return before, err
 	}
@@ -250,6 +250,18 @@ func (e *Env) known(name string) error {
 	if _, err := s.Read(name); errors.Is(err, fs.ErrNotExist) {
 		_, err = e.findGuest(name)
 		return err
+	}
+	return nil
+}
+
+// notRunning refuses what takes away what a guest that runs stands on.
+func (e *Env) notRunning(name string) error {
+	dir, err := e.guestRun(name)
+	if err != nil {
+		return nil // nor can it be started from here
+	}
+	if now, err := dir.Status(context.Background(), e.Host); err == nil && !now.Over() {
+		return refusedEdit{fmt.Errorf("guest %s is %s; stop it first: indy guest stop %s", name, now.State, name)}
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func (e *Env) runningGuest(name string) (runner.Dir, error) {
 	if err != nil {
 		return dir, err
 	}
-	now, err := dir.Status(context.Background())
+	now, err := dir.Status(context.Background(), e.Host)
 	if err != nil {
 		return dir, err
 	}
@@ -89,7 +89,7 @@ once. Of a guest that failed it says why, with the last that QEMU said.
 			if err != nil {
 				return err
 			}
-			now, err := dir.Status(context.Background())
+			now, err := dir.Status(context.Background(), env.Host)
 			if err == nil && now.State == runner.Stopped {
 				err = env.known(args[0])
 			}

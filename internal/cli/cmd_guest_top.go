@@ -79,7 +79,7 @@ func (e *Env) runningGuests(names []string) (dirs []runner.Dir, err error) {
 	}
 	all, err := runner.Guests(e.RunDir)
 	for _, d := range all {
-		if s, err := d.Status(context.Background()); err == nil && !s.Over() {
+		if s, err := d.Status(context.Background(), e.Host); err == nil && !s.Over() {
 			dirs = append(dirs, d)
 		}
 	}

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,17 +19,24 @@ import (
 // validate checks a document against the schema of that name in docs.
 func validate(t *testing.T, name string, doc []byte) {
 	t.Helper()
-	schema, err := jsonschema.NewCompiler().Compile(filepath.Join(hosttest.Root(t), "docs", name+".schema.json"))
+	if err := conforms(hosttest.Root(t), name, doc); err != nil {
+		t.Error(err)
+	}
+}
+
+func conforms(root, name string, doc []byte) error {
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join(root, "docs", name+".schema.json"))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
 	if err == nil {
 		err = schema.Validate(v)
 	}
 	if err != nil {
-		t.Errorf("%s.schema.json: %v\n%.2000s", name, err, doc)
+		return fmt.Errorf("%s.schema.json: %v\n%.2000s", name, err, doc)
 	}
+	return nil
 }
 
 // What indy writes is what docs promise, on every saved machine.

@@ -5,12 +5,14 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/project-independence/indy/internal/cli"
 	"github.com/project-independence/indy/internal/hosttest"
+	"github.com/project-independence/indy/internal/lab"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts compare with")
@@ -36,7 +38,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           filepath.Join(root, "testdata", "script"),
 		UpdateScripts: *update,
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"bootable": bootable},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"bootable": bootable, "bootdisk": bootDisk,
+			"conforms": func(ts *testscript.TestScript, _ bool, args []string) { conformsLines(ts, root, args[0]) },
+		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOSTS", filepath.Join(root, "testdata", "hosts"))
 			env.Setenv("IDS", filepath.Join(root, "testdata", "ids"))
@@ -44,6 +49,24 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// conformsLines checks standard output of the last command against a schema in docs; of
+// JSON lines, each: conforms NAME.
+func conformsLines(ts *testscript.TestScript, root, name string) {
+	docs := []string{ts.ReadFile("stdout")}
+	if name == "guest-event" {
+		docs = strings.Split(strings.TrimSpace(docs[0]), "\n")
+	}
+	for _, doc := range docs {
+		ts.Check(conforms(root, name, []byte(doc)))
+	}
+}
+
+// bootDisk writes a disk that a guest starts from, which writes text to its serial port and
+// halts: bootdisk FILE TEXT.
+func bootDisk(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(lab.NVMeImage(ts.MkAbs(args[0]), args[1]))
 }
 
 // bootable writes the image of a CD-ROM that UEFI can start, or with a second word a BIOS

@@ -65,11 +65,26 @@ var (
 // them. Launch starts one.
 type Directories struct {
 	Root   string
+	Host   fs.FS // of which proc says whether what is there is of this boot
 	Launch func(name string) (*runner.Launched, error)
 }
 
 // Runner returns the directory of a guest.
-func (d Directories) Runner(name string) (Runner, error) { return runner.DirOf(d.Root, name) }
+func (d Directories) Runner(name string) (Runner, error) {
+	dir, err := runner.DirOf(d.Root, name)
+	return directory{dir, d.Host}, err
+}
+
+// directory is a guest's on a host that may have been started anew since.
+type directory struct {
+	runner.Dir
+	host fs.FS
+}
+
+// Status is that of the directory.
+func (d directory) Status(ctx context.Context) (runner.Status, error) {
+	return d.Dir.Status(ctx, d.host)
+}
 
 // Start starts a runner.
 func (d Directories) Start(name string) (Starts, error) {

@@ -18,7 +18,7 @@ import (
 
 // The deadlines of whoever asks a runner.
 const (
-	statusLimit = 150 * time.Millisecond // for the status; a runner that is there takes less
+	statusLimit = 190 * time.Millisecond // for the status; a runner that is there takes less
 	askLimit    = 10 * time.Second       // for all else
 	endLimit    = 5 * time.Second        // for a runner that has ended to be gone
 )
@@ -39,9 +39,10 @@ func (e *AnswerError) Error() string {
 }
 
 // Status returns what the guest is doing, within 200 milliseconds whatever its runner and
-// its QEMU are doing. A guest without a runner is [Stopped], or [Failed]. The error is of
-// what is kept of it.
-func (d Dir) Status(ctx context.Context) (Status, error) {
+// its QEMU are doing. A guest without a runner is [Stopped], or [Failed]. Of a runner that
+// takes longer to answer it is what it last saved, and Detail says so. host is the running
+// host, of which files in proc are read. The error is of what is kept of the guest.
+func (d Dir) Status(ctx context.Context, host fs.FS) (Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusLimit)
 	defer cancel()
 	var s Status
@@ -65,7 +66,10 @@ func (d Dir) Status(ctx context.Context) (Status, error) {
 	case held && s.State == Starting && !errors.Is(asked, context.DeadlineExceeded):
 		return s, nil // it does not listen yet
 	case held && !s.Over():
-		s.State, s.Detail = Unresponsive, fmt.Sprintf("its runner (process %d) does not answer", s.PID)
+		s.Detail = fmt.Sprintf("its runner (process %d) has not answered within %v, this is from before", s.PID, statusLimit)
+		if !errors.Is(asked, context.DeadlineExceeded) || stopped(host, s.PID) {
+			s.State, s.Detail = Unresponsive, fmt.Sprintf("its runner (process %d) does not answer", s.PID)
+		}
 		return s, nil
 	case !s.Over():
 		f := Failure{

@@ -28,6 +28,7 @@ const maxRequest = 1 << 20
 // A Launched is a runner that was started, which says how far it has come.
 type Launched struct {
 	dir  Dir
+	host fs.FS
 	said *os.File
 	r    *bufio.Reader
 	last Status
@@ -35,8 +36,8 @@ type Launched struct {
 
 // Launch starts a runner for the guest in d. detach starts the process, which has these files
 // from descriptor 3 on and calls [Inherit]; request says to it what it is to do, and is given
-// as JSON. The error is [ErrRuns] if there is a runner.
-func Launch(d Dir, request any, detach func(files []*os.File) error) (*Launched, error) {
+// as JSON. host is as with [Dir.Status]. The error is [ErrRuns] if there is a runner.
+func Launch(d Dir, host fs.FS, request any, detach func(files []*os.File) error) (*Launched, error) {
 	text, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func Launch(d Dir, request any, detach func(files []*os.File) error) (*Launched,
 		_ = said.Close()
 		return nil, fmt.Errorf("guest %s: its runner has ended at once: %w", d.Name, err)
 	}
-	return &Launched{dir: d, said: said, r: bufio.NewReaderSize(said, maxState)}, nil
+	return &Launched{dir: d, host: host, said: said, r: bufio.NewReaderSize(said, maxState)}, nil
 }
 
 // lockAnew locks the directory. A runner that has ended may hold it for a moment longer, and
@@ -90,7 +91,7 @@ func (l *Launched) Next() (Status, error) {
 	line, err := l.r.ReadSlice('\n')
 	if err != nil {
 		if !l.last.Over() && !l.last.Ready {
-			if s, e := l.dir.Status(context.Background()); e == nil && s.Over() {
+			if s, e := l.dir.Status(context.Background(), l.host); e == nil && s.Over() {
 				l.last = s
 			}
 		}

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case len(os.Args) == 3 && os.Args[1] == "ask-for-status":
 		d := Dir{filepath.Base(os.Args[2]), os.Args[2]}
-		s, err := d.Status(context.Background())
+		s, err := d.Status(context.Background(), hostfs.Live())
 		fmt.Printf("%v %v\n", s.State, err)
 		os.Exit(0)
 	}
@@ -147,7 +147,7 @@ func launch(t *testing.T, q testRequest, wanted func(Status) bool) Status {
 	if q.Released == "" {
 		q.Released = filepath.Join(t.TempDir(), "released")
 	}
-	l, err := Launch(q.Dir, q, detach(t))
+	l, err := Launch(q.Dir, hostfs.Live(), q, detach(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func until(t *testing.T, what string, wanted func() bool) {
 func ask(t *testing.T, d Dir) Status {
 	t.Helper()
 	began := time.Now()
-	s, err := d.Status(context.Background())
+	s, err := d.Status(context.Background(), hostfs.Live())
 	if err != nil {
 		t.Fatal(err)
 	}

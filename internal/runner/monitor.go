@@ -88,7 +88,7 @@ func stopped(host fs.FS, pid int) bool {
 	return err == nil && (f.state == "T" || f.state == "t")
 }
 
-// look returns the status as it is now. It waits a tenth of a second at most.
+// look returns the status as it is now. It waits for a twentieth of a second at most.
 func (r *runner) look() Status {
 	r.mu.Lock()
 	p := r.pulse
@@ -135,7 +135,7 @@ func parseStat(text []byte) (procStat, error) {
 	// The name of the program is in brackets and may hold anything.
 	s := string(text)
 	fields := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	const state, utime, stime, threads, start = 3 - 3, 14 - 3, 15 - 3, 20 - 3, 22 - 3
+	const state, utime, stime, threads, start = 0, 14 - 3, 15 - 3, 20 - 3, 22 - 3
 	if len(fields) <= start {
 		return procStat{}, fmt.Errorf("%d fields are too few", len(fields)+2)
 	}

@@ -10,10 +10,10 @@ import (
 
 // The deadlines of QEMU.
 const (
-	beatPause      = time.Second            // between an answer and the next question
-	silence        = 2 * time.Second        // after which QEMU is said not to answer
-	quickly        = 100 * time.Millisecond // in which it answers whoever wants to know
-	commandTimeout = 5 * time.Second        // of what somebody asks of it
+	beatPause      = time.Second           // between an answer and the next question
+	silence        = 2 * time.Second       // after which QEMU is said not to answer
+	quickly        = 50 * time.Millisecond // in which it answers whoever wants to know
+	commandTimeout = 5 * time.Second       // of what somebody asks of it
 )
 
 // A pulse asks QEMU again and again what it is doing. There is never more than one question
@@ -95,6 +95,24 @@ func (p *pulse) now() (doing string, answers bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.doing, answers
+}
+
+// await returns nil once QEMU has answered a question that is asked now.
+func (p *pulse) await(ctx context.Context) error {
+	p.mu.Lock()
+	answered := p.answered
+	p.mu.Unlock()
+	p.again()
+	late := time.NewTimer(silence)
+	defer late.Stop()
+	select {
+	case <-answered:
+		return nil
+	case <-late.C:
+		return errSilent
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // again has it ask at once.

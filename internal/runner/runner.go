@@ -17,6 +17,7 @@ import (
 
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/guest/qemu"
+	"github.com/project-independence/indy/guest/qmp"
 )
 
 // How much is kept of a guest, in bytes.
@@ -411,21 +412,31 @@ var errSilent = errors.New("QEMU does not answer")
 // errNotYet is that the guest does not run yet, or not any more.
 var errNotYet = errors.New("the guest is not running")
 
-// command gives QEMU a command, unless QEMU is known not to answer: what nobody reads fills
-// its socket.
+// command gives QEMU a command, once it is known to answer: one that it read much later would
+// be carried out when nobody wants it any more.
 func (r *runner) command(ctx context.Context, name string, args, result any) error {
-	r.mu.Lock()
-	vm, p := r.vm, r.pulse
-	r.mu.Unlock()
-	if vm == nil {
-		return fmt.Errorf("guest %s: %w", r.Dir.Name, errNotYet)
+	conn, err := r.answering(ctx)
+	if err != nil {
+		return err
 	}
-	if silent, _ := p.silent(); silent {
-		return fmt.Errorf("guest %s: %w", r.Dir.Name, errSilent)
-	}
-	err := vm.QMP().Call(ctx, name, args, result)
+	err = conn.Call(ctx, name, args, result)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("guest %s: %w: %w", r.Dir.Name, errSilent, err)
 	}
 	return err
+}
+
+// answering returns the connection to a QEMU that has just answered.
+func (r *runner) answering(ctx context.Context) (*qmp.Conn, error) {
+	r.mu.Lock()
+	vm, p := r.vm, r.pulse
+	r.mu.Unlock()
+	err := errNotYet
+	if vm != nil {
+		err = p.await(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("guest %s: %w", r.Dir.Name, err)
+	}
+	return vm.QMP(), nil
 }

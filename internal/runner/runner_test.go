@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/hostfs"
 )
 
 // Two guests run side by side, each with its own disk, and are watched and reached.
@@ -134,7 +135,7 @@ func TestConsole(t *testing.T) {
 	needQEMU(t)
 	d := Dir{"echo", filepath.Join(root(t), "echo")}
 	launch(t, testRequest{Dir: d, Disk: bootDisk(t, echo, "")}, runs)
-	if _, err := Launch(d, testRequest{Dir: d}, detach(t)); !errors.Is(err, ErrRuns) || !strings.Contains(err.Error(), "guest echo") {
+	if _, err := Launch(d, hostfs.Live(), testRequest{Dir: d}, detach(t)); !errors.Is(err, ErrRuns) || !strings.Contains(err.Error(), "guest echo") {
 		t.Errorf("a second start: %v", err)
 	}
 	var conns []io.ReadWriteCloser
@@ -193,7 +194,7 @@ func TestStoppedQEMU(t *testing.T) {
 		var refused *AnswerError
 		return errors.As(err, &refused) && refused.Code == http.StatusGatewayTimeout
 	})
-	for range 50 { // and nothing that is asked piles up
+	for range 10 { // and nothing that is asked piles up
 		ask(t, d)
 	}
 	if err := syscall.Kill(s.QEMU, syscall.SIGCONT); err != nil {

@@ -73,14 +73,9 @@ func (r *runner) picture(ctx context.Context) (*os.File, error) {
 
 // sendFile gives QEMU a descriptor as one of a set.
 func (r *runner) sendFile(ctx context.Context, f *os.File, set int) error {
-	r.mu.Lock()
-	vm, p := r.vm, r.pulse
-	r.mu.Unlock()
-	if vm == nil {
-		return fmt.Errorf("guest %s: %w", r.Dir.Name, errNotYet)
+	conn, err := r.answering(ctx)
+	if err != nil {
+		return err
 	}
-	if silent, _ := p.silent(); silent {
-		return fmt.Errorf("guest %s: %w", r.Dir.Name, errSilent)
-	}
-	return vm.QMP().SendFile(ctx, f, set)
+	return conn.SendFile(ctx, f, set)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/guest/qemu"
+	"github.com/project-independence/indy/hostfs"
 )
 
 func TestTape(t *testing.T) {
@@ -309,7 +310,7 @@ func TestLock(t *testing.T) {
 	if err := os.WriteFile(d.file(stateFile), bytes.Repeat([]byte(" "), maxState+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Status(context.Background()); err == nil {
+	if _, err := d.Status(context.Background(), hostfs.Live()); err == nil {
 		t.Error("a state of any length is read")
 	}
 	if err := d.Forget(); err != nil {
