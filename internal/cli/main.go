@@ -337,7 +337,7 @@ func commands() []command {
 		{"leases", newLeasesCommand}, {"recover", newRecoverCommand}, {"confirm", newConfirmCommand},
 		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
 		{"selftest", newSelftestCommand}, {"version", newVersionCommand}, {"diff", newDiffCommand},
-		{"doctor", newDoctorCommand}, {"guest", newGuestCommand},
+		{"doctor", newDoctorCommand}, {"guest", newGuestCommand}, {"daemon", newDaemonCommand},
 	}
 }
 
