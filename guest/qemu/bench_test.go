@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// BenchmarkStart compares Start with a bare QEMU of the same arguments, both until
-// the guest's processors run.
+// BenchmarkStart compares Start, without and with a jail, with a bare QEMU of the same
+// arguments, all until the guest's processors run.
 func BenchmarkStart(b *testing.B) {
 	binary, err := Find()
 	if err != nil {
@@ -64,18 +64,21 @@ func BenchmarkStart(b *testing.B) {
 			b.StartTimer()
 		}
 	})
-	b.Run("indy", func(b *testing.B) {
-		for b.Loop() {
-			vm, err := Start(b.Context(), g, Options{Accelerator: TCG})
-			if err != nil {
-				b.Fatal(err)
+	for name, o := range map[string]Options{"indy": {}, "jail": inJail(Options{})} {
+		b.Run(name, func(b *testing.B) {
+			o.Accelerator = TCG
+			for b.Loop() {
+				vm, err := Start(b.Context(), g, o)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				vm.proc.kill(nil)
+				vm.Wait()
+				b.StartTimer()
 			}
-			b.StopTimer()
-			vm.proc.kill(nil)
-			vm.Wait()
-			b.StartTimer()
-		}
-	})
+		})
+	}
 }
 
 func BenchmarkArgs(b *testing.B) {

@@ -22,6 +22,14 @@ type Options struct {
 	// /dev/kvm are opened by the caller of Start with the caller's rights.
 	User User
 
+	// Jail is the command that is run in QEMU's place and becomes QEMU when it has made a
+	// root of its own for it and given up all rights: mostly "/proc/self/exe", "jail". One
+	// more argument is appended. Empty runs QEMU at once, as its user but among all
+	// others. Where root starts it, the guest does not start without the jail; where
+	// somebody else does, it starts with what the host lets them do. [VM.Confinement]
+	// says what is in force.
+	Jail []string
+
 	// Accelerator is what runs the processors; Auto probes first.
 	Accelerator Accelerator
 

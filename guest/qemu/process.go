@@ -21,8 +21,10 @@ type process struct {
 	state  *os.ProcessState
 	err    error // of waiting, when there is no state
 
+	group *cgroup // that it is limited by, or nil
+
 	mu    sync.Mutex
-	cause error // why it was killed from here
+	cause error // why it was killed from here, or by the kernel for want of memory
 }
 
 // A command is what a process is started with.
@@ -33,6 +35,7 @@ type command struct {
 	files   []*os.File // from descriptor 3 on
 	cred    *syscall.Credential
 	memlock uint64 // how many bytes it must be able to lock
+	jail    *cell  // what confines it besides; nil is nothing
 }
 
 // launch starts c. Linux sends the parent-death signal when the thread that
@@ -47,10 +50,19 @@ func launch(c command) (*process, error) {
 	p.cmd.ExtraFiles = c.files
 	p.cmd.SysProcAttr = attributes(c.cred)
 	p.cmd.WaitDelay = time.Second
+	if c.jail != nil {
+		if err := c.jail.enter(p); err != nil {
+			return nil, err
+		}
+		defer c.jail.close()
+	}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread has given up too much to be used again
-		err := confine()
+		var err error
+		if c.jail == nil { // the stage needs what it takes from itself
+			err = confine()
+		}
 		if err == nil {
 			err = p.start(c.memlock)
 		}
@@ -62,9 +74,18 @@ func launch(c command) (*process, error) {
 		if p.state = p.cmd.ProcessState; p.state == nil {
 			p.err = err
 		}
+		p.group.end(p)
 		close(p.done)
 	}()
 	err := <-started
+	if err != nil {
+		p.group.remove()
+		if c.jail != nil {
+			err = c.jail.notMade(err)
+		}
+	} else if c.jail != nil {
+		err = c.jail.wait(p)
+	}
 	if errors.Is(err, syscall.EINVAL) && c.cred != nil {
 		err = fmt.Errorf("run QEMU as user %d: %w; where there is no such identity, as in a container, make an account: useradd --system %s", c.cred.Uid, err, Account)
 	}

@@ -1,13 +1,10 @@
 package qemu
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -178,40 +175,7 @@ func TestMemlockStartFails(t *testing.T) {
 // however that ends.
 func TestParentDies(t *testing.T) {
 	needQEMU(t)
-	if os.Getenv("QEMU_TEST_PARENT") == "1" {
-		vm, err := Start(t.Context(), guestOf(), Options{Accelerator: TCG})
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Printf("pid %d\n", vm.PID())
-		select {}
-	}
-	parent := exec.Command(os.Args[0], "-test.run=^TestParentDies$")
-	parent.Env = append(os.Environ(), "QEMU_TEST_PARENT=1")
-	out, err := parent.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := parent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	parent.Process.Kill()
-	parent.Wait()
-	pid, _ := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(line, "pid ")))
-	if err != nil || pid == 0 {
-		t.Fatalf("%q, %v", line, err)
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil || strings.Contains(string(stat), ") Z ") { // gone, or waiting for init
-			return
-		}
-		if time.Now().After(deadline) {
-			syscall.Kill(pid, syscall.SIGKILL)
-			t.Fatal("QEMU outlives its parent")
-		}
-	}
+	parentDies(t, "^TestParentDies$", Options{Accelerator: TCG})
 }
 
 func TestSummary(t *testing.T) {

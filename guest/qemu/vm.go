@@ -35,6 +35,7 @@ type VM struct {
 	listener    net.Listener
 	helpers     []*helper
 	names       map[int]string
+	measures    []Measure
 	stop        sync.Once
 	done        chan struct{}
 	err         error // set before done is closed
@@ -145,7 +146,13 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 		log: o.logger().With("guest", g.Name), names: h.names, done: make(chan struct{}),
 		nat: natOf(g, l), display: g.Screen.Kind, hasUSB: g.HasUSB(), listener: o.Viewers,
 	}
-	if vm.proc, err = launch(c); err != nil {
+	if len(o.Jail) > 0 {
+		if c.jail, err = newCell(g, o, l); err != nil {
+			return abandon(err)
+		}
+		c.jail.done = ctx.Done()
+	}
+	if vm.proc, vm.measures, err = vm.launch(c); err != nil {
 		return abandon(err)
 	}
 	o.passed(Launched)

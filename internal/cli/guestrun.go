@@ -143,7 +143,7 @@ func (r *guestRun) prepare(ctx context.Context, env *Env, told *slog.Logger, pas
 	if p.Guest, err = e.Share(p.Guest, e.Dir, seat.Display != "" || seat.Wayland != "", ports); err != nil {
 		return p, err
 	}
-	if p.Options, err = r.options(ctx, p.Guest, told); err != nil {
+	if p.Options, err = r.options(ctx, p.Guest, env.Jail, told); err != nil {
 		return p, err
 	}
 	passed(runner.PhaseResolved)
@@ -264,8 +264,8 @@ func unmet(err error) error {
 }
 
 // options are how QEMU is started. What the host lacks of it is found out now.
-func (r *guestRun) options(ctx context.Context, g guest.Guest, told *slog.Logger) (o qemu.Options, err error) {
-	o.Seat = r.how.Seat
+func (r *guestRun) options(ctx context.Context, g guest.Guest, jail []string, told *slog.Logger) (o qemu.Options, err error) {
+	o.Seat, o.Jail = r.how.Seat, jail
 	if o.Accelerator, err = parseAccelerator(r.how.Accelerator); err != nil {
 		return o, err
 	}

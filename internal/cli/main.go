@@ -83,6 +83,9 @@ type Env struct {
 	// DetachWith is Detach for a process that has open files of this one, from descriptor 3 on.
 	DetachWith func(files []*os.File, args ...string) error
 
+	// Jail is the command that confines QEMU and then becomes it; see qemu.Options.
+	Jail []string
+
 	// Attach runs a command of the shell on this terminal, with the name of a file.
 	Attach func(command, file string) error
 }
@@ -95,6 +98,7 @@ func OS(version string) *Env {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable, InUse: inUse, ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach:   func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
+		Jail:     []string{"/proc/self/exe", jailCommand}, // not by its name: that may be another program by now
 		GuestDir: guestDir(os.Geteuid(), os.Getenv), RunDir: runDir(os.Geteuid(), os.Getenv), Attach: broker.Attach,
 		DetachWith: func(files []*os.File, args ...string) error {
 			return broker.DetachWith(os.Getenv("PATH"), files, args...)
@@ -335,7 +339,7 @@ func commands() []command {
 		{"watch", newWatchCommand}, {"capture", newCaptureCommand}, {"plan", newPlanCommand},
 		{"assign", newAssignCommand}, {"release", newReleaseCommand}, {"reset", newResetCommand},
 		{"leases", newLeasesCommand}, {"recover", newRecoverCommand}, {"confirm", newConfirmCommand},
-		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
+		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {jailCommand, newJailCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
 		{"selftest", newSelftestCommand}, {"version", newVersionCommand}, {"diff", newDiffCommand},
 		{"doctor", newDoctorCommand}, {"guest", newGuestCommand}, {"daemon", newDaemonCommand},
 	}
