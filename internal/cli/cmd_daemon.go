@@ -259,16 +259,20 @@ they were started since the machine was; indy daemon boot-report says what becam
 }
 
 func newStopGuestsCommand(env *Env, socket *string) *cobra.Command {
-	return &cobra.Command{
+	var within time.Duration
+	cmd := &cobra.Command{
 		Use:   "stop-guests",
 		Short: "have the daemon stop all guests, those that others need last",
 		Long: `Have the daemon stop all guests by their power buttons: each when those that need it have
-ended, and by force when it takes longer than 90 seconds. It returns when all have ended
+ended, and by force when it takes longer than --timeout. It returns when all have ended
 and their devices are given back.
 
 ` + exitHelp,
 		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
+			if within <= 0 {
+				return usageError{fmt.Errorf("--timeout %v: expected a time such as 90s", within)}
+			}
 			ctx, stop := interruptible()
 			defer stop()
 			c, err := daemonAt(*socket)
@@ -276,7 +280,7 @@ and their devices are given back.
 				return err
 			}
 			defer c.Close()
-			all, err := c.Shutdown(ctx)
+			all, err := c.Shutdown(ctx, within)
 			for _, s := range all {
 				word := "stopped"
 				if s.Forced {
@@ -290,6 +294,8 @@ and their devices are given back.
 			return orInterrupt(ctx, err)
 		},
 	}
+	cmd.Flags().DurationVar(&within, "timeout", 90*time.Second, "how long each guest may take to shut itself down")
+	return cmd
 }
 
 func newDaemonReportCommand(env *Env, socket *string) *cobra.Command {

@@ -187,8 +187,9 @@ type Stopped struct {
 // devices back.
 const stopSlack = 30 * time.Second
 
-// stopAll stops all guests that run, each when those that need it have ended.
-func (d *Daemon) stopAll(ctx context.Context) ([]Stopped, error) {
+// stopAll stops all guests that run, each when those that need it have ended, and by force
+// what takes longer than within.
+func (d *Daemon) stopAll(ctx context.Context, within time.Duration) ([]Stopped, error) {
 	names, err := d.Runners.Names()
 	entries, lerr := d.Store.List()
 	var defs []guest.Definition
@@ -215,7 +216,7 @@ func (d *Daemon) stopAll(ctx context.Context) ([]Stopped, error) {
 					<-c // ends, because each is stopped within a time
 				}
 			}
-			all[i] = d.stopOne(ctx, name)
+			all[i] = d.stopOne(ctx, name, within)
 		})
 	}
 	wait.Wait()
@@ -225,7 +226,7 @@ func (d *Daemon) stopAll(ctx context.Context) ([]Stopped, error) {
 }
 
 // stopOne stops a guest: by its power button, and by force when that takes too long.
-func (d *Daemon) stopOne(ctx context.Context, name string) Stopped {
+func (d *Daemon) stopOne(ctx context.Context, name string, within time.Duration) Stopped {
 	r, err := d.Runners.Runner(name)
 	if err != nil {
 		return Stopped{Name: name, Error: err.Error()}
@@ -234,11 +235,11 @@ func (d *Daemon) stopOne(ctx context.Context, name string) Stopped {
 	if s, err := d.status(ctx, name); err == nil && s.Over() {
 		return Stopped{}
 	}
-	stopping, cancel := context.WithTimeout(ctx, d.Stop+stopSlack)
+	stopping, cancel := context.WithTimeout(ctx, within+stopSlack)
 	defer cancel()
-	s, err := r.Stop(stopping, runner.StopRequest{Timeout: d.Stop.Seconds()})
+	s, err := r.Stop(stopping, runner.StopRequest{Timeout: within.Seconds()})
 	took := time.Since(begun)
-	out := Stopped{Name: name, Took: took.Seconds(), Forced: took >= d.Stop}
+	out := Stopped{Name: name, Took: took.Seconds(), Forced: took >= within}
 	switch {
 	case err != nil:
 		out.Error = err.Error()

@@ -203,10 +203,9 @@ func TestGoesOn(t *testing.T) {
 
 func TestShutdown(t *testing.T) {
 	f := newFixture(t, defined("network", ""), defined("work", "needs: [network]"), defined("more", "needs: [work]"), defined("alone", ""), defined("hand", "needs: [gone]"))
-	f.Stop = 300 * time.Millisecond
 	f.run(t, "network", "work", "more", "alone", "hand", "undefined")
 	f.runners.stops = map[string]time.Duration{"work": 30 * time.Millisecond, "more": time.Hour}
-	all, err := f.stopAll(t.Context())
+	all, err := f.stopAll(t.Context(), 300*time.Millisecond)
 	if err != nil || len(all) != 6 {
 		t.Errorf("%+v, %v", all, err)
 	}
@@ -225,7 +224,7 @@ func TestShutdown(t *testing.T) {
 	before("stopped more", "stopping work")
 	before("stopped work", "stopping network")
 	before("stopped alone", "stopped more")
-	if again, err := f.stopAll(t.Context()); err != nil || len(again) != 0 {
+	if again, err := f.stopAll(t.Context(), 300*time.Millisecond); err != nil || len(again) != 0 {
 		t.Errorf("%+v, %v", again, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -180,8 +181,17 @@ type shutdownOut struct {
 	}
 }
 
-func (d *Daemon) shutdown(ctx context.Context, _ *struct{}) (*shutdownOut, error) {
-	all, err := d.stopAll(context.WithoutCancel(ctx)) // who asks may be killed meanwhile
+type shutdownIn struct {
+	Timeout float64 `query:"timeout" minimum:"0" maximum:"86400" doc:"Seconds that each guest may take to shut itself down; without it or 0, as long as usual"`
+}
+
+func (d *Daemon) shutdown(ctx context.Context, in *shutdownIn) (*shutdownOut, error) {
+	within := time.Duration(in.Timeout * float64(time.Second))
+	if within <= 0 {
+		within = d.Stop
+	}
+	d.Logger.Info("stops all guests", "uid", callerOf(ctx).Peer.UID, "within", within)
+	all, err := d.stopAll(context.WithoutCancel(ctx), within) // who asks may be killed meanwhile
 	out := &shutdownOut{}
 	out.Body.Guests, out.Body.Errors = append([]Stopped{}, all...), messages(err)
 	return out, nil

@@ -276,13 +276,14 @@ func (c *Client) Autostart(ctx context.Context) (begun bool, err error) {
 	return out.Begun, err
 }
 
-// Shutdown stops all guests, and returns when they have ended.
-func (c *Client) Shutdown(ctx context.Context) ([]Stopped, error) {
+// Shutdown stops all guests, by force those that take longer than within, which is as long as
+// usual when it is 0. It returns when they have ended.
+func (c *Client) Shutdown(ctx context.Context, within time.Duration) ([]Stopped, error) {
 	var out struct {
 		Guests []Stopped
 		Errors []string
 	}
-	err := c.ask(ctx, http.MethodPost, "/v1/shutdown", nil, &out)
+	err := c.ask(ctx, http.MethodPost, fmt.Sprintf("/v1/shutdown?timeout=%g", within.Seconds()), nil, &out)
 	for _, e := range out.Errors {
 		err = errors.Join(err, errors.New(e))
 	}
