@@ -38,7 +38,7 @@ func (s Start) over() bool { return s.Result == Ready || s.Result == Failed || s
 
 // startAll starts guests in order: each when those that it needs are ready, and its delay is
 // over. Of those that may start at the same moment the ones before in the order are asked
-// first. Each change is told. It returns when all are ready, have failed or are skipped, or
+// first. Each change is told, one after the other. It returns when all are ready, have failed or are skipped, or
 // ctx ends, which ends no guest.
 func (d *Daemon) startAll(ctx context.Context, order guest.Order, guests map[string]guest.Definition, tell func(Start)) {
 	var mu sync.Mutex
@@ -50,8 +50,8 @@ func (d *Daemon) startAll(ctx context.Context, order guest.Order, guests map[str
 	note := func(s Start) {
 		mu.Lock()
 		result[s.Name] = s.Result
-		mu.Unlock()
 		tell(s)
+		mu.Unlock()
 		if s.over() {
 			close(over[s.Name])
 		}
@@ -59,7 +59,7 @@ func (d *Daemon) startAll(ctx context.Context, order guest.Order, guests map[str
 	var all sync.WaitGroup
 	for _, p := range order {
 		s := Start{Name: p.Name, After: append([]string{}, p.After...), Result: Waiting}
-		tell(s)
+		note(s)
 		begun := make(chan struct{})
 		all.Go(func() {
 			note(d.startOne(ctx, s, guests[p.Name], over, func(name string) StartResult {
@@ -129,7 +129,7 @@ func (d *Daemon) launchOnce(ctx context.Context, name string, launched func()) (
 		return now, nil
 	}
 	now, err = d.launch(ctx, name, launched)
-	if errors.Is(err, ErrRuns) { // somebody else has started it meanwhile
+	if errors.Is(err, runner.ErrRuns) { // somebody else has started it meanwhile
 		return d.status(ctx, name)
 	}
 	return now, err

@@ -53,7 +53,7 @@ func (f *fakeRunners) Start(name string) (Starts, error) {
 	defer f.mu.Unlock()
 	f.note("start %s", name)
 	if s := f.guests[name]; s != nil && !s.Over() {
-		return nil, ErrRuns
+		return nil, runner.ErrRuns
 	}
 	now := sinceBoot()
 	s := &runner.Status{Name: name, State: runner.Running, PID: 4242, Devices: []string{}, Phases: []runner.Phase{{Name: runner.PhaseRunner, At: now}, {Name: runner.PhaseRunning, At: now}}}

@@ -241,7 +241,7 @@ func (d *Daemon) delete(ctx context.Context, in *deleteIn) (*deleteOut, error) {
 		return nil, err
 	}
 	if s, err := d.status(ctx, in.Name); err != nil || !s.Over() {
-		return nil, errors.Join(ErrRuns, err)
+		return nil, errors.Join(runner.ErrRuns, err)
 	}
 	deleted, err := d.storeOf(ctx).Delete(ctx, before, in.Disks)
 	if err != nil {

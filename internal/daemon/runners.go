@@ -19,7 +19,7 @@ import (
 // started anew finds all that run: what there is of them is in their directories.
 type Runners interface {
 	// Start starts the runner of a guest, and does not wait for what it makes of it.
-	// [ErrRuns] is that there is a runner already.
+	// [runner.ErrRuns] is that there is a runner already.
 	Start(name string) (Starts, error)
 
 	// Runner returns what speaks with the runner of a guest, if there is one or not.
@@ -55,11 +55,8 @@ type Runner interface {
 	Console() string
 }
 
-// Errors of guests that do not do what is asked because they run, or do not.
-var (
-	ErrRuns     = runner.ErrRuns
-	ErrNoRunner = errors.New("it is not running")
-)
+// ErrNoRunner is that a guest does not do what is asked because it does not run.
+var ErrNoRunner = errors.New("it is not running")
 
 // Directories are runners of which each has a directory below Root, as the command has
 // them. Launch starts one.

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/project-independence/indy/internal/runner"
 )
 
 // serve has the daemon answer on a socket for as long as the test runs.
@@ -68,10 +70,10 @@ func TestClient(t *testing.T) {
 	if s, err := c.Start(ctx, "third"); err != nil || s.State != "running" {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if _, err := c.Start(ctx, "third"); err == nil || !strings.Contains(err.Error(), ErrRuns.Error()) {
+	if _, err := c.Start(ctx, "third"); err == nil || !strings.Contains(err.Error(), runner.ErrRuns.Error()) {
 		t.Errorf("started twice: %v", err)
 	}
-	if _, err := c.Delete(ctx, "third", true); err == nil || !strings.Contains(err.Error(), ErrRuns.Error()) {
+	if _, err := c.Delete(ctx, "third", true); err == nil || !strings.Contains(err.Error(), runner.ErrRuns.Error()) {
 		t.Errorf("deleted while it runs: %v", err)
 	}
 	l, err := c.List(ctx)

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/project-independence/indy/guest/store"
+	"github.com/project-independence/indy/internal/runner"
 )
 
 // Bounds of what is asked.
@@ -210,7 +211,7 @@ func problem(err error) error {
 		return huma.Error403Forbidden(err.Error())
 	case errors.Is(err, fs.ErrNotExist):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, store.ErrChanged), errors.Is(err, fs.ErrExist), errors.Is(err, ErrNoRunner), errors.Is(err, ErrRuns):
+	case errors.Is(err, store.ErrChanged), errors.Is(err, fs.ErrExist), errors.Is(err, ErrNoRunner), errors.Is(err, runner.ErrRuns):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		return huma.Error504GatewayTimeout(err.Error())
