@@ -1,13 +1,13 @@
 package daemon
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,13 +67,15 @@ func (d *Daemon) loadStarts() *starts {
 	return s
 }
 
-func readStarts(f fs.File) (keptStarts, error) {
-	var b bytes.Buffer
-	var kept keptStarts
-	if _, err := b.ReadFrom(http.MaxBytesReader(nil, f, maxStarts)); err != nil {
-		return kept, err
+// readStarts reads what is kept.
+func readStarts(r io.Reader) (kept keptStarts, err error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxStarts+1))
+	if err == nil && len(text) > maxStarts {
+		err = fmt.Errorf("more than %d bytes are kept", maxStarts)
 	}
-	err := json.Unmarshal(b.Bytes(), &kept)
+	if err == nil {
+		err = json.Unmarshal(text, &kept)
+	}
 	return kept, err
 }
 

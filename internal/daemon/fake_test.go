@@ -31,7 +31,7 @@ type fakeRunners struct {
 	started map[string]time.Time
 }
 
-func newFakeRunners(t *testing.T) *fakeRunners {
+func newFakeRunners(t testing.TB) *fakeRunners {
 	return &fakeRunners{
 		dir: t.TempDir(), guests: map[string]*runner.Status{}, fails: map[string]string{}, delays: map[string]time.Duration{},
 		stops: map[string]time.Duration{}, started: map[string]time.Time{},
@@ -181,14 +181,14 @@ type fixture struct {
 	runners *fakeRunners
 }
 
-func newFixture(t *testing.T, definitions ...string) fixture {
+func newFixture(t testing.TB, definitions ...string) fixture {
 	t.Helper()
 	s := store.Store{Dir: filepath.Join(t.TempDir(), "guests"), Admin: true}
 	if definitions == nil {
 		definitions = []string{"name: free\nmemory: 1GiB\n", "name: secret\nmemory: 1GiB\nlocked: true\n"}
 	}
 	for _, text := range definitions {
-		if _, err := s.Create(t.Context(), []byte(text)); err != nil {
+		if _, err := s.Create(context.Background(), []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -310,6 +311,8 @@ func FuzzRequest(f *testing.F) {
 	f.Add("PUT", "/v1/guests/secret", `{"before":"name: secret\nmemory: 1GiB\nlocked: true\n","definition":"name: secret\nmemory: 1GiB\n"}`)
 	f.Add("DELETE", "/v1/guests/secret?disks=true", "")
 	f.Add("POST", "/v1/guests/free/stop", `{"timeout":1}`)
+	x := newFixture(f)
+	const secret = "name: secret\nmemory: 1GiB\nlocked: true\n"
 	f.Fuzz(func(t *testing.T, method, path, body string) {
 		if strings.ContainsAny(method, " \r\n\x00") || method == "" || !strings.HasPrefix(path, "/") {
 			t.Skip("no request")
@@ -318,12 +321,11 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			t.Skip("no request")
 		}
-		x := newFixture(t)
 		a := x.ask(t, Operator, method, q.URL.RequestURI(), body)
 		if a.Code == http.StatusInternalServerError {
 			t.Errorf("%s %s %q: %s", method, path, body, a.Body)
 		}
-		if got := x.definitions(t)["secret"]; got != "name: secret\nmemory: 1GiB\nlocked: true\n" {
+		if got := x.definitions(t)["secret"]; got != secret {
 			t.Errorf("%s %s %q changes a locked guest: %q", method, path, body, got)
 		}
 	})
@@ -333,12 +335,13 @@ func FuzzRequest(f *testing.F) {
 func FuzzStarts(f *testing.F) {
 	f.Add([]byte(`{"boot_id":"one","asked":1,"guests":[{"name":"a","result":"ready"}]}`))
 	f.Add([]byte(`{`))
+	runners := newFakeRunners(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		file := t.TempDir() + "/s"
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
+		kept, err := readStarts(bytes.NewReader(text))
+		if err != nil {
+			t.Skip("it is not taken")
 		}
-		d := New(Config{Version: "1", Runners: newFakeRunners(t), Host: fakeHost{}, State: file, BootID: "one"})
+		d := &Daemon{Config: Config{Runners: runners}, starts: &starts{kept: kept}}
 		b, err := json.Marshal(d.BootReport(t.Context()))
 		if err != nil || !json.Valid(b) {
 			t.Errorf("%q: %v", text, err)
