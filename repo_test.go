@@ -64,7 +64,7 @@ func mayImport() map[string][]string {
 		"internal/doctor":     append([]string{"assign", "internal/hostedit", "guest/qemu"}, joined...), // guest/qemu knows which files it needs
 		"internal/earlybind":  {"hostfs", "pci", "internal/doctor", "internal/hostedit"},
 		"internal/lab":        below,
-		"internal/daemon":     below,
+		"internal/daemon":     append([]string{"internal/runner"}, below...),
 		"internal/broker":     below,
 		"internal/runner":     {"guest", "guest/qemu", "guest/qmp"}, // runs what it is given; which devices, and how they are assigned, others say
 		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/runner", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink", "internal/jail"}, below...),
@@ -99,6 +99,8 @@ var onlyIn = []struct {
 	{"github.com/jaypipes/*", "laptop bench/", "ghw says what a machine is as a whole; PCI and USB enumeration are ours, because that is what the project is for"},
 	{"github.com/vishvananda/*", "internal/vflink", "what rtnetlink says of virtual functions is read and written as files; nothing else of ours speaks rtnetlink"},
 	{"github.com/goccy/*", "guest", "what people write as YAML is read in one place, strictly"},
+	{"github.com/danielgtaylor/*", "internal/daemon", "huma is how the daemon's API is read, checked and documented; nothing else has an API"},
+	{"github.com/coreos/*", "internal/cli", "what systemd hands over comes by the environment, which only the command reads"},
 	{"github.com/google/gousb", "usb/live", "gousb needs cgo; all else builds without"},
 	{"unsafe", "internal/ioctl", "what can break memory safety is in one small place that everybody can review"},
 	{"C", "usb/live", "all but what needs an open USB device builds with CGO_ENABLED=0"},

@@ -29,6 +29,7 @@ type CycleError struct {
 	Guests []string // each waits for the next one, and the last for the first
 }
 
+// Error names the guests in their order around the circle.
 func (e *CycleError) Error() string {
 	return fmt.Sprintf("guests wait for one another: %s", strings.Join(append(slices.Clone(e.Guests), e.Guests[0]), " needs "))
 }

@@ -26,5 +26,8 @@ func DetachWith(path string, files []*os.File, args ...string) error {
 	if err := cmd.Start(); err != nil { // without Stdin, Stdout and Stderr these are /dev/null
 		return fmt.Errorf("start a process that goes on alone: %w", err)
 	}
-	return cmd.Process.Release()
+	// This process may go on for long, too, as a daemon does, and would keep all that have
+	// ended as zombies.
+	go func() { _, _ = cmd.Process.Wait() }()
+	return nil
 }

@@ -40,6 +40,7 @@ indy/guests in $XDG_RUNTIME_DIR.
 		newGuestSuspendCommand(env), newGuestResumeCommand(env), newGuestStatusCommand(env), newGuestConsoleCommand(env),
 		newGuestScreenshotCommand(env), newGuestLogCommand(env), newGuestEventsCommand(env), newGuestTopCommand(env),
 		newGuestBootReportCommand(env), newGuestRunnerCommand(env))
+	env.orDaemon(cmd)
 	return cmd
 }
 

@@ -79,14 +79,16 @@ line that is wrong, and hides no other.
 				out := struct {
 					Guests []listedGuest `json:"guests"`
 				}{[]listedGuest{}}
-				for i, now := range env.states(all) {
-					l := listed(all[i])
+				every, states := env.withShared(all)
+				for i, now := range states {
+					l := listed(every[i])
 					l.State, l.Detail, l.Ready = now.State, now.Detail, now.Ready
 					out.Guests = append(out.Guests, l)
 				}
 				err = writeJSON(env, out)
 			} else {
-				writeGuests(env, all, lerr == nil)
+				every, states := env.withShared(all)
+				writeGuests(env, every, states, lerr == nil)
 			}
 			if lerr != nil {
 				return partlyRead{lerr}
@@ -114,7 +116,14 @@ func (e *Env) states(all []store.Entry) []runner.Status {
 	return states
 }
 
-func writeGuests(env *Env, all []store.Entry, whole bool) {
+// withShared returns guests of one's own, and those that the daemon has, with what each is
+// doing.
+func (e *Env) withShared(own []store.Entry) ([]store.Entry, []runner.Status) {
+	all, states := e.sharedGuests()
+	return append(own, all...), append(e.states(own), states...)
+}
+
+func writeGuests(env *Env, all []store.Entry, states []runner.Status, whole bool) {
 	if len(all) == 0 {
 		if whole {
 			fmt.Fprintln(env.Stdout, "there are no guests; make one with: indy guest create NAME --iso FILE")
@@ -123,7 +132,6 @@ func writeGuests(env *Env, all []store.Entry, whole bool) {
 	}
 	var t table
 	t.add("GUEST", "STATE", "CPUS", "MEMORY", "DISKS", "DEVICES", "NETWORK", "STARTS", "")
-	states := env.states(all)
 	for i, e := range all {
 		starts, locked := "by hand", ""
 		if e.Autostart != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/broker"
+	"github.com/project-independence/indy/internal/daemon"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
@@ -56,6 +57,7 @@ type Env struct {
 	LeaseDir string         // where leases are kept
 	StateDir string         // where is kept what outlives a restart of the machine
 	GuestDir string         // where the definitions of guests are kept; empty when nothing says
+	Socket   string         // of the daemon that is asked about guests of others; empty is none
 	RunDir   string         // where guests have their directories while they run; empty when nothing says
 	Stdin    io.Reader
 	Stdout   io.Writer
@@ -103,6 +105,9 @@ func OS(version string) *Env {
 		DetachWith: func(files []*os.File, args ...string) error {
 			return broker.DetachWith(os.Getenv("PATH"), files, args...)
 		},
+	}
+	if os.Geteuid() != 0 { // root has what the daemon has
+		e.Socket = daemon.Socket
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
 		if w, _, err := term.GetSize(fd); err == nil {
@@ -341,7 +346,7 @@ func commands() []command {
 		{"leases", newLeasesCommand}, {"recover", newRecoverCommand}, {"confirm", newConfirmCommand},
 		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {jailCommand, newJailCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
 		{"selftest", newSelftestCommand}, {"version", newVersionCommand}, {"diff", newDiffCommand},
-		{"doctor", newDoctorCommand}, {"guest", newGuestCommand},
+		{"doctor", newDoctorCommand}, {"guest", newGuestCommand}, {"daemon", newDaemonCommand},
 	}
 }
 

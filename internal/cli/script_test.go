@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 			env.StateDir = filepath.Join(os.Getenv("WORK"), "state")
 			env.GuestDir = filepath.Join(os.Getenv("WORK"), "guests")
 			env.RunDir = filepath.Join(os.Getenv("WORK"), "run")
+			env.Socket = os.Getenv("DAEMON") // of guests that are not one's own
 			os.Exit(cli.Main(os.Args[1:], env))
 		},
 	})

@@ -1,0 +1,160 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/internal/runner"
+)
+
+// Runners start the processes that guests have, and speak with them. A daemon that is
+// started anew finds all that run: what there is of them is in their directories.
+type Runners interface {
+	// Start starts the runner of a guest, and does not wait for what it makes of it.
+	// [runner.ErrRuns] is that there is a runner already.
+	Start(name string) (Starts, error)
+
+	// Runner returns what speaks with the runner of a guest, if there is one or not.
+	Runner(name string) (Runner, error)
+
+	// Names are the guests that have a directory: those that run, and those that failed.
+	Names() ([]string, error)
+}
+
+// Starts is a runner that starts its guest; see [runner.Launched], which is one.
+type Starts interface {
+	// Next waits for the next that the runner has to say; [io.EOF] is that there is no more.
+	Next() (runner.Status, error)
+	Close() error
+}
+
+// A Runner speaks with the process of one guest; see [runner.Dir], which is one.
+type Runner interface {
+	Status(context.Context) (runner.Status, error)
+	Stop(context.Context, runner.StopRequest) (runner.Status, error)
+	Suspend(context.Context) (runner.Status, error)
+	Resume(context.Context) (runner.Status, error)
+	Powerdown(context.Context) (runner.Status, error)
+	Top(context.Context) (runner.Top, error)
+	Screenshot(context.Context, io.Writer) error
+
+	// Forget takes away what is kept of a guest that has failed.
+	Forget() error
+
+	// The names of files with the last of each.
+	Log() string
+	Events() string
+	Console() string
+}
+
+// ErrNoRunner is that a guest does not do what is asked because it does not run.
+var ErrNoRunner = errors.New("it is not running")
+
+// Directories are runners of which each has a directory below Root, as the command has
+// them. Launch starts one.
+type Directories struct {
+	Root   string
+	Host   fs.FS // of which proc says whether what is there is of this boot
+	Launch func(name string) (*runner.Launched, error)
+}
+
+// Runner returns the directory of a guest.
+func (d Directories) Runner(name string) (Runner, error) {
+	dir, err := runner.DirOf(d.Root, name)
+	return directory{dir, d.Host}, err
+}
+
+// directory is a guest's on a host that may have been started anew since.
+type directory struct {
+	runner.Dir
+	host fs.FS
+}
+
+// Status is that of the directory.
+func (d directory) Status(ctx context.Context) (runner.Status, error) {
+	return d.Dir.Status(ctx, d.host)
+}
+
+// Start starts a runner.
+func (d Directories) Start(name string) (Starts, error) {
+	l, err := d.Launch(name)
+	if err != nil {
+		return nil, err // not a nil *Launched
+	}
+	return l, nil
+}
+
+// runs waits until a guest that is started runs or has failed, or ctx ends, and returns the
+// last that its runner said. The start goes on whatever becomes of who waits.
+func runs(ctx context.Context, l Starts) (runner.Status, error) {
+	type said struct {
+		s   runner.Status
+		err error
+	}
+	c := make(chan said, 1)
+	go func() {
+		defer l.Close()
+		for {
+			s, err := l.Next()
+			if err == nil && s.State == runner.Starting {
+				continue
+			}
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			c <- said{s, err}
+			return
+		}
+	}()
+	select {
+	case a := <-c:
+		return a.s, a.err
+	case <-ctx.Done():
+		return runner.Status{}, context.Cause(ctx)
+	}
+}
+
+// Names lists the directories.
+func (d Directories) Names() ([]string, error) {
+	all, err := os.ReadDir(d.Root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range all {
+		if e.IsDir() && guest.ValidateName(e.Name()) == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+// maxKept is how much of a file of a runner's is read; a runner keeps less.
+const maxKept = 1 << 20
+
+// readKept reads what a runner keeps in a file.
+func readKept(name string) ([]byte, error) {
+	f, err := os.OpenFile(filepath.Clean(name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxKept))
+}
+
+// sinceBoot is the time since the kernel started, asleep or not, CLOCK_BOOTTIME.
+func sinceBoot() float64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano()).Seconds()
+}
