@@ -128,9 +128,9 @@ func (r *guestRun) prepare(ctx context.Context, env *Env, told *slog.Logger, pas
 	if e.Autostart != nil {
 		p.Ready = e.Autostart.Ready
 	}
-	m := readMachine(env, env.Host)
-	if m.err != nil {
-		told.Warn("not all could be read", "err", m.err)
+	var m *machine
+	if len(e.Devices) > 0 { // or the machine does not matter
+		m = readMachine(env, env.Host)
 	}
 	functions, ports, err := r.resolve(m, e, told)
 	if err != nil {
@@ -224,6 +224,9 @@ func (r *guestRun) resolve(m *machine, e store.Entry, told *slog.Logger) (functi
 		return functions, nil, nil
 	}
 	needs := m.resolveNeeds(e.Definition)
+	if m.err != nil {
+		told.Warn("not all could be read", "err", m.err)
+	}
 	if err := needs.Startable(); err != nil {
 		return nil, nil, unmet(err)
 	}
