@@ -2,10 +2,13 @@ package cli_test
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -47,9 +50,33 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOSTS", filepath.Join(root, "testdata", "hosts"))
 			env.Setenv("IDS", filepath.Join(root, "testdata", "ids"))
 			env.Setenv("BAD", filepath.Join(root, "testdata", "bad"))
+			env.Defer(func() { endGuests(t, filepath.Join(env.WorkDir, "run")) })
 			return nil
 		},
 	})
+}
+
+// endGuests ends the guests that a script which has failed left running: each has a process
+// of its own.
+func endGuests(t *testing.T, dir string) {
+	left, err := filepath.Glob(filepath.Join(dir, "*", "state.json"))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, name := range left {
+		var state struct{ PID int }
+		b, err := os.ReadFile(name)
+		if err == nil {
+			err = json.Unmarshal(b, &state)
+		}
+		if err != nil {
+			t.Errorf("guests that run: %s: %v", name, err)
+		}
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", state.PID)) // it may have ended
+		if strings.Contains(string(cmdline), "\x00runner\x00") {
+			_ = syscall.Kill(state.PID, syscall.SIGKILL)
+		}
+	}
 }
 
 // conformsLines checks standard output of the last command against a schema in docs; of
