@@ -175,7 +175,8 @@ func (s Store) Replace(ctx context.Context, before Entry, text []byte) (Entry, e
 
 // Delete forgets the guest of which before was read, with its UEFI variables. With disks
 // it deletes those that are in its folder, too, and returns their names; others are never
-// deleted. The folder stays as long as there is something else in it.
+// deleted. What its TPM keeps goes with the disks: it may hold the key to them. The folder
+// stays as long as there is something else in it.
 func (s Store) Delete(ctx context.Context, before Entry, disks bool) (deleted []string, err error) {
 	unlock, err := s.lock(ctx)
 	if err != nil {
@@ -201,6 +202,7 @@ func (s Store) Delete(ctx context.Context, before Entry, disks bool) (deleted []
 				errs = append(errs, err)
 			}
 		}
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, "tpm")))
 	}
 	if err := os.Remove(filepath.Join(dir, "uefi-variables")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)

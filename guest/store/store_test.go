@@ -82,7 +82,11 @@ func TestDelete(t *testing.T) {
 				t.Fatal(err)
 			}
 			system, beside := filepath.Join(e.Dir, "system.qcow2"), filepath.Join(s.Dir, "beside.raw")
-			for _, f := range []string{system, outside, beside, filepath.Join(e.Dir, "uefi-variables")} {
+			tpm := filepath.Join(e.Dir, "tpm")
+			if err := os.Mkdir(tpm, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range []string{system, outside, beside, filepath.Join(e.Dir, "uefi-variables"), filepath.Join(tpm, "tpm2-00.permall")} {
 				if err := os.WriteFile(f, nil, 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -91,7 +95,7 @@ func TestDelete(t *testing.T) {
 			if err != nil || len(deleted) == 1 != disks || disks && deleted[0] != system {
 				t.Errorf("%v, %v", deleted, err)
 			}
-			for f, want := range map[string]bool{system: !disks, e.Dir: !disks, outside: true, beside: true, filepath.Join(e.Dir, "uefi-variables"): false} {
+			for f, want := range map[string]bool{system: !disks, tpm: !disks, e.Dir: !disks, outside: true, beside: true, filepath.Join(e.Dir, "uefi-variables"): false} {
 				if _, err := os.Stat(f); (err == nil) != want {
 					t.Errorf("%s: %v", f, err)
 				}
