@@ -137,8 +137,8 @@ func (r *running) run(ctx context.Context, env *Env) (err error) {
 		if g.Devices, err = m.functions(r.devices); err != nil {
 			return err
 		}
-		giveBack, err := r.hold(ctx, env, m, g.Devices, nil)
-		if err != nil {
+		var giveBack func() error
+		if giveBack, err = r.hold(ctx, env, m, g.Devices, nil); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, giveBack()) }()
