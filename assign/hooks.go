@@ -36,7 +36,7 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 	for _, a := range l.handed() {
 		// One that a host driver has already was reset before, or is on record as used.
 		driver, err := pci.Driver(h.FS, a)
-		if err == nil && (driver == "" || driver == VFIODriver) && !waits(stuck, a) {
+		if err == nil && (driver == "" || driver == VFIODriver) && !waitsFor(stuck, a.String()) {
 			devices, names = append(devices, a), append(names, a.String())
 		}
 	}

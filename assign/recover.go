@@ -99,14 +99,22 @@ func (s *Store) leftovers(ctx context.Context) ([]string, error) {
 func (s *Store) recover(ctx context.Context, h *Host, name string) (r Recovered, ok bool) {
 	r = Recovered{Lease: name, Devices: []pci.Address{}, Told: []string{}, Result: Kept}
 	o, err := s.open(h, name)
+	if errors.Is(err, errLocked) {
+		if l := s.orphan(h.FS, strings.TrimSuffix(name, suffix)); l != nil {
+			o, err = s.await(ctx, h, l)
+		}
+	}
+	var orphan *orphanError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return r, false
-	case errors.Is(err, errLocked):
+	case errors.Is(err, errLocked), errors.As(err, &orphan), o == nil && ctx.Err() != nil:
 		if l, _ := s.read(name); l != nil {
 			r.about(l)
 		}
-		r.Result = InProgress
+		if r.Result = InProgress; orphan != nil {
+			r.tell("%v", orphan)
+		}
 		return r, true
 	case o == nil:
 		return s.recoverUnknown(h, name, nil, r, err), true

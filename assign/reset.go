@@ -262,7 +262,7 @@ func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset, 
 			continue
 		}
 		if !bus.Possible() || bus.Alone() || len(bus.Outside(devices)) > 0 ||
-			slices.ContainsFunc(bus.Functions, func(b pci.Address) bool { return waits(w.stuck, b) }) {
+			slices.ContainsFunc(bus.Functions, func(b pci.Address) bool { return waitsFor(w.stuck, b.String()) }) {
 			continue
 		}
 		if !w.host.canOpen(bus.Functions) {
@@ -304,11 +304,6 @@ func (h *Host) canOpen(functions []pci.Address) bool {
 		d, err := pci.Driver(h.FS, a)
 		return err == nil && d != VFIODriver
 	})
-}
-
-// waits reports whether a write to function a is among those that have not come back.
-func waits(stuck []StuckWrite, a pci.Address) bool {
-	return slices.ContainsFunc(stuck, func(s StuckWrite) bool { return s.Bus == "" && s.Device == a.String() })
 }
 
 // kernelWords is what the kernel said, with the name of the number that it gave.

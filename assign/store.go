@@ -189,6 +189,16 @@ type openLease struct {
 	file  *journal.File
 	torn  bool
 	me    *Process
+	back  func() // see [Host.Lend]
+}
+
+// hold makes the lease of a file that this process has locked.
+func (s *Store) hold(h *Host, file *journal.File) *openLease {
+	o := &openLease{store: s, file: file, back: func() {}}
+	if fd, ok := file.Descriptor(); ok && h.Lend != nil {
+		o.back = h.Lend(fd)
+	}
+	return o
 }
 
 // name is that of its file.
@@ -226,7 +236,10 @@ func (o *openLease) remove() error {
 	return nil
 }
 
-func (o *openLease) close() { _ = o.file.Close() }
+func (o *openLease) close() {
+	o.back()
+	_ = o.file.Close()
+}
 
 // errLocked is that another process works on a lease.
 var errLocked = errors.New("another process works on it")
@@ -245,7 +258,7 @@ func (s *Store) open(h *Host, name string) (*openLease, error) {
 		}
 		return nil, err
 	}
-	o := &openLease{store: s, file: file}
+	o := s.hold(h, file)
 	var damage *journal.DamageError
 	if err != nil && !errors.As(err, &damage) {
 		o.close()
@@ -264,29 +277,6 @@ func (s *Store) open(h *Host, name string) (*openLease, error) {
 		return nil, err
 	}
 	return o, leaseError(err)
-}
-
-// lockLease is open for who waits until the other process is done, or ctx is.
-func (s *Store) lockLease(ctx context.Context, h *Host, l *Lease) (*openLease, error) {
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		o, err := s.open(h, l.ID+suffix)
-		switch {
-		case errors.Is(err, errLocked):
-		case err != nil && o != nil:
-			o.close()
-			return nil, err
-		default:
-			return o, err
-		}
-		if pause == 16*time.Millisecond && h.Waiting != nil {
-			h.Waiting(*l)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("another process works on the lease of %s (%s): %w", l.Name(), l.State, context.Cause(ctx))
-		case <-time.After(pause):
-		}
-	}
 }
 
 // uniqueID makes the ID of a lease from its first device and the clock. The caller has the

@@ -117,7 +117,9 @@ func (s *Store) claim(ctx context.Context, h *Host, t Taking) (*openLease, error
 	if err != nil {
 		return nil, fmt.Errorf("write lease: %w", err)
 	}
-	return &openLease{Lease: l, progress: progress{seq: 1}, store: s, file: file, me: me}, nil
+	o := s.hold(h, file)
+	o.Lease, o.progress, o.me = l, progress{seq: 1}, me
+	return o, nil
 }
 
 // reserve is the space that a lease has from the beginning, in bytes: that of most, from

@@ -227,7 +227,8 @@ func hostDriver(fsys fs.FS, name string) (string, error) {
 	return "", err
 }
 
-// waitsFor is waits for any device.
+// waitsFor reports whether a write about the device with a name as in [Plan.Names] has not
+// come back.
 func waitsFor(stuck []StuckWrite, name string) bool {
 	return slices.ContainsFunc(stuck, func(s StuckWrite) bool {
 		return s.Bus == "" && s.Device == name || s.Bus == "usb" && "usb:"+s.Device == name

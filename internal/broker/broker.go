@@ -47,6 +47,8 @@ type Broker struct {
 	mu    sync.Mutex
 	idle  map[bool][]*child  // by whether they are the program
 	stuck map[string][]stuck // by device
+
+	locks locks
 }
 
 // A stuck device has a call that has not returned.
@@ -172,7 +174,7 @@ func (b *Broker) callOn(verb byte, name, file, value string) (answer, error) {
 	if !program {
 		asked = b.root + "/" + file
 	}
-	a, err := c.ask(verb, asked, value, limit)
+	a, err := c.ask(verb, asked, value, limit, &b.locks)
 	switch {
 	case err == nil:
 		b.mu.Lock()

@@ -49,7 +49,7 @@ type answer struct {
 
 // ask has the child make a call. The error is errLate or errEnded, or the request could
 // not be made.
-func (c *child) ask(verb byte, name, value string, limit time.Duration) (answer, error) {
+func (c *child) ask(verb byte, name, value string, limit time.Duration, locks *locks) (answer, error) {
 	if len(name) >= ioctl.AsideValue-ioctl.AsideName || len(value) > ioctl.AsideMost {
 		return answer{}, unix.ENAMETOOLONG
 	}
@@ -57,11 +57,11 @@ func (c *child) ask(verb byte, name, value string, limit time.Duration) (answer,
 	request[0] = verb
 	copy(request[ioctl.AsideName:], name)
 	copy(request[ioctl.AsideValue:], value)
-	if err := unix.Send(c.socket, request, unix.MSG_NOSIGNAL); err != nil {
+	if err := locks.send(c.socket, request, verb != ioctl.AsideRead); err != nil {
 		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
 			return answer{}, errEnded
 		}
-		return answer{}, os.NewSyscallError("send", err)
+		return answer{}, os.NewSyscallError("sendmsg", err)
 	}
 	if err := c.await(limit); err != nil {
 		return answer{}, err

@@ -119,8 +119,9 @@ func (b *Broker) startProgram() (*child, error) {
 // Program, one after the other, until the Broker ends.
 func Serve(calls Calls) error {
 	request := make([]byte, ioctl.AsideValue+ioctl.AsideMost)
+	rights := make([]byte, unix.CmsgSpace(4*ioctl.AsideKept))
 	for {
-		n, err := unix.Read(servant, request)
+		n, with, _, _, err := unix.Recvmsg(servant, request, rights, unix.MSG_CMSG_CLOEXEC)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -131,8 +132,23 @@ func Serve(calls Calls) error {
 		}
 		name, _, _ := strings.Cut(string(request[ioctl.AsideName:ioctl.AsideValue]), "\x00")
 		data, err := calls.make(request[0], name, slices.Clone(request[ioctl.AsideValue:n]))
+		closeAll(rights[:with]) // before whoever asked goes on and lets go of them, too
 		if err := unix.Send(servant, reply(data, err), unix.MSG_NOSIGNAL); err != nil {
 			return nil // nobody waits any more
+		}
+	}
+}
+
+// closeAll closes the descriptors that came with a packet.
+func closeAll(control []byte) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return // nothing came
+	}
+	for _, m := range messages {
+		fds, _ := unix.ParseUnixRights(&m)
+		for _, fd := range fds {
+			_ = unix.Close(fd)
 		}
 	}
 }

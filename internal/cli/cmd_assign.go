@@ -32,6 +32,9 @@ func (e *Env) assignHost() *assign.Host {
 			e.errorf("waiting for another process, which works on the lease of %s (%s)", l.Name(), l.State)
 		},
 	}
+	if e.Broker != nil {
+		h.Lend = e.Broker.Lend
+	}
 	if e.Viable != nil {
 		h.Viable = func(id iommu.GroupID) error { return nodeFault(e.Host, id, e.Viable(id)) }
 	}

@@ -173,6 +173,60 @@ func TestHang(t *testing.T) {
 	}
 }
 
+// TestKilledWhileItHangs: the process that had asked for a write is killed while the kernel
+// does not come back from it. Nobody else writes for its lease meanwhile, who asks is told in
+// which process the kernel is, and other devices are handed over.
+func TestKilledWhileItHangs(t *testing.T) {
+	machine := kernel(t, sim.Options{VFIO: true})
+	b := &bench{host(t, machine.Clone())}
+	start := state(t, machine)
+	const stuck, other = "0000:01:00.0", "0000:05:00.0"
+	reached, answer := make(chan int, 1), make(chan struct{})
+	var writes atomic.Int32
+	b.SetHook(func(o fakehost.Op) fakehost.Fault {
+		if o.Kind != "write" || o.State() || !strings.Contains(o.Name+string(o.Data), stuck) {
+			return fakehost.Fault{}
+		}
+		writes.Add(1)
+		if strings.HasSuffix(o.Name, "/e1000e/unbind") {
+			reached <- process(o.TID)
+			return fakehost.Fault{Wait: answer}
+		}
+		return fakehost.Fault{}
+	})
+	cmd := b.Command("indy", "assign", stuck)
+	if err := b.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	child := <-reached
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	n := writes.Load()
+	b.must(t, "assign", other)
+	told := fmt.Sprintf("process %d is in it", child)
+	if r := b.run(t, "recover"); r.Code != 0 || !strings.Contains(r.Stdout+r.Stderr, told) {
+		t.Errorf("indy recover: %+v", r)
+	}
+	if r := b.run(t, "release", stuck); r.Code == 0 || !strings.Contains(r.Stderr, told) {
+		t.Errorf("indy release: %+v", r)
+	}
+	if r := b.run(t, "assign", stuck); r.Code == 0 {
+		t.Errorf("indy assign: %+v", r)
+	}
+	if m := writes.Load(); m != n {
+		t.Errorf("%d more writes to a device that the kernel is at", m-n)
+	}
+	close(answer)
+	b.SetHook(nil)
+	b.recover(t)
+	b.must(t, "release", other)
+	if diff := cmp.Diff(start, state(t, b.Kernel())); diff != "" || b.leases(t) != "" {
+		t.Errorf("not as before (-before +after):\n%s", diff)
+	}
+}
+
 // TestFault06Unplugged: a device goes while the real command hands it over with another one.
 func TestFault06Unplugged(t *testing.T) {
 	machine := kernel(t, sim.Options{VFIO: true})

@@ -186,8 +186,12 @@ func fatal(m moment, o fakehost.Op, kill func() (alone bool)) fakehost.Fault {
 	if kill() || m == before {
 		return fakehost.Fault{Err: syscall.EIO}
 	}
-	return fakehost.Fault{}
+	// By then the next command is at it.
+	return fakehost.Fault{Before: func() { time.Sleep(orphanDelay) }}
 }
+
+// orphanDelay is longer than a command takes from its start to its first look at a lease.
+const orphanDelay = 300 * time.Millisecond
 
 // process is the process of a thread.
 func process(tid int) (pid int) {

@@ -10,7 +10,8 @@ import (
 
 // What a process made by [Aside] reads from its socket: a packet with the verb in its
 // first byte, the name of a file from AsideName on, ended by a NUL, and from AsideValue
-// on what is to be written. It answers each with one packet: what failed in the first
+// on what is to be written. Descriptors that come with it (SCM_RIGHTS), of which it takes
+// AsideKept, it has open until the call is over, and no longer. It answers each with one packet: what failed in the first
 // byte, 0 if nothing did, the errno from AsideErrno on, how many bytes were read or
 // written from AsideCount on, both as uint32 of this machine, and from AsideData on what
 // was read.
@@ -22,6 +23,7 @@ const (
 	AsideName  = 8
 	AsideValue = AsideName + 512
 	AsideMost  = 16 << 10
+	AsideKept  = 16
 
 	AsideErrno = 4
 	AsideCount = 8
@@ -29,8 +31,21 @@ const (
 
 	asideSize = AsideValue + AsideMost
 
+	controlSize = unix.SizeofCmsghdr + 4*AsideKept
+
 	usbReset = ioNone | 'U'<<8 | 20 // USBDEVFS_RESET
 )
+
+// An asideMemory is all that the process writes to. What points is set before it begins.
+type asideMemory struct {
+	packet  [asideSize]byte
+	control struct {
+		unix.Cmsghdr
+		fds [AsideKept]int32
+	}
+	header unix.Msghdr
+	data   unix.Iovec
+}
 
 // Aside forks off a process that makes the calls it is asked for on socket, of type
 // SOCK_SEQPACKET, one after the other, until the other end is closed. Its name is that
@@ -41,7 +56,12 @@ const (
 // longer than everything that this module does to hand over a device. It has a session of
 // its own, no signal but SIGKILL reaches it, and socket is its only descriptor.
 func Aside(socket int, name string) (pid int, err error) {
-	memory := new([asideSize]byte)
+	memory := new(asideMemory)
+	memory.data.Base = &memory.packet[0]
+	memory.data.SetLen(asideSize)
+	memory.header.Iov = &memory.data
+	memory.header.SetIovlen(1)
+	memory.header.Control = (*byte)(unsafe.Pointer(&memory.control))
 	var comm [16]byte
 	copy(comm[:15], name)
 	// No fork of os/exec meanwhile: the pipe by which it learns that a program runs would
@@ -62,7 +82,7 @@ func Aside(socket int, name string) (pid int, err error) {
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func fork(socket uintptr, memory *[asideSize]byte, comm *[16]byte) (pid uintptr, errno syscall.Errno) {
+func fork(socket uintptr, memory *asideMemory, comm *[16]byte) (pid uintptr, errno syscall.Errno) {
 	// With all signals blocked the runtime cannot preempt this thread, and no handler of
 	// ours ever runs in the child.
 	all, old := ^uint64(0), uint64(0)
@@ -81,8 +101,9 @@ func fork(socket uintptr, memory *[asideSize]byte, comm *[16]byte) (pid uintptr,
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func serve(socket uintptr, memory *[asideSize]byte, comm *[16]byte) {
+func serve(socket uintptr, all *asideMemory, comm *[16]byte) {
 	const here = ^uintptr(99) // AT_FDCWD
+	memory := &all.packet
 	start := uintptr(unsafe.Pointer(memory))
 	syscall.RawSyscall6(unix.SYS_SETSID, 0, 0, 0, 0, 0, 0)
 	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(comm)), 0, 0, 0, 0)
@@ -90,7 +111,8 @@ func serve(socket uintptr, memory *[asideSize]byte, comm *[16]byte) {
 	closeRange(0, socket)
 	closeRange(socket+1, 1<<16)
 	for {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_READ, socket, start, asideSize, 0, 0, 0)
+		all.header.SetControllen(controlSize)
+		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVMSG, socket, uintptr(unsafe.Pointer(&all.header)), 0, 0, 0, 0)
 		if errno != 0 || n < AsideValue {
 			break // nobody asks any more
 		}
@@ -122,6 +144,12 @@ func serve(socket uintptr, memory *[asideSize]byte, comm *[16]byte) {
 			failed = 0
 		} else {
 			count = 0
+		}
+		// Before whoever asked goes on and lets go of them, too.
+		if all.header.Controllen > unix.SizeofCmsghdr {
+			for i := range (uintptr(all.control.Len) - unix.SizeofCmsghdr) / 4 {
+				syscall.RawSyscall6(unix.SYS_CLOSE, uintptr(all.control.fds[i%AsideKept]), 0, 0, 0, 0, 0)
+			}
 		}
 		memory[0] = failed
 		*(*uint32)(unsafe.Pointer(&memory[AsideErrno])) = uint32(errno)

@@ -170,6 +170,16 @@ func (f *File) Name() string { return f.name }
 // somebody was about to append it.
 func (f *File) Torn() bool { return f.torn }
 
+// Descriptor returns that by which this process has the file open and locked, on a [Disk]
+// that has such.
+func (f *File) Descriptor() (fd int, ok bool) {
+	h, ok := f.handle.(interface{ Descriptor() int })
+	if !ok {
+		return -1, false
+	}
+	return h.Descriptor(), true
+}
+
 func (f *File) read() ([]json.RawMessage, error) {
 	data, err := f.handle.ReadAll(MaxSize)
 	if err != nil {

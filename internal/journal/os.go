@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -236,8 +237,13 @@ func (h *osHandle) Linked() (bool, error) {
 	return st.Dev == named.Dev && st.Ino == named.Ino, h.fail("stat", err)
 }
 
+// Descriptor is by what the lock is had.
+func (h *osHandle) Descriptor() int { return h.fd }
+
+// Close also unlocks the file: another process may have the descriptor, too.
 func (h *osHandle) Close() error {
-	err := unix.Close(h.fd)
+	_, unlocked := retry(func() (int, error) { return 0, unix.Flock(h.fd, unix.LOCK_UN) })
+	err := cmp.Or(unix.Close(h.fd), unlocked)
 	h.fd = -1 // whatever gets the number next is none of ours
 	return h.fail("close", err)
 }
