@@ -208,11 +208,13 @@ func mayWait(name string) bool {
 }
 
 func word(verb byte) string {
-	if verb == ioctl.AsideReset {
+	switch verb {
+	case ioctl.AsideReset:
 		return "reset"
-	}
-	if verb == ioctl.AsideRead {
+	case ioctl.AsideRead:
 		return "read"
+	case ioctl.AsideGroup:
+		return "open"
 	}
 	return "write"
 }

@@ -84,7 +84,7 @@ func OS(version string) *Env {
 	e := &Env{
 		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
-		Viable: viable, InUse: inUse, ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
+		Viable: viable(aside), InUse: inUse(aside), ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach: func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
 	}
 	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {

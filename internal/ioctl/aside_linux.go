@@ -19,6 +19,7 @@ const (
 	AsideRead  = 'r' // one open, one read of at most AsideMost bytes, one close
 	AsideWrite = 'w' // one open, one write, one close
 	AsideReset = 'u' // one open, one USBDEVFS_RESET of linux/usbdevice_fs.h, one close
+	AsideGroup = 'g' // one open, one VFIO_GROUP_GET_STATUS of linux/vfio.h, one close; its flags are the count
 
 	AsideName  = 8
 	AsideValue = AsideName + 512
@@ -33,7 +34,8 @@ const (
 
 	controlSize = unix.SizeofCmsghdr + 4*AsideKept
 
-	usbReset = ioNone | 'U'<<8 | 20 // USBDEVFS_RESET
+	usbReset    = ioNone | 'U'<<8 | 20  // USBDEVFS_RESET
+	groupStatus = ioNone | ';'<<8 | 103 // VFIO_GROUP_GET_STATUS
 )
 
 // An asideMemory is all that the process writes to. What points is set before it begins.
@@ -124,6 +126,9 @@ func serve(socket uintptr, all *asideMemory, comm *[16]byte) {
 		}
 		failed := byte('o')
 		var count uintptr
+		if memory[0] == AsideGroup {
+			flags = unix.O_RDWR | unix.O_CLOEXEC
+		}
 		fd, _, errno := syscall.RawSyscall6(unix.SYS_OPENAT, here, start+AsideName, flags, 0, 0, 0)
 		if errno == 0 {
 			failed = memory[0]
@@ -132,6 +137,10 @@ func serve(socket uintptr, all *asideMemory, comm *[16]byte) {
 				count, _, errno = syscall.RawSyscall6(unix.SYS_WRITE, fd, start+AsideValue, n-AsideValue, 0, 0, 0)
 			case AsideReset:
 				_, _, errno = syscall.RawSyscall6(unix.SYS_IOCTL, fd, usbReset, 0, 0, 0, 0)
+			case AsideGroup:
+				*(*[2]uint32)(unsafe.Pointer(&memory[AsideValue])) = [2]uint32{8} // argsz, flags
+				_, _, errno = syscall.RawSyscall6(unix.SYS_IOCTL, fd, groupStatus, start+AsideValue, 0, 0, 0)
+				count = uintptr(*(*uint32)(unsafe.Pointer(&memory[AsideValue+4])))
 			default:
 				count, _, errno = syscall.RawSyscall6(unix.SYS_READ, fd, start+AsideData, AsideMost, 0, 0, 0)
 			}
