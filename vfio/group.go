@@ -149,11 +149,11 @@ func (g *Group) status() (Status, error) {
 	if err := g.node.data(groupGetStatus, b[:]); err != nil {
 		return Status{}, err
 	}
-	return StatusOf(binary.NativeEndian.Uint32(b[4:])), nil
+	return statusOf(binary.NativeEndian.Uint32(b[4:])), nil
 }
 
-// StatusOf says what the flags of a struct vfio_group_status (linux/vfio.h) mean.
-func StatusOf(flags uint32) Status { return Status{Viable: flags&1 != 0, ContainerSet: flags&2 != 0} }
+// statusOf says what the flags of a struct vfio_group_status (linux/vfio.h) mean.
+func statusOf(flags uint32) Status { return Status{Viable: flags&1 != 0, ContainerSet: flags&2 != 0} }
 
 // Attach puts the devices of the group behind the IOMMU, into an address space of
 // their own, where they reach no memory until it is mapped for them; OpenDevice needs

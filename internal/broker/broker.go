@@ -196,7 +196,7 @@ func (b *Broker) limit(name string) time.Duration {
 	switch {
 	case b.Deadline > 0:
 		return b.Deadline
-	case name == busReset || strings.HasSuffix(name, "/reset"):
+	case name == busReset || strings.HasSuffix(name, "/reset") || strings.HasPrefix(name, "dev/vfio/"): // see Viable
 		return ResetDeadline
 	}
 	return Deadline

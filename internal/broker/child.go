@@ -61,7 +61,7 @@ func (c *child) ask(verb byte, name, value string, limit time.Duration, locks *l
 		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
 			return answer{}, errEnded
 		}
-		return answer{}, os.NewSyscallError("sendmsg", err)
+		return answer{}, err
 	}
 	if err := c.await(limit); err != nil {
 		return answer{}, err

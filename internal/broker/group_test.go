@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/pci"
@@ -31,8 +33,33 @@ func TestGroupErrors(t *testing.T) {
 		t.Error("no group is viable")
 	}
 	for _, id := range []pci.GroupID{pci.NewGroupID(7), pci.NewGroupID(8), {}} {
-		if err := b.InUse(id); err != nil {
+		if err := b.InUse(host, id); err != nil {
 			t.Errorf("%v: %v", id, err)
+		}
+	}
+	// Where nobody could ask, nothing is known.
+	if err := unix.Kill(b.idle[false][0].pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if err := b.InUse(host, pci.NewGroupID(7)); err == nil {
+		t.Error("not in use, though nobody was asked")
+	}
+}
+
+// A group that somebody has is told as the library tells it.
+func TestGroupBusy(t *testing.T) {
+	b := below(t, time.Minute, "dev/vfio/7")
+	h := hang(t, filepath.Join(b.root, "dev/vfio/7"))
+	h.opens.Store(true)
+	for what, ask := range map[string]func() error{
+		"in use": func() error { return b.InUse(new(hostfs.Tree), pci.NewGroupID(7)) },
+		"viable": func() error { return b.Viable(new(hostfs.Tree), pci.NewGroupID(7)) },
+	} {
+		go func() { h.reply(<-h.writes, syscall.EBUSY, nil) }()
+		var op *vfio.OpError
+		if err := ask(); !errors.Is(err, syscall.EBUSY) || !errors.As(err, &op) || op.Op != "open" || !strings.Contains(err.Error(), "somebody else has the group open") {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
@@ -44,10 +71,11 @@ func TestGroupHangs(t *testing.T) {
 	h.opens.Store(true)
 	began := time.Now()
 	for range 3 {
-		if err := b.InUse(pci.NewGroupID(7)); !errors.Is(err, assign.ErrStuck) || !strings.Contains(err.Error(), "/dev/vfio/7") {
+		if err := b.InUse(new(hostfs.Tree), pci.NewGroupID(7)); !errors.Is(err, assign.ErrStuck) || !strings.Contains(err.Error(), "/dev/vfio/7") {
 			t.Errorf("in use: %v", err)
 		}
-		if err := b.Viable(new(hostfs.Tree), pci.NewGroupID(7)); !errors.Is(err, assign.ErrStuck) || errors.Is(err, fs.ErrNotExist) {
+		var stuck *assign.StuckError
+		if err := b.Viable(new(hostfs.Tree), pci.NewGroupID(7)); !errors.As(err, &stuck) || stuck.PID == 0 || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("viable: %v", err)
 		}
 	}
@@ -62,7 +90,7 @@ func TestGroupHangs(t *testing.T) {
 	}
 	h.opens.Store(false)
 	h.reply(<-h.writes, syscall.EINTR, nil) // any error
-	for end := time.Now().Add(5 * time.Second); b.InUse(pci.NewGroupID(7)) != nil; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); b.InUse(new(hostfs.Tree), pci.NewGroupID(7)) != nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("in use after the kernel has come back")
 		}

@@ -56,10 +56,10 @@ func viable(b *broker.Broker) func(iommu.GroupID) error {
 // group's bus has it open for a moment longer.
 func inUse(b *broker.Broker) func(iommu.GroupID) error {
 	return func(id iommu.GroupID) error {
-		err := b.InUse(id)
+		err := b.InUse(hostfs.Live(), id)
 		for end := time.Now().Add(time.Second); errors.Is(err, syscall.EBUSY) && time.Now().Before(end); {
 			time.Sleep(20 * time.Millisecond)
-			err = b.InUse(id)
+			err = b.InUse(hostfs.Live(), id)
 		}
 		return err
 	}

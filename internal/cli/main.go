@@ -169,7 +169,7 @@ func exitCode(err error) int {
 	var partly partlyRead
 	var rom *qemu.ROMError
 	switch {
-	case errors.As(err, &partial):
+	case errors.As(err, &partial), errors.Is(err, assign.ErrStuck):
 		return exitPartial
 	case errors.As(err, &partly):
 		return exitFailed
