@@ -11,7 +11,7 @@ export GOTOOLCHAIN ?= auto
 STATICCHECK := v0.8.2
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
 
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 FUZZJOBS ?= $(shell nproc)
 
 # Tests that the race detector does not see, in full, and in whatever package they are: it

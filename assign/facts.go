@@ -42,8 +42,8 @@ type function struct {
 
 // Read gathers the facts about the groups of the given functions, which are those that
 // a plan is to hand over together. It opens a few attributes of each member and changes
-// nothing. An error means that something a
-// plan depends on could not be read; nothing should then be planned.
+// nothing. An error means that something a plan depends on could not be read; nothing
+// should then be planned.
 func Read(fsys fs.FS, l *laptop.Laptop, devices []pci.Address) (*Facts, error) {
 	f := &Facts{laptop: l, functions: map[pci.Address]function{}}
 	var errs []error

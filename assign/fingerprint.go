@@ -10,12 +10,12 @@ import (
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/plain"
 	"github.com/project-independence/indy/pci"
+	"github.com/project-independence/indy/usb"
 )
 
 // A Fingerprint tells a function from another one that comes to sit at its address, and a
-// USB device from another one in its port. What
-// is empty or unknown was not stated or could not be read without waking it; it tells
-// nothing apart.
+// USB device from another one in its port. What is empty or unknown was not stated or
+// could not be read without waking it; it tells nothing apart.
 //
 // None of it is proof: a guest that has a function can rewrite the memory that much of
 // it comes from. So a change after a guest had the function is a finding of its own.
@@ -181,4 +181,72 @@ func pair(vendor, device pci.ID) string {
 		return ""
 	}
 	return vendor.String() + ":" + device.String()
+}
+
+// ReadUSBFingerprint reads what tells the USB device at a path from others: ids, release,
+// descriptors, and the serial number that it states, which may wait for whoever resets it.
+// It is [fs.ErrNotExist] when there is none.
+func ReadUSBFingerprint(fsys fs.FS, p usb.PortPath) (Fingerprint, error) {
+	return readUSBFingerprint(fsys, p, always)
+}
+
+func readUSBFingerprint(fsys fs.FS, p usb.PortPath, ask asking) (Fingerprint, error) {
+	var id Fingerprint
+	dir := deviceDir("usb", p.String())
+	for _, one := range []struct {
+		name string
+		into *pci.ID
+	}{{"idVendor", &id.Vendor}, {"idProduct", &id.Device}} {
+		text, err := hostfs.ReadString(fsys, dir+"/"+one.name)
+		if err == nil {
+			*one.into, err = pci.ParseID(text)
+		}
+		if err != nil {
+			return Fingerprint{}, err
+		}
+	}
+	optional := func(text string, err error) string {
+		if err != nil {
+			return ""
+		}
+		return text
+	}
+	id.Release = optional(hostfs.ReadString(fsys, dir+"/bcdDevice"))
+	descriptors, err := fs.ReadFile(fsys, dir+"/descriptors")
+	if err == nil && len(descriptors) > 0 {
+		sum := sha256.Sum256(descriptors)
+		id.Descriptors = hex.EncodeToString(sum[:])
+	} else if err = ignoreNotExist(err); err != nil {
+		return Fingerprint{}, err
+	}
+	if ask != never {
+		id.Serial, err = usb.Serial(fsys, p)
+		if err = ignoreNotExist(err); err != nil {
+			return Fingerprint{}, err
+		}
+	}
+	return id, nil
+}
+
+// fingerprintOf reads the fingerprint of what has a name as in [Plan.Names].
+func fingerprintOf(fsys fs.FS, name string, ask asking) (Fingerprint, error) {
+	if p, ok := usbName(name); ok {
+		return readUSBFingerprint(fsys, p, ask)
+	}
+	a, err := pci.ParseAddress(name)
+	if err != nil {
+		return Fingerprint{}, err
+	}
+	return readFingerprint(fsys, a, ask)
+}
+
+// stillThere reports whether the USB device of which something is noted is where it was, or
+// may be: another one with its serial number is not that one.
+func stillThere(fsys fs.FS, r Residue) bool {
+	p, ok := usbName(r.Device)
+	if !ok {
+		return false
+	}
+	now, err := readUSBFingerprint(fsys, p, always)
+	return !errors.Is(err, fs.ErrNotExist) && (err != nil || r.Fingerprint.Differs(now) == "")
 }

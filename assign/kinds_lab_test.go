@@ -3,7 +3,6 @@ package assign_test
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -23,7 +22,6 @@ import (
 	"github.com/project-independence/indy/internal/lab/labtest"
 	"github.com/project-independence/indy/internal/sim"
 	"github.com/project-independence/indy/internal/vflink"
-	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/usb"
@@ -138,27 +136,7 @@ func shell(t *testing.T, script string) string {
 
 // realHost asks the kernel about groups, as the command does.
 func realHost(host hostfs.FS) *assign.Host {
-	return &assign.Host{
-		FS: host,
-		Viable: func(id iommu.GroupID) error {
-			g, err := vfio.OpenGroup(id)
-			if err != nil {
-				return err
-			}
-			defer g.Close()
-			if s, err := g.Status(); err != nil || !s.Viable {
-				return fmt.Errorf("group %s: %+v, %w", id, s, err)
-			}
-			return nil
-		},
-		InUse: func(id iommu.GroupID) error {
-			g, err := vfio.OpenGroup(id)
-			if err != nil {
-				return err
-			}
-			return g.Close()
-		},
-	}
+	return &assign.Host{FS: host, Viable: vfio.Viable, InUse: vfio.InUse}
 }
 
 // interfaces lists the drivers of a device's interfaces.

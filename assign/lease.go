@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -174,6 +175,9 @@ func (e *BusyError) Error() string {
 	what := e.What
 	if what == "" {
 		what = "IOMMU group " + e.Group.String()
+	}
+	if errors.Is(e.Err, ErrStuck) || errors.Is(e.Err, os.ErrDeadlineExceeded) {
+		return fmt.Sprintf("whether guest %q still runs with %s cannot be told: %v", e.Lease.Guest, what, e.Err)
 	}
 	return fmt.Sprintf("guest %q still runs with %s; stop it first (%v)", e.Lease.Guest, what, e.Err)
 }

@@ -1,11 +1,11 @@
 package assign
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// orphanTime is how long a write is waited for whose process was killed: as long as most
-// take.
+// orphanTime is how long a call into the kernel is waited for whose process was killed: as
+// long as most take.
 const orphanTime = 10 * time.Second
 
 // lockLease is open for who waits until the other process is done, or ctx is. A damaged
 // lease is an error alone.
 func (s *Store) lockLease(ctx context.Context, h *Host, l *Lease) (*openLease, error) {
-	o, err := s.await(ctx, h, l)
+	o, err := s.await(ctx, h, l, orphanTime)
 	if err != nil && o != nil {
 		o.close()
 		return nil, err
@@ -30,23 +30,33 @@ func (s *Store) lockLease(ctx context.Context, h *Host, l *Lease) (*openLease, e
 
 // await is open for who waits. Who works on the lease is waited for without an end. If that
 // process has been killed, what it asked the kernel for may still come: the lease stays
-// locked until then (see [Host.Lend]), for which orphanTime is waited.
-func (s *Store) await(ctx context.Context, h *Host, l *Lease) (*openLease, error) {
-	begin, told := time.Now(), h.Waiting == nil
+// locked until then (see [Host.Lend]). That is waited for as long as patience, and then a
+// *[StuckError].
+func (s *Store) await(ctx context.Context, h *Host, l *Lease, patience time.Duration) (*openLease, error) {
+	const often = 200 * time.Millisecond // to look at all locks of the kernel
+	told := h.Waiting == nil
+	begin := time.Now()
+	var looked, since time.Time // since when nobody but the kernel has it
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		o, err := s.open(h, l.ID+suffix)
 		if !errors.Is(err, errLocked) {
 			return o, err
 		}
-		waited := time.Since(begin)
-		if waited > orphanTime {
-			if orphan := s.orphan(h.FS, l.ID); orphan != nil {
-				return nil, s.orphanError(h.FS, orphan)
+		now := time.Now()
+		if now.Sub(begin) > 15*time.Millisecond && now.Sub(looked) > often {
+			looked = now
+			switch orphaned := s.orphaned(h.FS, l.ID); {
+			case !orphaned:
+				since = time.Time{}
+			case since.IsZero():
+				since = now
+			case now.Sub(since) >= patience:
+				return nil, fmt.Errorf("lease of %s: %w", l.Name(), s.orphanError(h.FS, l.ID, patience))
 			}
-		}
-		if !told && waited > 15*time.Millisecond {
-			h.Waiting(*l)
-			told = true
+			if !told && since.IsZero() {
+				h.Waiting(*l)
+				told = true
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -56,60 +66,74 @@ func (s *Store) await(ctx context.Context, h *Host, l *Lease) (*openLease, error
 	}
 }
 
-// orphan returns a lease, which is locked, if the process that worked on it has ended: a
-// write that it asked for is in the kernel. Else it is nil.
-func (s *Store) orphan(fsys fs.FS, id string) *Lease {
-	if l, _ := s.read(id + suffix); l != nil && l.Worker != nil && !l.Worker.Alive(fsys) {
-		return l
+// orphaned reports whether the process that has locked a lease has ended: another one has
+// its descriptor then, and is in the kernel. Who cannot be seen has not ended.
+func (s *Store) orphaned(fsys fs.FS, id string) bool {
+	pid, err := s.dir().Locker(id + suffix)
+	if pid == 0 || err != nil {
+		return false
 	}
-	return nil
+	if _, err := processStart(fsys, os.Getpid()); err != nil {
+		return false // these are the processes of another machine, or of none
+	}
+	_, err = processStart(fsys, pid)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
-// orphanError says in which processes a write for a lease is that nobody waits for any more.
-func (s *Store) orphanError(fsys fs.FS, l *Lease) error {
-	e := &orphanError{device: l.Name()}
-	for _, pid := range openers(fsys, path.Join(s.Dir, l.ID+suffix)) {
-		e.in = append(e.in, "process "+strconv.Itoa(pid))
+// orphanError says in which process a call is that nobody waits for any more, and which.
+func (s *Store) orphanError(fsys fs.FS, id string, waited time.Duration) error {
+	name := path.Join(s.Dir, id+suffix)
+	e := &StuckError{File: strings.TrimPrefix(name, "/"), Waited: waited.Round(time.Second)}
+	all := openers(fsys, name)
+	time.Sleep(50 * time.Millisecond)
+	for pid, file := range openers(fsys, name) {
+		// Others open it for a moment, to see whether it is locked.
+		if _, ok := all[pid]; ok && pid != os.Getpid() {
+			e.PID = pid
+			e.Started, _ = processStart(fsys, pid)
+			if file != "" {
+				e.File = strings.TrimPrefix(file, "/")
+			}
+		}
 	}
 	return e
 }
 
-// An orphanError is that a lease is locked by processes that make a write for one that was
-// killed.
-type orphanError struct {
-	device string
-	in     []string
-}
-
-func (e *orphanError) Error() string {
-	return fmt.Sprintf("the kernel has not come back from a write for %s that a process had asked for which was killed (%s is in it); "+
-		"indy recover gives it back once it has", e.device, cmp.Or(strings.Join(e.in, ", "), "another process"))
-}
-
-// openers lists the processes that have a file open, as far as they can be seen. One that
-// was killed while another of its threads is in the kernel has lost the first one.
-func openers(fsys fs.FS, name string) []int {
+// openers returns which processes have a file open, as far as they can be seen, and what
+// else of /sys and /dev each has. Of one whose first thread has ended, as of one that was
+// killed while another is in the kernel, only the others show that.
+func openers(fsys fs.FS, name string) map[int]string {
 	entries, _ := fs.ReadDir(fsys, "proc")
-	var pids []int
+	all := map[int]string{}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
 		tasks, _ := fs.ReadDir(fsys, "proc/"+e.Name()+"/task")
-		if slices.ContainsFunc(tasks, func(task fs.DirEntry) bool {
-			return hasOpen(fsys, "proc/"+e.Name()+"/task/"+task.Name()+"/fd", name)
-		}) {
-			pids = append(pids, pid)
+		for _, task := range tasks {
+			files := openFiles(fsys, "proc/"+e.Name()+"/task/"+task.Name()+"/fd")
+			if !slices.Contains(files, name) {
+				continue
+			}
+			all[pid] = ""
+			for _, file := range files {
+				if strings.HasPrefix(file, "/sys/") || strings.HasPrefix(file, "/dev/") && file != "/dev/null" {
+					all[pid] = file
+				}
+			}
 		}
 	}
-	return pids
+	return all
 }
 
-func hasOpen(fsys fs.FS, dir, name string) bool {
+func openFiles(fsys fs.FS, dir string) []string {
 	fds, _ := fs.ReadDir(fsys, dir)
-	return slices.ContainsFunc(fds, func(fd fs.DirEntry) bool {
-		target, err := fs.ReadLink(fsys, dir+"/"+fd.Name())
-		return err == nil && target == name
-	})
+	var files []string
+	for _, fd := range fds {
+		if target, err := fs.ReadLink(fsys, dir+"/"+fd.Name()); err == nil {
+			files = append(files, target)
+		}
+	}
+	return files
 }

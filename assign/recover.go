@@ -1,6 +1,7 @@
 package assign
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/project-independence/indy/pci"
 )
@@ -54,19 +56,35 @@ func (s *Store) Recover(ctx context.Context, h *Host) ([]Recovered, error) {
 	}
 	var all []Recovered
 	var left []error
-	for _, name := range names {
-		if err := context.Cause(ctx); err != nil {
-			return all, err
+	see := func(names []string, patience time.Duration) (later []string, err error) {
+		until := time.Now().Add(patience)
+		for _, name := range names {
+			if err := context.Cause(ctx); err != nil {
+				return nil, err
+			}
+			r, ok := s.recover(ctx, h, name, max(0, time.Until(until)))
+			if errors.Is(r.Err, errLater) {
+				later = append(later, name)
+				continue
+			}
+			if r.Err != nil {
+				r.Error = r.Err.Error()
+				left = append(left, r.Err)
+			}
+			if ok {
+				all = append(all, r)
+			}
 		}
-		r, ok := s.recover(ctx, h, name)
-		if !ok {
-			continue
-		}
-		if r.Err != nil {
-			r.Error = r.Err.Error()
-			left = append(left, r.Err)
-		}
-		all = append(all, r)
+		return later, nil
+	}
+	// Those that the kernel is at for a process that was killed are waited for together, and
+	// none of the others waits for them.
+	later, err := see(names, 0)
+	if err == nil && len(later) > 0 {
+		_, err = see(later, orphanTime)
+	}
+	if err != nil {
+		return all, err
 	}
 	if len(left) > 0 {
 		return all, &PartialError{Left: left}
@@ -95,25 +113,35 @@ func (s *Store) leftovers(ctx context.Context) ([]string, error) {
 	return s.dir().Names()
 }
 
+// errLater is that a lease is locked by a process which makes a call for one that was killed.
+var errLater = errors.New("to be waited for")
+
 // recover sees to one file. It is not ok when the lease is as it should be, or has ended.
-func (s *Store) recover(ctx context.Context, h *Host, name string) (r Recovered, ok bool) {
+// What nobody but the kernel is at is waited for as long as patience; without, it is errLater.
+func (s *Store) recover(ctx context.Context, h *Host, name string, patience time.Duration) (r Recovered, ok bool) {
 	r = Recovered{Lease: name, Devices: []pci.Address{}, Told: []string{}, Result: Kept}
 	o, err := s.open(h, name)
-	if errors.Is(err, errLocked) {
-		if l := s.orphan(h.FS, strings.TrimSuffix(name, suffix)); l != nil {
-			o, err = s.await(ctx, h, l)
+	if id := strings.TrimSuffix(name, suffix); errors.Is(err, errLocked) {
+		switch {
+		case !s.orphaned(h.FS, id):
+			o, err = s.open(h, name) // it may have been one a moment ago
+		case patience <= 0:
+			r.Err = errLater
+			return r, false
+		default:
+			l, _ := s.read(name)
+			o, err = s.await(ctx, h, cmp.Or(l, &Lease{ID: id}), patience)
 		}
 	}
-	var orphan *orphanError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return r, false
-	case errors.Is(err, errLocked), errors.As(err, &orphan), o == nil && ctx.Err() != nil:
+	case errors.Is(err, errLocked), errors.Is(err, ErrStuck), ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
 		if l, _ := s.read(name); l != nil {
 			r.about(l)
 		}
-		if r.Result = InProgress; orphan != nil {
-			r.tell("%v", orphan)
+		if r.Result = InProgress; errors.Is(err, ErrStuck) {
+			r.Result, r.Err = Kept, err
 		}
 		return r, true
 	case o == nil:

@@ -324,8 +324,8 @@ func (f *Facts) partOf(q Request, a, part pci.Address) []laptop.Finding {
 }
 
 // AddResidue adds to the facts what is left in the functions, and in those of which parts
-// are asked for: a plan without knows nothing of it. It reads their fingerprints, which wakes none. The error joins what could not be
-// read; nothing should then be planned.
+// are asked for: a plan without knows nothing of it. It reads their fingerprints, which
+// wakes none. The error joins what could not be read; nothing should then be planned.
 func (f *Facts) AddResidue(fsys fs.FS, r *Residues) error {
 	if len(r.all) == 0 {
 		return nil // nothing is noted of any

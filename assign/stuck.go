@@ -18,7 +18,7 @@ var ErrStuck = errors.New("the kernel has not come back from a write")
 type StuckError struct {
 	File    string        `json:"file"`    // below the root, without the leading slash
 	Waited  time.Duration `json:"waited"`  // in nanoseconds
-	PID     int           `json:"pid"`     // of the process that is in the kernel
+	PID     int           `json:"pid"`     // of the process that is in the kernel; 0 when that cannot be seen
 	Started string        `json:"started"` // when that process started, in the kernel's ticks
 	Holders []Holder      `json:"holders"` // who has the device open, as far as it could be seen
 }
@@ -43,7 +43,10 @@ func (h Holder) String() string {
 // Error names the file, how long it was waited for, and the holders.
 func (e *StuckError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the kernel has not come back from /%s for %s (process %d is in it)", e.File, e.Waited, e.PID)
+	fmt.Fprintf(&b, "the kernel has not come back from /%s for %s", e.File, e.Waited)
+	if e.PID > 0 {
+		fmt.Fprintf(&b, " (process %d is in it)", e.PID)
+	}
 	for i, h := range e.Holders {
 		what := "/" + h.Node
 		if h.Node == "" {

@@ -2,8 +2,6 @@ package assign
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,84 +40,6 @@ func resetFile(p usb.PortPath) string { return "usbfs/" + p.String() + "/reset" 
 // waited for.
 const USBReturn = 5 * time.Second
 
-func nameUSB(p usb.PortPath) string { return "usb:" + p.String() }
-
-// usbName reads the name of a USB device, as in [Plan.Names].
-func usbName(name string) (p usb.PortPath, ok bool) {
-	path, ok := strings.CutPrefix(name, "usb:")
-	if !ok {
-		return p, false
-	}
-	p, err := usb.ParsePortPath(path)
-	return p, err == nil && nameUSB(p) == name
-}
-
-func isUSB(name string) bool { return strings.HasPrefix(name, "usb:") }
-
-func sameBus(a, b string) bool { return isUSB(a) == isUSB(b) }
-
-// oneUnit reports whether the names may be those of one thing at two places: the functions
-// of one unit share a serial number.
-func oneUnit(a, b string) bool {
-	x, xerr := pci.ParseAddress(a)
-	y, yerr := pci.ParseAddress(b)
-	return isUSB(a) && isUSB(b) || xerr == nil && yerr == nil && x.Function() == y.Function()
-}
-
-// compareNames orders functions by address, and USB devices by path after them.
-func compareNames(a, b string) int {
-	x, xerr := pci.ParseAddress(a)
-	y, yerr := pci.ParseAddress(b)
-	p, _ := usbName(a)
-	q, _ := usbName(b)
-	switch {
-	case xerr == nil && yerr == nil:
-		return x.Compare(y)
-	case xerr == nil:
-		return -1
-	case yerr == nil:
-		return 1
-	}
-	return p.Compare(q)
-}
-
-// functionsOf and portsOf return what is of one kind among names.
-func functionsOf(names []string) (all []pci.Address) {
-	for _, name := range names {
-		if a, err := pci.ParseAddress(name); err == nil {
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
-func portsOf(names []string) (all []usb.PortPath) {
-	for _, name := range names {
-		if p, ok := usbName(name); ok {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-func (c Cleaning) names() (all []string) {
-	for _, a := range c.Devices {
-		all = append(all, a.String())
-	}
-	for _, p := range c.USB {
-		all = append(all, nameUSB(p))
-	}
-	return all
-}
-
-func byName(results map[pci.Address]Reset) map[string]Reset {
-	all := make(map[string]Reset, len(results))
-	for a, r := range results {
-		all[a.String()] = r
-	}
-	return all
-}
-
 // given returns the names of all that the lease gives to the guest and that it may leave
 // something in. What is made for it goes with it; see [Facts.AddResidue] for its parent.
 func (l *Lease) given() []string {
@@ -133,74 +53,6 @@ func (l *Lease) given() []string {
 		}
 	}
 	return all
-}
-
-// ReadUSBFingerprint reads what tells the USB device at a path from others: ids, release,
-// descriptors, and the serial number that it states, which may wait for whoever resets it.
-// It is [fs.ErrNotExist] when there is none.
-func ReadUSBFingerprint(fsys fs.FS, p usb.PortPath) (Fingerprint, error) {
-	return readUSBFingerprint(fsys, p, always)
-}
-
-func readUSBFingerprint(fsys fs.FS, p usb.PortPath, ask asking) (Fingerprint, error) {
-	var id Fingerprint
-	dir := deviceDir("usb", p.String())
-	for _, one := range []struct {
-		name string
-		into *pci.ID
-	}{{"idVendor", &id.Vendor}, {"idProduct", &id.Device}} {
-		text, err := hostfs.ReadString(fsys, dir+"/"+one.name)
-		if err == nil {
-			*one.into, err = pci.ParseID(text)
-		}
-		if err != nil {
-			return Fingerprint{}, err
-		}
-	}
-	optional := func(text string, err error) string {
-		if err != nil {
-			return ""
-		}
-		return text
-	}
-	id.Release = optional(hostfs.ReadString(fsys, dir+"/bcdDevice"))
-	descriptors, err := fs.ReadFile(fsys, dir+"/descriptors")
-	if err == nil && len(descriptors) > 0 {
-		sum := sha256.Sum256(descriptors)
-		id.Descriptors = hex.EncodeToString(sum[:])
-	} else if err = ignoreNotExist(err); err != nil {
-		return Fingerprint{}, err
-	}
-	if ask != never {
-		id.Serial, err = usb.Serial(fsys, p)
-		if err = ignoreNotExist(err); err != nil {
-			return Fingerprint{}, err
-		}
-	}
-	return id, nil
-}
-
-// fingerprintOf reads the fingerprint of what has a name as in [Plan.Names].
-func fingerprintOf(fsys fs.FS, name string, ask asking) (Fingerprint, error) {
-	if p, ok := usbName(name); ok {
-		return readUSBFingerprint(fsys, p, ask)
-	}
-	a, err := pci.ParseAddress(name)
-	if err != nil {
-		return Fingerprint{}, err
-	}
-	return readFingerprint(fsys, a, ask)
-}
-
-// stillThere reports whether the USB device of which something is noted is where it was, or
-// may be: another one with its serial number is not that one.
-func stillThere(fsys fs.FS, r Residue) bool {
-	p, ok := usbName(r.Device)
-	if !ok {
-		return false
-	}
-	now, err := readUSBFingerprint(fsys, p, always)
-	return !errors.Is(err, fs.ErrNotExist) && (err != nil || r.Fingerprint.Differs(now) == "")
 }
 
 // hostDriver returns the driver of the host that has a device, of a USB device that of the
@@ -376,8 +228,3 @@ func (s function) residues(q Request) []laptop.Finding {
 	}
 	return all
 }
-
-// Unnamed is what a guest is called that was given no name.
-const Unnamed = "guest"
-
-func unnamed(guest string) bool { return guest == "" || guest == Unnamed }

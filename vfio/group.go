@@ -117,13 +117,18 @@ func openGroup(h host, id pci.GroupID) (*Group, error) {
 	if err == nil {
 		return &Group{id: id, host: h, node: n, devices: openDevices{all: map[*Device]struct{}{}}}, nil
 	}
+	return nil, notOpened(h.fsys, id, err)
+}
+
+// notOpened says why the node of a group could not be opened.
+func notOpened(fsys fs.FS, id pci.GroupID, err error) error {
 	switch {
 	case absent(err):
-		err = whyNoNode(h.fsys, id, err)
+		err = whyNoNode(fsys, id, err)
 	case errors.Is(err, syscall.EBUSY):
 		err = fmt.Errorf("somebody else has the group open, or one of its devices by its own node: %w", err)
 	}
-	return nil, &OpError{Op: "open", Group: id, Err: err}
+	return &OpError{Op: "open", Group: id, Err: err}
 }
 
 // ID returns the number of the group.
@@ -144,9 +149,11 @@ func (g *Group) status() (Status, error) {
 	if err := g.node.data(groupGetStatus, b[:]); err != nil {
 		return Status{}, err
 	}
-	flags := binary.NativeEndian.Uint32(b[4:])
-	return Status{Viable: flags&1 != 0, ContainerSet: flags&2 != 0}, nil
+	return statusOf(binary.NativeEndian.Uint32(b[4:])), nil
 }
+
+// statusOf says what the flags of a struct vfio_group_status (linux/vfio.h) mean.
+func statusOf(flags uint32) Status { return Status{Viable: flags&1 != 0, ContainerSet: flags&2 != 0} }
 
 // Attach puts the devices of the group behind the IOMMU, into an address space of
 // their own, where they reach no memory until it is mapped for them; OpenDevice needs

@@ -2,6 +2,7 @@ package vfio
 
 import (
 	"errors"
+	"io/fs"
 	"syscall"
 
 	"github.com/project-independence/indy/pci"
@@ -20,11 +21,28 @@ func viable(h host, id pci.GroupID) error {
 	}
 	defer g.Close() // nothing was changed through it
 	s, err := g.status()
+	return verdict(h.fsys, id, s, err)
+}
+
+// Verdict is what [Viable] says when another process has opened the group and asked for its
+// status, because both may wait for as long as somebody resets one of its devices: it was
+// told the flags of struct vfio_group_status (linux/vfio.h), or err, with op "open" of the
+// *[fs.PathError] when it could not open the group. It reads below sys/ in fsys which
+// drivers the devices of the group have.
+func Verdict(fsys fs.FS, id pci.GroupID, flags uint32, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) && path.Op == "open" {
+		return notOpened(fsys, id, err)
+	}
+	return verdict(fsys, id, statusOf(flags), err)
+}
+
+func verdict(fsys fs.FS, id pci.GroupID, s Status, err error) error {
 	if err == nil && !s.Viable {
-		err = whyNotViable(h.fsys, id)
+		err = whyNotViable(fsys, id)
 	}
 	if err != nil {
-		return g.fail("use", err)
+		return &OpError{Op: "use", Group: id, Err: err}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package vfio
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 	"testing"
@@ -32,6 +33,21 @@ func TestViable(t *testing.T) {
 				wantError(t, err, test.viable, test.texts...)
 			} else if err != nil {
 				t.Errorf("viable: %v", err)
+			}
+			// What another process was told comes to the same.
+			var flags uint32
+			node, asked := k.host().open("/dev/vfio/7")
+			if asked == nil {
+				var status Status
+				if status, asked = (&Group{id: seven, host: k.host(), node: node}).status(); status.Viable {
+					flags = 1
+				}
+				if err := node.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if want, err := viable(k.host(), seven), Verdict(k.host().fsys, seven, flags, asked); fmt.Sprint(err) != fmt.Sprint(want) {
+				t.Errorf("verdict: %v, want %v", err, want)
 			}
 			if err := inUse(k.host(), seven); !errors.Is(err, test.inUse) || test.inUse == nil && err != nil {
 				t.Errorf("in use: %v, want %v", err, test.inUse)

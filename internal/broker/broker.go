@@ -196,7 +196,7 @@ func (b *Broker) limit(name string) time.Duration {
 	switch {
 	case b.Deadline > 0:
 		return b.Deadline
-	case name == busReset || strings.HasSuffix(name, "/reset"):
+	case name == busReset || strings.HasSuffix(name, "/reset") || strings.HasPrefix(name, "dev/vfio/"): // see Viable
 		return ResetDeadline
 	}
 	return Deadline
@@ -208,11 +208,13 @@ func mayWait(name string) bool {
 }
 
 func word(verb byte) string {
-	if verb == ioctl.AsideReset {
+	switch verb {
+	case ioctl.AsideReset:
 		return "reset"
-	}
-	if verb == ioctl.AsideRead {
+	case ioctl.AsideRead:
 		return "read"
+	case ioctl.AsideGroup:
+		return "open"
 	}
 	return "write"
 }

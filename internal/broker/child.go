@@ -43,7 +43,7 @@ var (
 type answer struct {
 	failed byte // o: open, r: read, w: write, c: close
 	errno  unix.Errno
-	count  int
+	count  int // of bytes, or flags
 	data   []byte
 }
 
@@ -57,11 +57,11 @@ func (c *child) ask(verb byte, name, value string, limit time.Duration, locks *l
 	request[0] = verb
 	copy(request[ioctl.AsideName:], name)
 	copy(request[ioctl.AsideValue:], value)
-	if err := locks.send(c.socket, request, verb != ioctl.AsideRead); err != nil {
+	if err := locks.send(c.socket, request, verb == ioctl.AsideWrite || verb == ioctl.AsideReset); err != nil {
 		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
 			return answer{}, errEnded
 		}
-		return answer{}, os.NewSyscallError("sendmsg", err)
+		return answer{}, err
 	}
 	if err := c.await(limit); err != nil {
 		return answer{}, err

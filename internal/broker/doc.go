@@ -5,8 +5,7 @@
 //
 // Each call is made by a process of its own, which makes many, one after the other: a copy
 // of this one that opens files, or, for what takes more than that, this program started
-// anew. One
-// that has not come back at its deadline is given up, with its process; the device it was
+// anew. One that has not come back at its deadline is given up, with its process; the device it was
 // about is not touched again, and calls about others go on. The process dies once the
 // kernel lets go of it, whether anybody still waits for that or not.
 package broker

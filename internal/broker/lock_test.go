@@ -46,7 +46,7 @@ func TestLend(t *testing.T) {
 		name, other string
 		broker      *Broker
 	}{
-		{unbind, "sys/bus/pci/drivers/igb/unbind", program(t, 300*time.Millisecond, mac, unbind, "sys/bus/pci/drivers/igb/unbind")},
+		{override, unbind, program(t, 300*time.Millisecond, mac, unbind, override)},
 		{mac, vlan, program(t, 300*time.Millisecond, mac, vlan)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -85,16 +85,49 @@ func TestLend(t *testing.T) {
 			}
 
 			// Nothing is lent after back, nor to who reads.
-			fd, free = lockedFile(t)
-			b.Lend(fd)()
-			if err := b.WriteFile(test.other, []byte("0000:05:00.0")); err != nil {
-				t.Error(err)
-			}
-			if err := unix.Close(fd); err != nil || !free() {
-				t.Errorf("%v, or not free", err)
+			for what, call := range map[string]func(fd int) error{
+				"after back": func(fd int) error {
+					b.Lend(fd)()
+					return b.WriteFile(test.name, []byte("0000:02:00.0"))
+				},
+				"to read": func(fd int) error {
+					defer b.Lend(fd)()
+					h.opens.Store(true)
+					_, err := b.ReadFile(test.name)
+					return err
+				},
+			} {
+				h.opens.Store(false)
+				fd, free = lockedFile(t)
+				if err := call(fd); !errors.Is(err, assign.ErrStuck) {
+					t.Fatalf("%s: it hangs: %v", what, err)
+				}
+				if err := unix.Close(fd); err != nil || !free() {
+					t.Errorf("lent %s (%v)", what, err)
+				}
+				h.reply(<-h.writes, unix.EIO, nil)
+				for end := time.Now().Add(5 * time.Second); len(b.waiting()) > 0; time.Sleep(time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatal("stuck after the kernel has come back")
+					}
+				}
 			}
 		})
 	}
+}
+
+// waiting lists the processes that have not come back.
+func (b *Broker) waiting() (pids []int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, all := range b.stuck {
+		for _, s := range all {
+			if !s.child.ended() {
+				pids = append(pids, s.child.pid)
+			}
+		}
+	}
+	return pids
 }
 
 // lent counts the leases that a process has open.
@@ -113,33 +146,32 @@ func lent(t *testing.T, pid int) (n int) {
 	return n
 }
 
-// TestLendMany: of more than a process takes, the latest are lent.
+// TestLendMany: a process takes so many and no more, and without one of them nothing is
+// written.
 func TestLendMany(t *testing.T) {
-	b := below(t, 300*time.Millisecond, unbind)
+	b := below(t, 300*time.Millisecond, unbind, override)
 	h := hang(t, filepath.Join(b.root, unbind))
-	var free []func() bool
-	for range 20 {
-		fd, f := lockedFile(t)
-		defer b.Lend(fd)()
+	for range 16 {
+		fd, _ := lockedFile(t)
 		defer unix.Close(fd)
-		free = append(free, f)
+		defer b.Lend(fd)()
 	}
+	fd, _ := lockedFile(t)
+	defer unix.Close(fd)
+	back := b.Lend(fd)
+	if err := b.WriteFile(override, []byte("x")); err == nil || b.content(t, override) != "(null)\n" {
+		t.Errorf("a write with 17: %q, %v", b.content(t, override), err)
+	}
+	if _, err := b.ReadFile(override); err != nil {
+		t.Errorf("a read with 17: %v", err)
+	}
+	back()
 	var stuck *assign.StuckError
-	if err := b.WriteFile(unbind, []byte("0000:02:00.0")); !errors.As(err, &stuck) {
+	if err := b.WriteFile(unbind, []byte("0000:05:00.0")); !errors.As(err, &stuck) {
 		t.Fatalf("it hangs: %v", err)
 	}
 	if n := lent(t, stuck.PID); n != 16 {
 		t.Errorf("%d lent", n)
 	}
-	h.release(<-h.writes, len("0000:02:00.0"))
-	for end := time.Now().Add(5 * time.Second); !(&child{pid: stuck.PID, socket: -1}).ended(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the process does not end")
-		}
-	}
-	for i, f := range free {
-		if f() {
-			t.Errorf("the lock %d was let go of by who had only lent it", i)
-		}
-	}
+	h.release(<-h.writes, len("0000:05:00.0"))
 }

@@ -121,7 +121,7 @@ func Serve(calls Calls) error {
 	request := make([]byte, ioctl.AsideValue+ioctl.AsideMost)
 	rights := make([]byte, unix.CmsgSpace(4*ioctl.AsideKept))
 	for {
-		n, with, _, _, err := unix.Recvmsg(servant, request, rights, unix.MSG_CMSG_CLOEXEC)
+		n, with, flags, _, err := unix.Recvmsg(servant, request, rights, unix.MSG_CMSG_CLOEXEC)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -131,7 +131,10 @@ func Serve(calls Calls) error {
 			return nil
 		}
 		name, _, _ := strings.Cut(string(request[ioctl.AsideName:ioctl.AsideValue]), "\x00")
-		data, err := calls.make(request[0], name, slices.Clone(request[ioctl.AsideValue:n]))
+		var data []byte
+		if err = error(unix.EMFILE); flags&unix.MSG_CTRUNC == 0 { // else the lock has not come
+			data, err = calls.make(request[0], name, slices.Clone(request[ioctl.AsideValue:n]))
+		}
 		closeAll(rights[:with]) // before whoever asked goes on and lets go of them, too
 		if err := unix.Send(servant, reply(data, err), unix.MSG_NOSIGNAL); err != nil {
 			return nil // nobody waits any more
@@ -141,10 +144,7 @@ func Serve(calls Calls) error {
 
 // closeAll closes the descriptors that came with a packet.
 func closeAll(control []byte) {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return // nothing came
-	}
+	messages, _ := unix.ParseSocketControlMessage(control) // the kernel makes no others
 	for _, m := range messages {
 		fds, _ := unix.ParseUnixRights(&m)
 		for _, fd := range fds {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 type hanging struct {
 	dev    *os.File
 	writes chan uint64 // by their number in the protocol
+	opens  atomic.Bool // what is said of writes is so of opening, too
 }
 
 // hang puts such a file in the place of name, or skips the test.
@@ -40,7 +42,7 @@ func hang(t *testing.T, name string) *hanging {
 		unix.Close(fd)
 		skip("cannot mount FUSE: %v", err)
 	}
-	h := &hanging{os.NewFile(uintptr(fd), "fuse"), make(chan uint64, 16)} // it can be waited for only now
+	h := &hanging{dev: os.NewFile(uintptr(fd), "fuse"), writes: make(chan uint64, 16)} // it can be waited for only now
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -79,6 +81,10 @@ func (h *hanging) serve() {
 			binary.NativeEndian.PutUint32(out[16+64:], 1)
 			h.reply(unique, 0, out)
 		case 14: // FUSE_OPEN, with FOPEN_DIRECT_IO
+			if h.opens.Load() {
+				h.writes <- unique
+				continue
+			}
 			out := make([]byte, 16)
 			binary.NativeEndian.PutUint32(out[8:], 1)
 			h.reply(unique, 0, out)

@@ -14,6 +14,7 @@ import (
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/broker"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
@@ -41,23 +42,27 @@ func (e *Env) assignHost() *assign.Host {
 	return h
 }
 
-func viable(id iommu.GroupID) error {
-	err := vfio.Viable(id)
-	if errors.Is(err, vfio.ErrNotViable) {
-		err = fmt.Errorf("IOMMU group %s is not viable, see indy groups: %w", id, err)
+func viable(b *broker.Broker) func(iommu.GroupID) error {
+	return func(id iommu.GroupID) error {
+		err := b.Viable(hostfs.Live(), id)
+		if errors.Is(err, vfio.ErrNotViable) {
+			err = fmt.Errorf("IOMMU group %s is not viable, see indy groups: %w", id, err)
+		}
+		return err
 	}
-	return err
 }
 
 // inUse says whether somebody has the group open. Who was killed while it reset the
 // group's bus has it open for a moment longer.
-func inUse(id iommu.GroupID) error {
-	err := vfio.InUse(id)
-	for end := time.Now().Add(time.Second); errors.Is(err, syscall.EBUSY) && time.Now().Before(end); {
-		time.Sleep(20 * time.Millisecond)
-		err = vfio.InUse(id)
+func inUse(b *broker.Broker) func(iommu.GroupID) error {
+	return func(id iommu.GroupID) error {
+		err := b.InUse(hostfs.Live(), id)
+		for end := time.Now().Add(time.Second); errors.Is(err, syscall.EBUSY) && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond)
+			err = b.InUse(hostfs.Live(), id)
+		}
+		return err
 	}
-	return err
 }
 
 func newAssignCommand(env *Env) *cobra.Command {

@@ -98,7 +98,7 @@ func OS(version string) *Env {
 	e := &Env{
 		Host: hostfs.LiveWith(aside), Broker: aside, Names: hostfs.Live(), LeaseDir: "/run/indy/leases", StateDir: "/var/lib/indy",
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
-		Viable: viable, InUse: inUse, ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
+		Viable: viable(aside), InUse: inUse(aside), ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach:   func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
 		Jail:     []string{"/proc/self/exe", jailCommand}, // not by its name: that may be another program by now
 		GuestDir: guestDir(os.Geteuid(), os.Getenv), RunDir: runDir(os.Geteuid(), os.Getenv), Attach: broker.Attach,
@@ -194,7 +194,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &failed):
 		return cmp.Or(failed.failure.Exit, exitFailed)
-	case errors.As(err, &partial):
+	case errors.As(err, &partial), errors.Is(err, assign.ErrStuck):
 		return exitPartial
 	case errors.As(err, &partly):
 		return exitFailed

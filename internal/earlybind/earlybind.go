@@ -54,7 +54,7 @@ func Read(fsys fs.FS, a pci.Address) (Function, error) {
 		module, err := hostfs.ReadLinkBase(fsys, "sys/bus/pci/drivers/"+driver+"/module")
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return f, fmt.Errorf("%w: the driver %s of %s is built into the kernel, and has it before any file is read", errors.ErrUnsupported, driver, a)
+			return f, &builtIn{driver, a}
 		case err != nil:
 			return f, err
 		case !isModule(module):
@@ -75,6 +75,18 @@ func Read(fsys fs.FS, a pci.Address) (Function, error) {
 	f.Modules = slices.Compact(f.Modules)
 	return f, nil
 }
+
+// A builtIn is a driver that no file keeps from a function. It is errors.ErrUnsupported.
+type builtIn struct {
+	driver string
+	device pci.Address
+}
+
+func (e *builtIn) Error() string {
+	return fmt.Sprintf("the driver %s of %s is built into the kernel, and has it before any file is read", e.driver, e.device)
+}
+
+func (e *builtIn) Is(target error) bool { return target == errors.ErrUnsupported }
 
 const vfioDriver = "vfio-pci"
 

@@ -20,7 +20,6 @@ import (
 	"github.com/project-independence/indy/internal/fakehost"
 	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/internal/sim"
-	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/vfio"
@@ -54,7 +53,7 @@ func racer() error {
 	}
 	f := finish{}
 	store := &assign.Store{Dir: "/run/indy/leases", StateDir: "/var/lib/indy"}
-	host := &assign.Host{FS: hostfs.Live(), Viable: viable}
+	host := &assign.Host{FS: hostfs.Live(), Viable: vfio.Viable}
 	random := rand.New(rand.NewPCG(20, r.ID))
 	for range r.Attempts {
 		p := r.Plans[random.IntN(len(r.Plans))]
@@ -100,19 +99,6 @@ func rightlyLost(err error) bool {
 }
 
 var holder = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`held by guest "racer-\d+" since .*process \d+`) })
-
-func viable(id iommu.GroupID) error {
-	g, err := vfio.OpenGroup(id)
-	if err != nil {
-		return err
-	}
-	defer g.Close()
-	s, err := g.Status()
-	if err == nil && !s.Viable {
-		err = errors.New("not viable")
-	}
-	return err
-}
 
 // pairs is a machine with groups of two functions of different drivers.
 func pairs(t *testing.T, groups int) *sim.Kernel {

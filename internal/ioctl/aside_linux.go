@@ -11,7 +11,8 @@ import (
 // What a process made by [Aside] reads from its socket: a packet with the verb in its
 // first byte, the name of a file from AsideName on, ended by a NUL, and from AsideValue
 // on what is to be written. Descriptors that come with it (SCM_RIGHTS), of which it takes
-// AsideKept, it has open until the call is over, and no longer. It answers each with one packet: what failed in the first
+// AsideKept, it has open until the call is over, and no longer; when not all have come it
+// makes no call, and answers EMFILE. It answers each with one packet: what failed in the first
 // byte, 0 if nothing did, the errno from AsideErrno on, how many bytes were read or
 // written from AsideCount on, both as uint32 of this machine, and from AsideData on what
 // was read.
@@ -19,6 +20,7 @@ const (
 	AsideRead  = 'r' // one open, one read of at most AsideMost bytes, one close
 	AsideWrite = 'w' // one open, one write, one close
 	AsideReset = 'u' // one open, one USBDEVFS_RESET of linux/usbdevice_fs.h, one close
+	AsideGroup = 'g' // one open, one VFIO_GROUP_GET_STATUS of linux/vfio.h, whose flags are the count, one close
 
 	AsideName  = 8
 	AsideValue = AsideName + 512
@@ -33,7 +35,8 @@ const (
 
 	controlSize = unix.SizeofCmsghdr + 4*AsideKept
 
-	usbReset = ioNone | 'U'<<8 | 20 // USBDEVFS_RESET
+	usbReset    = ioNone | 'U'<<8 | 20  // USBDEVFS_RESET
+	groupStatus = ioNone | ';'<<8 | 103 // VFIO_GROUP_GET_STATUS
 )
 
 // An asideMemory is all that the process writes to. What points is set before it begins.
@@ -124,7 +127,13 @@ func serve(socket uintptr, all *asideMemory, comm *[16]byte) {
 		}
 		failed := byte('o')
 		var count uintptr
-		fd, _, errno := syscall.RawSyscall6(unix.SYS_OPENAT, here, start+AsideName, flags, 0, 0, 0)
+		if memory[0] == AsideGroup {
+			flags = unix.O_RDWR | unix.O_CLOEXEC
+		}
+		fd := uintptr(0)
+		if errno = unix.EMFILE; all.header.Flags&unix.MSG_CTRUNC == 0 {
+			fd, _, errno = syscall.RawSyscall6(unix.SYS_OPENAT, here, start+AsideName, flags, 0, 0, 0)
+		}
 		if errno == 0 {
 			failed = memory[0]
 			switch failed {
@@ -132,6 +141,10 @@ func serve(socket uintptr, all *asideMemory, comm *[16]byte) {
 				count, _, errno = syscall.RawSyscall6(unix.SYS_WRITE, fd, start+AsideValue, n-AsideValue, 0, 0, 0)
 			case AsideReset:
 				_, _, errno = syscall.RawSyscall6(unix.SYS_IOCTL, fd, usbReset, 0, 0, 0, 0)
+			case AsideGroup:
+				*(*[2]uint32)(unsafe.Pointer(&memory[AsideValue])) = [2]uint32{8} // argsz, flags
+				_, _, errno = syscall.RawSyscall6(unix.SYS_IOCTL, fd, groupStatus, start+AsideValue, 0, 0, 0)
+				count = uintptr(*(*uint32)(unsafe.Pointer(&memory[AsideValue+4])))
 			default:
 				count, _, errno = syscall.RawSyscall6(unix.SYS_READ, fd, start+AsideData, AsideMost, 0, 0, 0)
 			}

@@ -3,9 +3,11 @@ package ioctl_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -81,6 +83,115 @@ func TestAside(t *testing.T) {
 	if _, err := ioctl.Aside(-1, ""); err != nil {
 		t.Errorf("a socket that is none is for the process to see: %v", err)
 	} else if _, err := unix.Wait4(-1, nil, 0, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// Descriptors that come with a request are had for as long as the call takes. Without all of
+// them there is no call.
+func TestAsideKeeps(t *testing.T) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := ioctl.Aside(ends[1], "aside")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(ends[1])
+	dir := t.TempDir()
+	kept, err := os.Create(filepath.Join(dir, "kept"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func() []os.DirEntry {
+		t.Helper()
+		all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	answer, read := make([]byte, 1<<16), make(chan error)
+	for _, n := range []int{0, 1, ioctl.AsideKept, 0, ioctl.AsideKept + 1, 3} {
+		request := make([]byte, ioctl.AsideValue+1)
+		request[0] = ioctl.AsideWrite
+		copy(request[ioctl.AsideName:], fifo)
+		var rights []byte
+		if n > 0 {
+			fds := make([]int, n)
+			for i := range fds {
+				fds[i] = int(kept.Fd())
+			}
+			rights = unix.UnixRights(fds...)
+		}
+		if err := unix.Sendmsg(ends[0], request, rights, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		want := unix.Errno(0)
+		if n > ioctl.AsideKept {
+			want = unix.EMFILE
+		} else {
+			for end := time.Now().Add(5 * time.Second); len(open()) != 1+n; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("with %d it has %d open in the call", n, len(open()))
+				}
+			}
+			go func() {
+				_, err := os.ReadFile(fifo)
+				read <- err
+			}()
+		}
+		if k, err := unix.Read(ends[0], answer); err != nil || k < ioctl.AsideData {
+			t.Fatalf("%d bytes, %v", k, err)
+		}
+		if got := unix.Errno(binary.NativeEndian.Uint32(answer[ioctl.AsideErrno:])); got != want {
+			t.Errorf("with %d: %v, want %v", n, got, want)
+		}
+		if want == 0 {
+			if err := <-read; err != nil {
+				t.Error(err)
+			}
+		}
+		if all := open(); len(all) != 1 {
+			t.Errorf("with %d it has %d open after the call", n, len(all))
+		}
+	}
+	unix.Close(ends[0])
+	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// What has no status of a group says so.
+func TestAsideGroup(t *testing.T) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := ioctl.Aside(ends[1], "aside")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(ends[1])
+	for name, want := range map[string]struct {
+		failed byte
+		errno  unix.Errno
+	}{
+		"/dev/null":                      {ioctl.AsideGroup, unix.ENOTTY},
+		filepath.Join(t.TempDir(), "no"): {'o', unix.ENOENT},
+	} {
+		if failed, errno, _ := asked(t, ends[0], ioctl.AsideGroup, name, ""); failed != want.failed || errno != want.errno {
+			t.Errorf("%s: %q, %v", name, failed, errno)
+		}
+	}
+	unix.Close(ends[0])
+	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -67,7 +67,7 @@ type Handle interface {
 	// get that of a file which has been removed.
 	Linked() (bool, error)
 
-	// Close lets go of the file and of its lock.
+	// Close lets go of the file and of its lock. See also [File.Descriptor].
 	Close() error
 }
 

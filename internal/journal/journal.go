@@ -170,14 +170,28 @@ func (f *File) Name() string { return f.name }
 // somebody was about to append it.
 func (f *File) Torn() bool { return f.torn }
 
-// Descriptor returns that by which this process has the file open and locked, on a [Disk]
-// that has such.
+// Descriptor returns that by which this process has the file open and locked. A Handle has
+// one if it has a method Descriptor, as that of [OS]: one that is put around it and has not
+// hides it. Whoever gives it to another process has that keep the lock when this one is
+// killed; Close unlocks the file, whoever has the descriptor.
 func (f *File) Descriptor() (fd int, ok bool) {
 	h, ok := f.handle.(interface{ Descriptor() int })
 	if !ok {
 		return -1, false
 	}
 	return h.Descriptor(), true
+}
+
+// Locker returns the number of the process that has taken the lock of a file, as this one's
+// name space of processes has it, also when that process has ended and another one has its
+// descriptor. It is 0 when nobody has the lock, or it cannot be told, as on a Disk that has
+// no method Locker.
+func (d Dir) Locker(name string) (pid int, err error) {
+	disk, ok := d.Disk.(interface{ Locker(string) (int, error) })
+	if !ok {
+		return 0, nil
+	}
+	return disk.Locker(d.path(name))
 }
 
 func (f *File) read() ([]json.RawMessage, error) {

@@ -250,8 +250,33 @@ func TestLocks(t *testing.T) {
 	if _, _, ok, err := d.OpenLocked("x"); ok || err != nil {
 		t.Errorf("locked twice: %v, %v", ok, err)
 	}
+	if pid, err := d.Locker("x"); pid != os.Getpid() || err != nil {
+		t.Errorf("locked by %d, %v", pid, err)
+	}
+	// Another process may have the descriptor, and keep it.
+	fd, ok := a.Descriptor()
+	other, err := syscall.Dup(fd)
+	if !ok || err != nil {
+		t.Fatalf("%t, %v", ok, err)
+	}
+	defer syscall.Close(other)
 	if err := a.Close(); err != nil {
 		t.Error(err)
+	}
+	if pid, err := d.Locker("x"); pid != 0 || err != nil {
+		t.Errorf("unlocked, and locked by %d, %v", pid, err)
+	}
+	if _, err := d.Locker("none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of no file: %v", err)
+	}
+	if again, _, ok, err := d.OpenLocked("x"); !ok || err != nil {
+		t.Errorf("not unlocked by who has closed it: %v", err)
+	} else if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	hidden := journal.Dir{Disk: lateDisk{d.Disk, nil}, Path: d.Path}
+	if pid, err := hidden.Locker("x"); pid != 0 || err != nil {
+		t.Errorf("of a disk that does not say: %d, %v", pid, err)
 	}
 	for name, lose := range map[string]func(string) error{
 		"removed": d.Remove,

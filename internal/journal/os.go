@@ -51,7 +51,7 @@ func (osDisk) Create(name string, data []byte, size int64) (Handle, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "dup", Path: name, Err: err}
 	}
-	h := &osHandle{fd, name}
+	h := &osHandle{fd: fd, name: name}
 	if _, err := h.TryLock(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
@@ -154,12 +154,13 @@ func open(name string, mode int) (Handle, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	return &osHandle{fd, name}, nil
+	return &osHandle{fd: fd, name: name}, nil
 }
 
 type osHandle struct {
-	fd   int
-	name string
+	fd     int
+	name   string
+	locked bool
 }
 
 func (h *osHandle) fail(op string, err error) error {
@@ -221,7 +222,8 @@ func (h *osHandle) TryLock() (bool, error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return false, nil
 	}
-	return err == nil, h.fail("lock", err)
+	h.locked = err == nil
+	return h.locked, h.fail("lock", err)
 }
 
 func (h *osHandle) Linked() (bool, error) {
@@ -237,12 +239,16 @@ func (h *osHandle) Linked() (bool, error) {
 	return st.Dev == named.Dev && st.Ino == named.Ino, h.fail("stat", err)
 }
 
-// Descriptor is by what the lock is had.
+// Descriptor is that of the open file.
 func (h *osHandle) Descriptor() int { return h.fd }
 
-// Close also unlocks the file: another process may have the descriptor, too.
+// Close also unlocks the file: another process may have the descriptor, too, and the lock
+// with it.
 func (h *osHandle) Close() error {
-	_, unlocked := retry(func() (int, error) { return 0, unix.Flock(h.fd, unix.LOCK_UN) })
+	var unlocked error
+	if h.locked {
+		_, unlocked = retry(func() (int, error) { return 0, unix.Flock(h.fd, unix.LOCK_UN) })
+	}
 	err := cmp.Or(unix.Close(h.fd), unlocked)
 	h.fd = -1 // whatever gets the number next is none of ours
 	return h.fail("close", err)

@@ -2,14 +2,10 @@ package lab_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"syscall"
 	"testing"
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/hostfs"
-	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/vfio"
@@ -41,7 +37,7 @@ func (d *door) WriteFile(name string, data []byte) error {
 func newHand(t *testing.T, dir string) *hand {
 	t.Helper()
 	h := &hand{Store: assign.Store{Dir: dir}, door: &door{LiveHost: hostfs.Live()}}
-	h.Host = assign.Host{FS: h.door, Viable: viable, InUse: inUse}
+	h.Host = assign.Host{FS: h.door, Viable: vfio.Viable, InUse: vfio.InUse}
 	h.look(t)
 	return h
 }
@@ -54,29 +50,6 @@ func (h *hand) look(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.laptop = l
-}
-
-func viable(id iommu.GroupID) error {
-	g, err := vfio.OpenGroup(id)
-	if err != nil {
-		return err
-	}
-	s, err := g.Status()
-	if err == nil && !s.Viable {
-		err = fmt.Errorf("group %s is not viable", id)
-	}
-	return errors.Join(err, g.Close())
-}
-
-func inUse(id iommu.GroupID) error {
-	g, err := vfio.OpenGroup(id)
-	if err == nil {
-		return g.Close()
-	}
-	if errors.Is(err, syscall.EBUSY) {
-		return err
-	}
-	return nil
 }
 
 // assign hands g to a guest.

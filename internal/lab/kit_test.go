@@ -123,16 +123,7 @@ func (g goods) viable() error {
 	if err != nil {
 		return err
 	}
-	group, err := vfio.OpenGroup(id)
-	if err != nil {
-		return err
-	}
-	defer group.Close()
-	status, err := group.Status()
-	if err == nil && !status.Viable {
-		err = fmt.Errorf("group %s is not viable", id)
-	}
-	return err
+	return vfio.Viable(id)
 }
 
 // soon waits until check holds, at most ten seconds.

@@ -143,7 +143,7 @@ func TestFault48DescriptorsInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := countDescriptors(t)
-	if err := viable(id); !errors.Is(err, syscall.EBUSY) {
+	if err := vfio.Viable(id); !errors.Is(err, syscall.EBUSY) {
 		t.Errorf("a second opener: %v, want EBUSY", err)
 	}
 	var busy *assign.BusyError
@@ -156,7 +156,7 @@ func TestFault48DescriptorsInside(t *testing.T) {
 	if err := open.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := viable(id); err != nil {
+	if err := vfio.Viable(id); err != nil {
 		t.Errorf("the group cannot be opened again: %v", err)
 	}
 	if err := h.release(t.Context(), g); err != nil {

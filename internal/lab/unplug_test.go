@@ -21,6 +21,7 @@ import (
 	"github.com/project-independence/indy/internal/lab"
 	"github.com/project-independence/indy/internal/lab/labtest"
 	"github.com/project-independence/indy/uevent"
+	"github.com/project-independence/indy/vfio"
 )
 
 // TestUnplugged pulls devices out of a laptop that is handing them over, and puts others
@@ -187,7 +188,7 @@ func (h *hand) at(n, all int, do func()) {
 		i++
 		return nil
 	}
-	h.Host.Viable = viable
+	h.Host.Viable = vfio.Viable
 	if n == all {
 		i = -1 << 30 // no write
 		h.door.before = nil
@@ -203,7 +204,7 @@ func (h *hand) at(n, all int, do func()) {
 }
 
 func (h *hand) undisturbed() {
-	h.door.before, h.Host.Did, h.Host.Viable = nil, nil, viable
+	h.door.before, h.Host.Did, h.Host.Viable = nil, nil, vfio.Viable
 }
 
 // TestFault06UnpluggedInside pulls out a device before each write that hands it over with

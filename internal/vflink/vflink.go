@@ -128,10 +128,11 @@ func (h *Host) open(s setting) (*netlink.Handle, netlink.Link, netlink.VfInfo, e
 		return fail(err)
 	}
 	socket, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err == nil {
-		err = socket.SetSocketTimeout(Timeout)
-	}
 	if err != nil {
+		return fail(fmt.Errorf("rtnetlink: %w", err))
+	}
+	if err := socket.SetSocketTimeout(Timeout); err != nil {
+		socket.Close()
 		return fail(fmt.Errorf("rtnetlink: %w", err))
 	}
 	for _, i := range interfaces {
