@@ -31,7 +31,7 @@ flock 9
 command -v debootstrap >/dev/null || die "no debootstrap; run lab/setup.sh"
 
 # The mirror and the proxy of this machine.
-mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' | awk -v s="$suite" '$1 == s {print $2; exit}')
+mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' | awk -v s="$suite" '$1 == s && !n++ {print $2}')
 eval "$(apt-config shell proxy Acquire::http::Proxy)"
 [ -z "${proxy:-}" ] || export http_proxy=$proxy
 
