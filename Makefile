@@ -3,6 +3,7 @@
 # make fuzz   every fuzz target for FUZZTIME, which is part of make test
 # make build  bin/indy
 # make lab    set up: packages that are missing, and the emulated laptop's kernel
+# make system a Debian with systemd that the tests boot in it; part of make test
 # make clean  remove what was built; the kernel stays
 
 export PATH := $(PATH):/usr/local/go/bin
@@ -19,7 +20,7 @@ FUZZJOBS ?= $(shell nproc)
 # is what a program does that they start, which is built without it.
 PLAIN := TestCrashPoints|TestCrashKinds|TestSoak|TestFault03KilledRecovering|TestFault18EveryByteOfALease|TestFault23WriteErrors|TestKindsRecover|TestSIGKILL
 
-.PHONY: run test fuzz build lab clean
+.PHONY: run test fuzz build lab system clean
 
 # 5: this host cannot, for want of an IOMMU. 1: it can be told only in part. Neither
 # says anything about indy.
@@ -37,7 +38,10 @@ build:
 lab:
 	@lab/setup.sh
 
-test: lab .tools/staticcheck-$(STATICCHECK)
+system: lab
+	@lab/system.sh
+
+test: lab system .tools/staticcheck-$(STATICCHECK)
 	@unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path './.*')); \
 		[ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./...

@@ -101,6 +101,7 @@ var onlyIn = []struct {
 	{"github.com/goccy/*", "guest", "what people write as YAML is read in one place, strictly"},
 	{"github.com/danielgtaylor/*", "internal/daemon", "huma is how the daemon's API is read, checked and documented; nothing else has an API"},
 	{"github.com/coreos/*", "internal/cli", "what systemd hands over comes by the environment, which only the command reads"},
+	{"github.com/godbus/*", "internal/cli", "systemd and logind are spoken to at the edge; what is decided of it is in functions that know no bus"},
 	{"github.com/google/gousb", "usb/live", "gousb needs cgo; all else builds without"},
 	{"unsafe", "internal/ioctl", "what can break memory safety is in one small place that everybody can review"},
 	{"C", "usb/live", "all but what needs an open USB device builds with CGO_ENABLED=0"},

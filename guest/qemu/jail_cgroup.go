@@ -111,8 +111,8 @@ func delegated(dir string) bool {
 }
 
 // enable makes sure that control groups in dir can have limits. One that has processes
-// itself cannot, unless it is the uppermost one; if this is the only one it moves into
-// a group beside those of the guests.
+// itself cannot, unless it is the uppermost one; if those are this one and what it has
+// started, they move into a group beside those of the guests.
 func enable(dir string) error {
 	control := filepath.Join(dir, "cgroup.subtree_control")
 	has, err := os.ReadFile(control)
@@ -134,18 +134,38 @@ func enable(dir string) error {
 		return err
 	}
 	procs, e := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	self := strconv.Itoa(os.Getpid())
-	if e != nil || strings.TrimSpace(string(procs)) != self {
+	all := strings.Fields(string(procs))
+	if e != nil || slices.ContainsFunc(all, func(pid string) bool { return !ours(pid) }) {
 		return err
 	}
 	starter := filepath.Join(dir, "starter")
 	if e := os.Mkdir(starter, 0o755); e != nil && !errors.Is(e, fs.ErrExist) {
 		return e
 	}
-	if e := os.WriteFile(filepath.Join(starter, "cgroup.procs"), []byte(self), 0); e != nil {
-		return e
+	for _, pid := range all {
+		if e := os.WriteFile(filepath.Join(starter, "cgroup.procs"), []byte(pid), 0); e != nil && !errors.Is(e, syscall.ESRCH) {
+			return e
+		}
 	}
 	return on()
+}
+
+// ours reports whether a process is this one or was started by it, such as those that a guest's
+// network and TPM are.
+func ours(pid string) bool {
+	if pid == strconv.Itoa(os.Getpid()) {
+		return true
+	}
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) // it has ended meanwhile
+	}
+	for line := range strings.Lines(string(status)) {
+		if parent, ok := strings.CutPrefix(line, "PPid:"); ok {
+			return strings.TrimSpace(parent) == strconv.Itoa(os.Getpid())
+		}
+	}
+	return false
 }
 
 // end is called when p has ended: it finds out whether the limit was why, and removes

@@ -75,7 +75,7 @@ func serve(ctx context.Context, env *Env, socket string) error {
 	}
 	d := daemon.New(daemon.Config{
 		Version: env.Version, Groups: groups, Store: store.Store{Dir: env.GuestDir}, Host: daemonHost{env}, BootID: boot, Started: sinceBoot(), Logger: told,
-		Runners: daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: env.launchAlone}, State: filepath.Join(kept, "starts.json"),
+		Runners: daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: func(name string) (*runner.Launched, error) { return env.launchAlone(name, told) }}, State: filepath.Join(kept, "starts.json"),
 	})
 	d.Resume(ctx)
 	notify(told, sd.SdNotifyReady)
@@ -185,8 +185,8 @@ func listenAt(socket string) (*net.UnixListener, error) {
 }
 
 // launchAlone starts a guest's runner, which has no seat: nobody sits where a daemon is.
-func (e *Env) launchAlone(name string) (*runner.Launched, error) {
-	if e.DetachWith == nil {
+func (e *Env) launchAlone(name string, told *slog.Logger) (*runner.Launched, error) {
+	if e.DetachInScope == nil {
 		return nil, cannot{errors.New("no process can be started from here")}
 	}
 	dir, err := e.guestRun(name)
@@ -195,7 +195,9 @@ func (e *Env) launchAlone(name string) (*runner.Launched, error) {
 	}
 	return runner.Launch(dir, e.Host, runnerRequest{
 		Guests: e.GuestDir, Leases: e.LeaseDir, State: e.StateDir, Run: e.RunDir, Accelerator: "auto",
-	}, func(files []*os.File) error { return e.DetachWith(files, "guest", runnerCommand, name) })
+	}, func(files []*os.File) error {
+		return e.DetachInScope(name, func(err error) { told.Warn("a guest is counted to the daemon", "err", err) }, files, "guest", runnerCommand, name)
+	})
 }
 
 // daemonHost answers with what commands write.

@@ -85,6 +85,10 @@ type Env struct {
 	// DetachWith is Detach for a process that has open files of this one, from descriptor 3 on.
 	DetachWith func(files []*os.File, args ...string) error
 
+	// DetachInScope is DetachWith for the process of a guest, which gets a scope of systemd of
+	// its own where there is systemd. It says to warn why it has none.
+	DetachInScope func(guest string, warn func(error), files []*os.File, args ...string) error
+
 	// Jail is the command that confines QEMU and then becomes it; see qemu.Options.
 	Jail []string
 
@@ -106,6 +110,7 @@ func OS(version string) *Env {
 			return broker.DetachWith(os.Getenv("PATH"), files, args...)
 		},
 	}
+	e.DetachInScope = detachInScope
 	if os.Geteuid() != 0 { // root has what the daemon has
 		e.Socket = daemon.Socket
 	}

@@ -13,6 +13,9 @@ func (l *Lab) writeCommand(w io.Writer, m *Machine) error {
 	if m.Out != "" {
 		settings += "yes"
 	}
+	if len(m.Root) > 0 {
+		settings += "\nlab_root=" + shellQuote(m.layers())
+	}
 	a := newArchive(w)
 	if m.Topology == NoRemappingIntel {
 		// The kernel finds it only here, in what comes first and is not compressed.
@@ -28,6 +31,11 @@ func (l *Lab) writeCommand(w io.Writer, m *Machine) error {
 	}
 	if script := m.Topology.prepare(); script != nil {
 		if err := a.file("lab/prepare", 0o644, script); err != nil {
+			return err
+		}
+	}
+	if len(m.Root) > 0 {
+		if err := a.file("lab/system", 0o644, systemScript); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ mount -t devtmpfs dev /dev
 exec </dev/null >/dev/ttyS0 2>&1
 stty -F /dev/ttyS1 raw -echo clocal -hupcl
 stty -F /dev/ttyS2 raw -echo clocal -hupcl
+[ ! -e /lab/system ] || . /lab/system # does not come back
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o mode=620,ptmxmode=666 pts /dev/pts
 mount -t tmpfs -o mode=1777 shm /dev/shm

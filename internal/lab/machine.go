@@ -39,6 +39,12 @@ type Machine struct {
 	// Heard is a file that receives what the sound card 0000:00:1b.0 plays, as
 	// WAV. If empty, it plays to nobody.
 	Heard string
+	// Root, when it names any, are directories on this machine that together are a root
+	// file system, each lying over those after it. The laptop boots its /sbin/init in
+	// place of a command: Args, Env, Dir and Out are empty then. It loads drivers by
+	// itself. What it writes to /dev/ttyS1 is its output, a line "status N" on
+	// /dev/ttyS2 its exit status, and it has to power off.
+	Root []string
 	// Kernel are more arguments for the kernel, separated by spaces.
 	Kernel string
 	// Extra are more arguments for QEMU, after all others.
@@ -67,9 +73,9 @@ func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 func (m *Machine) check() error {
 	switch {
-	case len(m.Args) == 0:
+	case len(m.Args) == 0 && len(m.Root) == 0:
 		return errors.New("no command")
-	case !filepath.IsAbs(m.Args[0]) || strings.Contains(m.Args[0], "="):
+	case len(m.Args) > 0 && (!filepath.IsAbs(m.Args[0]) || strings.Contains(m.Args[0], "=")):
 		return fmt.Errorf("command %q: not an absolute path, or one with =", m.Args[0])
 	case m.Dir != "" && !filepath.IsAbs(m.Dir):
 		return fmt.Errorf("working directory %q: not an absolute path", m.Dir)
@@ -91,7 +97,7 @@ func (m *Machine) check() error {
 			return fmt.Errorf("environment %q: not K=V", s)
 		}
 	}
-	return nil
+	return m.checkRoot()
 }
 
 // object is one device, disk or sound backend, as QEMU takes it in JSON: no value
