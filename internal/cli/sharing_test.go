@@ -235,6 +235,86 @@ func TestShared(t *testing.T) {
 	m.guest("stop", "work", "--force")
 }
 
+// TestReadyLinux starts Linux guests and waits until their agent answers, and until they take
+// connections, on each kind of NAT and on a bridge. One that fills its agent's port with other things is not ready,
+// and is run and stopped all the same.
+func TestReadyLinux(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	m := &machine{t: t, indy: hosttest.BuildIndy(t, t.TempDir()), env: append(os.Environ(), "XDG_RUNTIME_DIR=/run/seat")}
+	m.program("ip", "link", "set", "lo", "up") // connected to nothing: passt does not start
+	answers(t, "127.0.0.1:2223", "loopback")
+	extra := map[string]string{}
+	if ga, err := exec.LookPath("qemu-ga"); err == nil { // Debian's own, with all it is linked to
+		extra["bin/qemu-ga"] = ga
+		for line := range strings.Lines(m.program("ldd", ga)) {
+			for _, word := range strings.Fields(line) {
+				if strings.HasPrefix(word, "/") {
+					extra[word[1:]] = word
+				}
+			}
+		}
+	}
+	l := newLinux(t, extra)
+	const share = "network: nat\nautostart: {ready: {tcp: 5555}}\n"
+	m.define("agent", l.disk(t, "agent", "NAME=agent", "AGENT=1"), "autostart: {ready: {agent: true}}\n")
+	m.define("user", l.disk(t, "user", "NAME=user", "DHCP=1", "LISTEN=5555", "LATE=1", "CALL=10.0.2.2:2223"), share)
+	m.define("passt", l.disk(t, "passt", "NAME=passt", "DHCP=1", "LISTEN=5555", "LATE=1"), share)
+	m.define("bridged", l.disk(t, "bridged", "NAME=bridged", "DHCP=198.18.0.20-198.18.0.1", "LISTEN=5555", "LATE=1", "CALL=198.18.0.1:2224"),
+		strings.Replace(share, "nat", "bridge:br0", 1))
+	m.define("loud", l.disk(t, "loud", "NAME=loud", "AGENT=garbage"), "autostart: {ready: {agent: true}}\n")
+	ready := func(name, before string) {
+		t.Helper()
+		m.guest("start", name, "--wait", "ready", "--accel", "tcg")
+		if console := m.guest("console", name, "--kept"); !strings.Contains(console, before) {
+			t.Errorf("guest %s is ready before it said %q:\n%s", name, before, console)
+		}
+		m.guest("log", name)
+	}
+	ready("agent", "guest: agent runs")
+	m.guest("stop", "agent", "--force")
+
+	ready("user", "guest: listens on 5555")
+	console := m.said("user", "guest: lease 10.0.2.15 router 10.0.2.2", "guest: call 10.0.2.2:2223: \"loopback user\"")
+	if strings.Contains(console, "called") {
+		t.Errorf("a connection was made:\n%s", console)
+	}
+	m.guest("stop", "user", "--force")
+
+	for _, words := range []string{
+		"link add net0 type veth peer name far", "addr add 192.0.2.10/24 dev net0", "link set far up", "link set net0 up",
+		"route add default via 192.0.2.1",
+	} {
+		m.program("ip", strings.Fields(words)...)
+	}
+	ready("passt", "guest: listens on 5555")
+	m.said("passt", "guest: lease 192.0.2.10 router 192.0.2.1")
+	m.guest("stop", "passt", "--force")
+
+	for _, words := range []string{"link add br0 type bridge", "addr add 198.18.0.1/24 dev br0", "link set br0 up"} {
+		m.program("ip", strings.Fields(words)...)
+	}
+	answers(t, "198.18.0.1:2224", "bridge")
+	ready("bridged", "guest: listens on 5555")
+	m.said("bridged", "guest: call 198.18.0.1:2224: \"bridge bridged\"")
+	if c, err := net.DialTimeout("tcp", "198.18.0.20:5555", 5*time.Second); err != nil {
+		t.Error(err)
+	} else {
+		c.Close()
+	}
+	m.said("bridged", "guest: called by 198.18.0.1")
+	m.guest("stop", "bridged", "--force")
+
+	m.guest("start", "loud", "--accel", "tcg")
+	m.said("loud", "guest: said garbage")
+	m.until("its end of it", func() bool { return strings.Contains(m.guest("log", "loud"), "that are no answer") })
+	if got := m.guest("status", "loud"); !strings.Contains(got, "running") || strings.Contains(got, "ready") {
+		t.Errorf("%s", got)
+	}
+	m.guest("stop", "loud", "--force")
+}
+
 // start runs a program until the test is over.
 func (m *machine) start(name string, args ...string) {
 	m.t.Helper()

@@ -5,7 +5,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -169,8 +171,8 @@ func play(hertz string) error {
 	}
 }
 
-// network asks for an address, shouts and listens on the wire, and calls others.
-func network(string) error {
+// network asks for an address, or has the one of ADDRESS-ROUTER, shouts and listens on the wire, and calls others.
+func network(how string) error {
 	if _, err := await("/sys/class/net/eth0"); err != nil {
 		return err
 	}
@@ -185,10 +187,18 @@ func network(string) error {
 			say("shout: %v", err)
 		}
 	}()
-	if err := busybox("udhcpc", "-i", "eth0", "-n", "-q", "-t", "20", "-T", "1", "-s", "/init"); err != nil {
+	if address, router, ok := strings.Cut(how, "-"); ok {
+		err := errors.Join(busybox("ifconfig", "eth0", address, "netmask", "255.255.255.0"), busybox("route", "add", "default", "gw", router))
+		if err != nil {
+			return err
+		}
+	} else if err := busybox("udhcpc", "-i", "eth0", "-n", "-q", "-t", "20", "-T", "1", "-s", "/init"); err != nil {
 		return err
 	}
 	if port := os.Getenv("LISTEN"); port != "" {
+		if os.Getenv("LATE") != "" {
+			time.Sleep(3 * time.Second)
+		}
 		l, err := net.Listen("tcp", ":"+port)
 		if err != nil {
 			return err
@@ -302,16 +312,64 @@ func busybox(args ...string) error {
 	return nil
 }
 
-// agent answers as the QEMU guest agent does, by a program of that name if there is one.
-func agent(string) error {
-	port, err := await("/dev/vport*p*")
+// agent answers as the QEMU guest agent does: by that, if it is there, and else what is asked
+// of one that is waited for. After some seconds, because an agent is not there at once.
+func agent(how string) error {
+	ports, err := await("/dev/vport*p*")
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("/bin/qemu-ga", "-m", "virtio-serial", "-p", port, "-t", "/tmp")
-	if err := cmd.Start(); err != nil {
+	if how == "garbage" {
+		f, err := os.OpenFile(ports, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		said := bytes.Repeat([]byte("{\"return\":{\"a\":[[[[\x1b[2J\xff\x00\n{\"return\":{}}\n{\"return\":7}\n"), 1000)
+		for i := 0; ; i++ {
+			if _, err := f.Write(said); err != nil {
+				return err
+			}
+			if i == 10 {
+				say("said garbage")
+			}
+		}
+	}
+	time.Sleep(3 * time.Second)
+	if _, err := os.Stat("/bin/qemu-ga"); err == nil {
+		cmd := exec.Command("/bin/qemu-ga", "-m", "virtio-serial", "-p", ports, "-t", "/tmp", "-f", "/tmp/pid")
+		say("agent runs")
+		out, err := cmd.CombinedOutput()
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	f, err := os.OpenFile(ports, os.O_RDWR, 0)
+	if err != nil {
 		return err
 	}
 	say("agent runs")
-	return cmd.Wait()
+	for r := bufio.NewReader(f); ; {
+		line, err := r.ReadBytes('\n')
+		if err != nil {
+			return err
+		}
+		line = line[bytes.LastIndexByte(line, 0xff)+1:]
+		var asked struct {
+			Execute   string
+			Arguments struct{ ID int64 }
+		}
+		if err := json.Unmarshal(line, &asked); err != nil {
+			return err
+		}
+		switch asked.Execute {
+		case "guest-sync-delimited":
+			_, err = fmt.Fprintf(f, "\xff{\"return\": %d}\n", asked.Arguments.ID)
+		case "guest-ping":
+			_, err = io.WriteString(f, "{\"return\": {}}\n")
+		default:
+			_, err = io.WriteString(f, "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no\"}}\n")
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
