@@ -26,7 +26,7 @@ const sharingVariable = "INDY_TEST_SHARING"
 
 // apart runs the test once more, as the first process of a machine of its own: with its
 // own network, processes, and files in /run and /var/lib. It returns true there.
-func apart(t *testing.T) bool {
+func apart(t *testing.T, programs ...string) bool {
 	t.Helper()
 	if os.Getenv(sharingVariable) != "" {
 		for _, m := range []struct {
@@ -46,9 +46,9 @@ func apart(t *testing.T) bool {
 		t.Skip("it takes root")
 	}
 	if can, err := exec.Command("qemu-system-x86_64", "-audiodev", "help").Output(); err != nil || !strings.Contains(string(can), "pa\n") {
-		hosttest.Missing(t, "QEMU has no sound by PulseAudio; install the package qemu-system-gui")
+		hosttest.Missing(t, "QEMU has neither sound by PulseAudio nor windows; install the package qemu-system-gui")
 	}
-	for _, program := range []string{"ip", "passt", "pulseaudio", "parec", "pactl"} {
+	for _, program := range append(programs, "ip", "passt") {
 		if _, err := exec.LookPath(program); err != nil {
 			hosttest.Missing(t, "%v; make lab installs what has it", err)
 		}
@@ -149,7 +149,7 @@ func answers(t *testing.T, address, word string) {
 // host's network and its sound, and draw on a screen each. It holds what docs/sharing.md says of
 // passt, of playing, and of each guest being a stream in the host's mixer.
 func TestShared(t *testing.T) {
-	if !apart(t) {
+	if !apart(t, "pulseaudio", "parec", "pactl") {
 		return
 	}
 	// A host that is connected: passt gives guests its address, and they reach others.
@@ -313,6 +313,59 @@ func TestReadyLinux(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	m.guest("stop", "loud", "--force")
+}
+
+// TestFullScreen starts a guest that is to have the whole screen, where the
+// window manager gives it to who asks.
+func TestFullScreen(t *testing.T) {
+	if !apart(t, "Xvfb", "openbox") {
+		return
+	}
+	dir := t.TempDir()
+	m := &machine{t: t, indy: hosttest.BuildIndy(t, t.TempDir()), env: append(os.Environ(), "DISPLAY=:77")}
+	if err := unix.Mount("tmpfs", "/tmp/.X11-unix", "tmpfs", 0, "mode=1777"); err != nil {
+		if err = errors.Join(os.MkdirAll("/run/x", 0o755), os.Mkdir("/tmp/.X11-unix", 0o1777)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove("/tmp/.X11-unix") })
+	}
+	m.start("Xvfb", ":77", "-screen", "0", "1280x800x24", "-fbdir", dir, "-ac", "-wr", "-nolisten", "tcp")
+	m.until("a screen", func() bool { return share(t, dir, [3]byte{0xff, 0xff, 0xff}) == 1 })
+	m.start("openbox", "--sm-disable")
+	l := newLinux(t, nil)
+	m.define("first", l.disk(t, "first", "NAME=first", "COLOUR=3060c0"),
+		"display: {kind: virtio, where: window}\nautostart: {fullscreen: true, ready: {serial: \"guest: painted\"}}\n")
+	m.guest("start", "first", "--wait", "ready", "--accel", "tcg")
+	m.until("the guest's picture", func() bool { return share(t, dir, [3]byte{0x30, 0x60, 0xc0}) > 0.1 })
+	if rest := share(t, dir, [3]byte{0xff, 0xff, 0xff}); rest > 0 {
+		t.Errorf("%g of the screen has nothing of the guest", rest)
+	}
+	m.guest("stop", "first", "--force")
+}
+
+// share returns how much of the screen of Xvfb has a colour. It is in a file in the form of
+// xwd (X11/XWDFile.h): numbers of four bytes, of which the first is how many bytes they are, a table of
+// colours, and lines of pixels.
+func share(t *testing.T, dir string, colour [3]byte) float64 {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "Xvfb_screen0"))
+	if err != nil || len(data) < 100 {
+		return 0
+	}
+	field := func(i int) int { return int(binary.BigEndian.Uint32(data[4*i:])) }
+	width, height, line, at := field(4), field(5), field(12), field(0)+12*field(19)
+	if len(data) < at+line*height || width*height == 0 {
+		return 0
+	}
+	n := 0
+	for y := range height {
+		for x := range width {
+			if p := data[at+y*line+4*x:]; p[2] == colour[0] && p[1] == colour[1] && p[0] == colour[2] {
+				n++
+			}
+		}
+	}
+	return float64(n) / float64(width*height)
 }
 
 // start runs a program until the test is over.
