@@ -50,6 +50,7 @@ func (d Definition) Share(g Guest, dir string, seat bool, devices []usb.PortPath
 	if g.Screen.Kind == Window && d.Autostart != nil {
 		g.Screen.FullScreen = d.Autostart.Fullscreen
 	}
+	g.Agent = d.Autostart != nil && d.Autostart.Ready.Agent
 	for _, f := range d.Folders {
 		g.Folders = append(g.Folders, SharedFolder(f))
 	}

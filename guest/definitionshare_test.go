@@ -52,6 +52,10 @@ func TestShare(t *testing.T) {
 				g.Sound = SoundCard{Model: HDA, Record: true}
 			},
 		},
+		"an agent that is waited for": {
+			d:    Definition{Autostart: &Autostart{Ready: Ready{Agent: true}}},
+			want: func(g *Guest) { g.Agent = true },
+		},
 		"nobody sits there": {
 			d:    Definition{Display: Display{Kind: VirtioDisplay}, Autostart: &Autostart{Fullscreen: true}},
 			want: func(g *Guest) { g.Graphics = VirtIOGPU },

@@ -80,6 +80,10 @@ type Guest struct {
 
 	// Folders are the host's folders that the guest sees; nil is none.
 	Folders []SharedFolder
+
+	// Agent gives the guest a serial port, org.qemu.guest_agent.0 on virtio, on which its
+	// QEMU guest agent can be asked whether it is there.
+	Agent bool
 }
 
 // A Firmware is the program a guest's processor starts with.

@@ -57,6 +57,13 @@ type Layout struct {
 	// virtiofsd answers.
 	Folders []int
 
+	// Agent is a connected stream socket to whoever speaks to the guest's agent.
+	Agent int
+
+	// Watch and Knock are connected stream sockets for what looks at the guest's first network
+	// interface: what the guest sends, and what is put before it. Both 0 are nobody.
+	Watch, Knock int
+
 	// KVM is /dev/kvm, opened; 0 leaves it to QEMU. QEMU knows this from 9.0 on.
 	KVM int
 
@@ -160,6 +167,15 @@ func (l Layout) validate(g guest.Guest) error {
 	}
 	if g.TPM != "" {
 		fds = append(fds, l.TPM)
+	}
+	if g.Agent {
+		fds = append(fds, l.Agent)
+	}
+	if l.Watch != 0 || l.Knock != 0 {
+		if len(g.NICs) == 0 {
+			return errors.New("there is no network interface to look at")
+		}
+		fds = append(fds, l.Watch, l.Knock)
 	}
 	if g.Sound.Model != guest.NoSound && l.Sound == WAV {
 		fds = append(fds, l.Recording)

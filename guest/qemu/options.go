@@ -51,6 +51,10 @@ type Options struct {
 	// what is there. An isolated one is always UserNetwork.
 	NAT NAT
 
+	// Reach has what the guest's first network interface sends looked at, for [VM.Reach],
+	// which must be called: QEMU waits until it is read.
+	Reach bool
+
 	// DNS are the name servers that a guest behind Passt is told of; nil are the
 	// host's, but for those on its loopback interface. UserNetwork passes questions on
 	// to the host's.

@@ -52,6 +52,7 @@ func (b *builder) shared(g guest.Guest, l Layout) {
 	for i, n := range g.NICs {
 		b.nic(g, i, n, l.NICs[i])
 	}
+	b.looks(l)
 	b.audio(g, l)
 	if g.TPM != "" {
 		b.socket("tpm", l.TPM)
@@ -69,6 +70,11 @@ func (b *builder) shared(g guest.Guest, l Layout) {
 		id := "folder" + strconv.Itoa(i)
 		b.socket(id, l.Folders[i])
 		b.json("-device", value{"driver": "vhost-user-fs-pci", "id": id, "chardev": id, "tag": f.Name, "bus": b.rootPort()})
+	}
+	if g.Agent {
+		b.socket("agent", l.Agent)
+		b.json("-device", value{"driver": "virtio-serial-pci", "id": "ports", "max_ports": 2, "bus": b.rootPort()})
+		b.json("-device", value{"driver": "virtserialport", "bus": "ports.0", "chardev": "agent", "name": "org.qemu.guest_agent.0"})
 	}
 }
 
@@ -100,6 +106,21 @@ func (b *builder) nic(g guest.Guest, i int, n guest.NIC, end NICEnd) {
 		device["driver"] = "e1000e"
 	}
 	b.json("-device", device)
+}
+
+// looks adds what sees the frames that the first network interface sends, and what puts
+// frames before it.
+func (b *builder) looks(l Layout) {
+	if l.Watch == 0 {
+		return
+	}
+	for _, f := range []struct {
+		kind, id, queue, end string
+		fd                   int
+	}{{"filter-mirror", watchID, "rx", "outdev", l.Watch}, {"filter-redirector", knockID, "tx", "indev", l.Knock}} {
+		b.socket(f.id, f.fd)
+		b.json("-object", value{"qom-type": f.kind, "id": f.id, "netdev": "net0", "queue": f.queue, f.end: f.id, "vnet_hdr_support": true})
+	}
 }
 
 // audio adds the sound card and, on the host's side, a stream for each direction that

@@ -49,6 +49,8 @@ func sharing(t testing.TB) map[string]struct {
 			guest.Guest{NICs: []guest.NIC{nat, nat, tap, isolated}, Devices: []pci.Address{pci.NewAddress(0, 2, 0, 0)}},
 			Layout{NICs: []NICEnd{{}, {FD: 5}, {FD: 6}, {}}},
 		},
+		"agent":         {guest.Guest{Agent: true}, Layout{Agent: 5}},
+		"reach":         {guest.Guest{NICs: []guest.NIC{nat, nat}}, Layout{NICs: []NICEnd{{}, {}}, Watch: 5, Knock: 6}},
 		"hda-play":      {guest.Guest{Sound: play}, Layout{Sound: PipeWire}},
 		"hda-duplex":    {guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true, Record: true}}, Layout{Sound: PulseAudio, SoundServer: "/run/user/1000/pulse/native,a=b"}},
 		"hda-record":    {guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Record: true}}, Layout{Sound: ALSA}},
@@ -190,6 +192,9 @@ func TestArgsRefusesSharing(t *testing.T) {
 		{"no sound driver", guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true}}, Layout{}, "the sound driver is auto"},
 		{"no recording", guest.Guest{Sound: guest.SoundCard{Model: guest.HDA, Play: true}}, Layout{Sound: WAV}, "descriptor 0"},
 		{"no window system", guest.Guest{Graphics: guest.StdVGA, Screen: guest.Screen{Kind: guest.Window}}, Layout{}, "neither gtk nor sdl"},
+		{"no agent", guest.Guest{Agent: true}, Layout{}, "descriptor 0"},
+		{"nothing to look at", guest.Guest{}, Layout{Watch: 5, Knock: 6}, "no network interface to look at"},
+		{"half a look", guest.Guest{NICs: nat}, Layout{NICs: []NICEnd{{}}, Watch: 5}, "descriptor 0"},
 		{"no TPM", guest.Guest{TPM: "/a"}, Layout{}, "descriptor 0"},
 	}
 	for _, tt := range tests {

@@ -35,6 +35,8 @@ type VM struct {
 	sets        atomic.Int64 // of descriptors sent to QEMU
 	listener    net.Listener
 	helpers     []*helper
+	agent       atomic.Pointer[net.Conn] // nil when there is none, or it is asked
+	knocker     atomic.Pointer[knocker]  // the same
 	names       map[int]string
 	measures    []Measure
 	stop        sync.Once
@@ -124,10 +126,29 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 		return nil, err
 	}
 	l.Serial = h.add(far, "serial")
+	var asked [3]net.Conn // the agent; what is seen of the network, and what is put there
 	abandon := func(err error) (*VM, error) {
 		control.Close()
 		console.Close()
+		for _, c := range asked {
+			if c != nil {
+				c.Close()
+			}
+		}
 		return nil, err
+	}
+	for i, to := range []struct {
+		wanted bool
+		name   string
+		fd     *int
+	}{{g.Agent, "agent", &l.Agent}, {o.Reach, watchID, &l.Watch}, {o.Reach, knockID, &l.Knock}} {
+		if !to.wanted {
+			continue
+		}
+		if asked[i], far, err = socketpair(to.name); err != nil {
+			return abandon(err)
+		}
+		*to.fd = h.add(far, to.name)
 	}
 	args, err := Args(g, l)
 	if err != nil {
@@ -160,6 +181,12 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 		return abandon(err)
 	}
 	o.passed(Launched)
+	if g.Agent {
+		vm.agent.Store(&asked[0])
+	}
+	if o.Reach {
+		vm.knocker.Store(newKnocker(asked[1], asked[2], g, natOf(guest.Guest{NICs: g.NICs[:1]}, l)))
+	}
 	vm.helpers, h.helpers = h.helpers, nil
 	h.close() // QEMU has its own now; where it ends, so must the sockets
 	vm.log.Debug("QEMU started", "pid", vm.PID())
@@ -249,6 +276,12 @@ func (v *VM) cleanUp() {
 	}
 	if v.listener != nil {
 		v.listener.Close()
+	}
+	if conn := v.agent.Swap(nil); conn != nil {
+		(*conn).Close()
+	}
+	if k := v.knocker.Swap(nil); k != nil {
+		k.close()
 	}
 	v.serial.close()
 	for _, p := range v.helpers {

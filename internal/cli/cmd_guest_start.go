@@ -75,12 +75,9 @@ func (s *starting) run(ctx context.Context, env *Env, name string) error {
 	if _, err := parseAccelerator(s.accel); err != nil {
 		return usageError{err}
 	}
-	found, dir, err := env.stored(name)
+	_, dir, err := env.stored(name)
 	if err != nil {
 		return err
-	}
-	if a := found.Autostart; s.wait == "ready" && a != nil && !runner.CanTell(a.Ready) {
-		return cannot{fmt.Errorf("guest %s is ready by an agent or a port of its network, which cannot be waited for yet; use --wait running", name)}
 	}
 	if env.DetachWith == nil {
 		return cannot{errors.New("no process can be started from here")}

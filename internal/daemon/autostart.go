@@ -113,7 +113,7 @@ func (d *Daemon) startOne(ctx context.Context, s Start, g guest.Definition, over
 		return s.because(Failed, failure(now))
 	}
 	note(s.because(Started, ""))
-	return d.untilReady(ctx, s.because(Started, ""), g)
+	return d.untilReady(ctx, s.because(Started, ""))
 }
 
 func (s Start) because(r StartResult, reason string) Start {
@@ -139,15 +139,7 @@ func (d *Daemon) launchOnce(ctx context.Context, name string, launched func()) (
 const readyPoll = 100 * time.Millisecond
 
 // untilReady waits until a guest is ready, or has ended, or has had time enough.
-func (d *Daemon) untilReady(ctx context.Context, s Start, g guest.Definition) Start {
-	var by guest.Ready
-	if g.Autostart != nil {
-		by = g.Autostart.Ready
-	}
-	if !runner.CanTell(by) {
-		s.Result = Ready
-		s.Reason = "whether it is ready cannot be asked of its agent or its network yet; it counts as ready when it runs"
-	}
+func (d *Daemon) untilReady(ctx context.Context, s Start) Start {
 	end := time.Now().Add(d.Ready)
 	for {
 		now, err := d.status(ctx, s.Name)
@@ -157,8 +149,6 @@ func (d *Daemon) untilReady(ctx context.Context, s Start, g guest.Definition) St
 			if now.State == runner.Stopped {
 				s.Reason = "it ended before it was ready"
 			}
-			return s
-		case s.Result == Ready && err == nil && now.State != runner.Starting:
 			return s
 		case err == nil && now.Ready:
 			s.Result = Ready

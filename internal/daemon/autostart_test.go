@@ -78,10 +78,10 @@ func TestAutostart(t *testing.T) {
 			never:  "network",
 			want:   map[string]string{"network": "failed: it was not ready within 1s", "work": "skipped: it needs guest network, which failed"},
 		},
-		"ready by what cannot be asked": {
+		"one is never reached": {
 			guests: []string{defined("work", "ready: {tcp: 22}") + "network: nat\n"},
 			never:  "work",
-			want:   map[string]string{"work": "ready: whether it is ready cannot be asked of its agent or its network yet; it counts as ready when it runs"},
+			want:   map[string]string{"work": "failed: it was not ready within 1s"},
 		},
 		"a circle": {
 			guests: []string{defined("a", "needs: [b]"), defined("b", "needs: [a]"), defined("c", "priority: 1"), defined("d", "needs: [nobody]")},

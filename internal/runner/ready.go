@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"sync"
 	"time"
@@ -20,33 +21,51 @@ func (r *readiness) found() chan struct{} {
 	return r.seen
 }
 
-// CanTell reports whether a runner can find out that a guest is ready: by what it writes to
-// its serial port, by time, or because it runs.
-func CanTell(r guest.Ready) bool { return !r.Agent && r.TCP == 0 }
+// A tellable is a running guest that tells whether it is ready, in ways other than what it
+// writes; *[qemu.VM] is one.
+type tellable interface {
+	AwaitAgent(ctx context.Context) error
+	Reach(ctx context.Context, port uint16) error
+	Done() <-chan struct{}
+}
 
 // watch calls ready once the guest is, which runs from now on, and never after it has
-// ended.
-func (r *readiness) watch(by guest.Ready, ended <-chan struct{}, ready func()) {
-	var wait <-chan time.Time
-	seen := r.found()
+// ended. The error is why nobody will know.
+func (r *readiness) watch(by guest.Ready, g tellable, ready func()) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	found := make(chan error, 1)
 	switch {
-	case !CanTell(by):
-		return
 	case by.Serial != "":
+		go func() {
+			select {
+			case <-r.found():
+				found <- nil
+			case <-ctx.Done():
+			}
+		}()
+	case by.Agent:
+		go func() { found <- g.AwaitAgent(ctx) }()
+	case by.TCP != 0:
+		go func() { found <- g.Reach(ctx, by.TCP) }()
 	case by.After > 0:
-		t := time.NewTimer(by.After)
-		defer t.Stop()
-		wait, seen = t.C, nil
+		defer time.AfterFunc(by.After, func() { found <- nil }).Stop()
 	default:
-		ready()
-		return
+		found <- nil
 	}
 	select {
-	case <-seen:
-		ready()
-	case <-wait:
-		ready()
-	case <-ended:
+	case err := <-found:
+		select {
+		case <-g.Done(): // which may be why
+			return nil
+		default:
+		}
+		if err == nil {
+			ready()
+		}
+		return err
+	case <-g.Done():
+		return nil
 	}
 }
 

@@ -48,7 +48,7 @@ type Config struct {
 // Prepared is a guest that can be started.
 type Prepared struct {
 	Guest   guest.Guest
-	Options qemu.Options // of which Serial, SerialInput, Passed and Logger are the runner's
+	Options qemu.Options // of which Serial, SerialInput, Reach, Passed and Logger are the runner's
 	Ready   guest.Ready  // how it is known that the guest is ready
 	Devices []string     // ids of what of the host is assigned
 
@@ -251,7 +251,11 @@ func (r *runner) live(ctx, start context.Context) (err error) {
 	if err != nil {
 		return r.unlessStopped(start, err)
 	}
-	go r.ready.watch(p.Ready, vm.Done(), func() { r.pass(PhaseReady) })
+	go func() {
+		if err := r.ready.watch(p.Ready, vm, func() { r.pass(PhaseReady) }); err != nil {
+			r.logger.Warn("whether the guest is ready cannot be told", "err", err)
+		}
+	}()
 	go r.hear(vm)
 	go r.pulse.beat(vm.Done(), r.beaten)
 	select {
@@ -290,6 +294,7 @@ func (r *runner) start(ctx context.Context, p Prepared) (*qemu.VM, *death, error
 	o := p.Options
 	o.Serial = io.MultiWriter(r.console, r.ready.text(p.Ready.Serial), firstWrite(func() { r.pass(PhaseSerial) }))
 	o.SerialInput = r.inputs
+	o.Reach = p.Ready.TCP != 0
 	o.Logger = r.logger
 	o.Passed = func(m qemu.Milestone) {
 		switch m {

@@ -81,12 +81,18 @@ func TestReady(t *testing.T) {
 	for _, test := range []struct {
 		by     guest.Ready
 		writes []string
+		fails  bool // asking it does
+		silent bool // it does not answer
 		want   bool
 	}{
 		{by: guest.Ready{}, want: true},
 		{by: guest.Ready{After: time.Millisecond}, want: true},
-		{by: guest.Ready{Agent: true}},
-		{by: guest.Ready{TCP: 22}},
+		{by: guest.Ready{Agent: true}, want: true},
+		{by: guest.Ready{Agent: true}, fails: true},
+		{by: guest.Ready{Agent: true}, silent: true},
+		{by: guest.Ready{TCP: 22}, want: true},
+		{by: guest.Ready{TCP: 22}, fails: true},
+		{by: guest.Ready{TCP: 22}, silent: true},
 		{by: guest.Ready{Serial: "login:"}},
 		{by: guest.Ready{Serial: "login:"}, writes: []string{"lo", "logi", "m:"}, want: false},
 		{by: guest.Ready{Serial: "login:"}, writes: []string{"a lo", "gin", ": more", "login:"}, want: true},
@@ -99,9 +105,12 @@ func TestReady(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		ended, found := make(chan struct{}), make(chan struct{})
-		time.AfterFunc(100*time.Millisecond, func() { close(ended) })
-		r.watch(test.by, ended, func() { close(found) })
+		g := told{t: t, fails: test.fails, silent: test.silent, ended: make(chan struct{})}
+		found := make(chan struct{})
+		time.AfterFunc(100*time.Millisecond, func() { close(g.ended) })
+		if err := r.watch(test.by, g, func() { close(found) }); (err != nil) != test.fails {
+			t.Errorf("%+v: %v", test.by, err)
+		}
 		got := false
 		select {
 		case <-found:
@@ -113,6 +122,33 @@ func TestReady(t *testing.T) {
 		}
 	}
 }
+
+// told is a guest that is asked whether it is ready.
+type told struct {
+	t             *testing.T
+	fails, silent bool
+	ended         chan struct{}
+}
+
+func (g told) AwaitAgent(ctx context.Context) error {
+	switch {
+	case g.fails:
+		return errors.New("it says too much")
+	case g.silent:
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (g told) Reach(ctx context.Context, port uint16) error {
+	if port != 22 {
+		g.t.Errorf("port %d", port)
+	}
+	return g.AwaitAgent(ctx)
+}
+
+func (g told) Done() <-chan struct{} { return g.ended }
 
 // A QEMU that does not answer gets one question and no second.
 func TestPulse(t *testing.T) {
