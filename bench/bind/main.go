@@ -2,7 +2,7 @@
 // back, by this command, this library and their peers, in turn and in one run, on the
 // kernel of the emulated laptop:
 //
-//	go run ./bench/bind [-rounds N] [-lab DIR] [-json FILE]
+//	go run ./bench/bind [-rounds N] [-lab DIR] [-json FILE] [-counted]
 //
 // As root it installs what is missing of the peers (Debian). It prints Markdown. What
 // counts are the ratios: every round has each contender hand over and give back each
@@ -45,6 +45,7 @@ func run(args []string) error {
 	rounds := flags.Int("rounds", 15, "how often each contender has each device")
 	dir := flags.String("lab", ".lab", "where the kernel of the emulated laptop is")
 	jsonFile := flags.String("json", "", "also write all figures to this file")
+	counted := flags.Bool("counted", false, "have the emulated clock count instructions, 4 ns each, while there are any, which other programs on the machine do not change")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	install(ctx)
-	report, err := boot(ctx, *dir, *rounds)
+	report, err := boot(ctx, *dir, *rounds, *counted)
 	if err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func run(args []string) error {
 }
 
 // boot builds what is measured and has it measured in an emulated laptop.
-func boot(ctx context.Context, dir string, rounds int) (Report, error) {
+func boot(ctx context.Context, dir string, rounds int, counted bool) (Report, error) {
 	l, err := lab.Open(dir)
 	if err != nil {
 		return Report{}, err
@@ -83,10 +84,14 @@ func boot(ctx context.Context, dir string, rounds int) (Report, error) {
 		return Report{}, err
 	}
 	var said bytes.Buffer
-	status, err := l.Run(ctx, lab.Machine{
+	machine := lab.Machine{
 		Args: []string{filepath.Join(tmp, "bind"), "-inside", strconv.Itoa(rounds), tmp, lab.OutDir + "/report.json"},
 		Out:  out, Stdout: &said,
-	})
+	}
+	if counted {
+		machine.Extra = []string{"-icount", "shift=2"}
+	}
+	status, err := l.Run(ctx, machine)
 	if err == nil && status != 0 {
 		err = fmt.Errorf("exit status %d inside the emulated laptop", status)
 	}
@@ -98,6 +103,7 @@ func boot(ctx context.Context, dir string, rounds int) (Report, error) {
 	if err == nil {
 		err = json.Unmarshal(data, &report)
 	}
+	report.Counted = counted
 	report.Processor, report.Go = peers.Processor(), runtime.Version()
 	report.Versions = versions(ctx)
 	return report, err

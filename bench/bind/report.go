@@ -15,6 +15,7 @@ type Report struct {
 	Go        string            `json:"go"`
 	Versions  map[string]string `json:"versions"`
 	Rounds    int               `json:"rounds"`
+	Counted   bool              `json:"counted"` // time is instructions, 4 ns each
 	Targets   []Target          `json:"targets"`
 	Failed    map[string]string `json:"failed,omitempty"` // peers that were not measured, and why
 }
@@ -65,6 +66,9 @@ func (r Report) markdown(w io.Writer) error {
 	fmt.Fprintf(&b, "%s, emulated in software; inside Linux %s, %s", r.Processor, r.Kernel, r.Go)
 	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
 		fmt.Fprintf(&b, ", %s %s", name, r.Versions[name])
+	}
+	if r.Counted {
+		b.WriteString("; an instruction takes 4 ns")
 	}
 	fmt.Fprintf(&b, "; %d rounds\n\n| ratio of medians |", r.Rounds)
 	rule := "\n| --- |"

@@ -32,6 +32,11 @@ func TestMarkdown(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
 	}
+	report.Counted = true
+	b.Reset()
+	if err := report.markdown(&b); err != nil || !strings.Contains(b.String(), "; an instruction takes 4 ns; 3 rounds\n") {
+		t.Errorf("%v; not said that time is counted in\n%s", err, b.String())
+	}
 }
 
 // The loop is of the writes that were made, and of no others.

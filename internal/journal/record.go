@@ -70,7 +70,7 @@ func parse(data []byte) (records []json.RawMessage, end int, torn bool, err erro
 		records = append(records, text)
 		end += n + 1
 	}
-	rest := bytes.TrimRight(data[end:], "\x00")
+	rest := trimZeros(data[end:])
 	why := ""
 	switch {
 	case len(data) > MaxSize:
@@ -88,6 +88,16 @@ func parse(data []byte) (records []json.RawMessage, end int, torn bool, err erro
 		return records, end, false, &DamageError{Why: why}
 	}
 	return records, end, len(rest) > 0, nil
+}
+
+// trimZeros is bytes.TrimRight of zeros, in large steps: of most journals the reserve is
+// most.
+func trimZeros(data []byte) []byte {
+	var zeros [1024]byte
+	for len(data) >= len(zeros) && bytes.Equal(data[len(data)-len(zeros):], zeros[:]) {
+		data = data[:len(data)-len(zeros)]
+	}
+	return bytes.TrimRight(data, "\x00")
 }
 
 // holdsRecord reports whether a valid record begins anywhere in data, also in the middle
