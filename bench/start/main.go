@@ -65,7 +65,7 @@ func run(args []string) error {
 	if err := os.Chmod(tmp, 0o755); err != nil { // libvirt's QEMU is another user
 		return err
 	}
-	if err := peers.Build(ctx, tmp, "./cmd/indy", "./bench/start"); err != nil {
+	if err := peers.Build(ctx, tmp, "./cmd/indy", "./cmd/indy-jail", "./bench/start"); err != nil {
 		return err
 	}
 	report, err := measureInside(ctx, tmp, *rounds)

@@ -69,7 +69,8 @@ func ours(ctx context.Context, dir, disk string) ([]contender, error) {
 	return []contender{
 		{bareQEMU, b.start},
 		{"package qemu, without a jail", inProcess(g, nil)},
-		{packageQEMU, inProcess(g, []string{indy, "jail"})},
+		{packageQEMU, inProcess(g, []string{filepath.Join(dir, "indy-jail")})},
+		{"package qemu, indy as the stage", inProcess(g, []string{indy, "jail"})},
 		{indyStart, commandOf(indy, args)},
 	}, nil
 }
@@ -263,7 +264,7 @@ func bootTime() float64 {
 
 // sameArguments fails unless a process has these arguments, by which all are compared.
 func sameArguments(pid int, args []string) error {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	text, err := hostfs.Live().ReadFile(fmt.Sprintf("proc/%d/cmdline", pid))
 	if err != nil {
 		return err
 	}
