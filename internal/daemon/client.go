@@ -25,6 +25,7 @@ const Socket = "/run/indy/daemon.sock"
 // A Client asks the daemon.
 type Client struct {
 	http *http.Client
+	dial func(context.Context) (*net.UnixConn, error)
 }
 
 // ErrNone is that there is no daemon.
@@ -59,7 +60,7 @@ func Dial(socket string) (*Client, error) {
 	}
 	first := make(chan net.Conn, 1)
 	first <- c
-	return &Client{&http.Client{Transport: &http.Transport{
+	return &Client{dial: dial, http: &http.Client{Transport: &http.Transport{
 		MaxConnsPerHost: 4, MaxResponseHeaderBytes: 64 << 10, IdleConnTimeout: idleLimit / 2,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			select {

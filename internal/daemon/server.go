@@ -59,12 +59,14 @@ type Host interface {
 // A Daemon answers for all guests of a machine. It is made by [New].
 type Daemon struct {
 	Config
-	api     huma.API
-	mux     *http.ServeMux
-	heavy   chan struct{} // places of those that ask for what costs the machine something
-	starts  *starts
-	refused counter
-	asked   counter
+	api      huma.API
+	mux      *http.ServeMux
+	heavy    chan struct{} // places of those that ask for what costs the machine something
+	starts   *starts
+	refused  counter
+	closing  chan struct{} // closed when it ends, by which those at serial ports are ended
+	consoles chan struct{} // places of those
+	asked    counter
 }
 
 // maxHeavy is how many may have the machine read at once.
@@ -81,7 +83,7 @@ func New(c Config) *Daemon {
 	if c.Stop <= 0 {
 		c.Stop = 90 * time.Second
 	}
-	d := &Daemon{Config: c, mux: http.NewServeMux(), heavy: make(chan struct{}, maxHeavy)}
+	d := &Daemon{Config: c, mux: http.NewServeMux(), heavy: make(chan struct{}, maxHeavy), closing: make(chan struct{}), consoles: make(chan struct{}, maxConsoles)}
 	d.starts = d.loadStarts()
 	d.api = humago.New(d.mux, apiConfig(c.Version))
 	d.guestVerbs()
