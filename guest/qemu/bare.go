@@ -113,9 +113,7 @@ func bareStart(ctx context.Context, g guest.Guest, o Options) (b BareStart, err 
 // ownMachine returns g without what it has of the host, which is returned in words.
 func ownMachine(g guest.Guest) (guest.Guest, []string) {
 	own := guest.Guest{Name: g.Name, CPUs: g.CPUs, Memory: g.Memory, Firmware: g.Firmware, Variables: g.Variables, Graphics: g.Graphics}
-	for _, d := range g.Disks {
-		own.Disks = append(own.Disks, d) // not those of the caller
-	}
+	own.Disks = append(own.Disks, g.Disks...) // not those of the caller
 	var without []string
 	leave := func(has bool, what string) {
 		if has {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/internal/daemon"
 	"github.com/project-independence/indy/internal/runner"
 )
 
@@ -33,14 +35,18 @@ interrupted. With --json it is counted once, since the start of each guest.
 		RunE: func(_ *cobra.Command, args []string) error {
 			ctx, stop := interruptible()
 			defer stop()
+			c := env.daemon()
+			if c != nil {
+				defer c.Close()
+			}
 			if flags.json {
-				all, err := env.countTop(ctx, args)
+				all, err := env.countTop(ctx, c, args)
 				if e := writeJSON(env, map[string][]runner.Top{"guests": append([]runner.Top{}, all...)}); e != nil {
 					return e
 				}
 				return err
 			}
-			return env.top(ctx, args, env.Width > 0 && env.Colour && !once)
+			return env.top(ctx, c, args, env.Width > 0 && env.Colour && !once)
 		},
 	}
 	cmd.ValidArgsFunction = completeGuests(env)
@@ -49,15 +55,41 @@ interrupted. With --json it is counted once, since the start of each guest.
 	return cmd
 }
 
-// countTop asks guests what they use. One that does not answer hides no other.
-func (e *Env) countTop(ctx context.Context, names []string) ([]runner.Top, error) {
-	dirs, err := e.runningGuests(names)
-	errs := []error{err}
+// countTop asks guests what they use, those of the daemon too. One that does not answer hides
+// no other.
+func (e *Env) countTop(ctx context.Context, c *daemon.Client, names []string) ([]runner.Top, error) {
+	own, others := names, []string(nil)
+	if c != nil {
+		own = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !e.own(name) })
+		others = slices.DeleteFunc(slices.Clone(names), e.own)
+	}
 	var all []runner.Top
-	for _, d := range dirs {
-		t, err := d.Top(ctx)
+	var errs []error
+	if len(names) == 0 || len(own) > 0 {
+		dirs, err := e.runningGuests(own)
+		errs = append(errs, err)
+		for _, d := range dirs {
+			t, err := d.Top(ctx)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			all = append(all, t)
+		}
+	}
+	if c != nil && len(names) == 0 {
+		l, err := c.List(ctx)
+		errs = append(errs, err)
+		for _, g := range l.Guests {
+			if !g.Status.Over() {
+				others = append(others, g.Name)
+			}
+		}
+	}
+	for _, name := range others {
+		t, err := c.Top(ctx, name)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, refusedBy(err))
 			continue
 		}
 		all = append(all, t)
@@ -86,8 +118,8 @@ func (e *Env) runningGuests(names []string) (dirs []runner.Dir, err error) {
 	return dirs, err
 }
 
-func (e *Env) top(ctx context.Context, names []string, again bool) error {
-	before, err := e.countTop(ctx, names)
+func (e *Env) top(ctx context.Context, c *daemon.Client, names []string, again bool) error {
+	before, err := e.countTop(ctx, c, names)
 	if len(before) == 0 {
 		if err == nil {
 			fmt.Fprintln(e.Stdout, "no guest is running")
@@ -100,7 +132,7 @@ func (e *Env) top(ctx context.Context, names []string, again bool) error {
 			return nil // that is how it ends
 		case <-time.After(pause):
 		}
-		now, err := e.countTop(ctx, names)
+		now, err := e.countTop(ctx, c, names)
 		if again {
 			fmt.Fprint(e.Stdout, "\x1b[H\x1b[J") // the top of a blank screen
 		}

@@ -180,9 +180,10 @@ func (c *Client) Show(ctx context.Context, name string) (g GuestText, err error)
 	return g, err
 }
 
-// Create makes a guest of a definition.
-func (c *Client) Create(ctx context.Context, definition string) (g GuestText, err error) {
-	err = c.ask(ctx, http.MethodPost, "/v1/guests", map[string]string{"definition": definition}, &g)
+// Create makes a guest of a definition, and the first of its disks empty, of that many bytes,
+// unless they are 0.
+func (c *Client) Create(ctx context.Context, definition string, disk int64) (g GuestText, err error) {
+	err = c.ask(ctx, http.MethodPost, "/v1/guests", map[string]any{"definition": definition, "disk_size": disk}, &g)
 	return g, err
 }
 
