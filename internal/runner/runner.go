@@ -52,6 +52,9 @@ type Prepared struct {
 	Ready   guest.Ready  // how it is known that the guest is ready
 	Devices []string     // ids of what of the host is assigned
 
+	// Started is called once when the guest runs, beside what else goes on; nil is nothing.
+	Started func()
+
 	// Release gives the devices back; nil when there are none. QEMU has ended before.
 	Release func() error
 }
@@ -314,6 +317,9 @@ func (r *runner) start(ctx context.Context, p Prepared) (*qemu.VM, *death, error
 	})
 	r.pass(PhaseRunning)
 	close(r.running)
+	if p.Started != nil {
+		go p.Started()
+	}
 	if asked { // between the two
 		r.stop(true, 0)
 	}
