@@ -27,8 +27,8 @@ func newGuestTopCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [NAME]...",
 		Short: "what running guests use of the host",
-		Long: `Show what guests use of this host: processors, memory and disks, and which devices they
-have. Without a name, all that run. On a terminal it is shown again and again, until it is
+		Long: `Show what guests use of this host: processors, memory, disks and networks, and which devices
+they have. What goes by NAT nobody counts: that is a question mark. Without a name, all that run. On a terminal it is shown again and again, until it is
 interrupted. With --json it is counted once, since the start of each guest.
 
 ` + exitHelp,
@@ -146,18 +146,20 @@ func (e *Env) top(ctx context.Context, c *daemon.Client, names []string, again b
 
 func (e *Env) writeTop(before, now []runner.Top) {
 	var t table
-	t.add("GUEST", "CPU", "OF", "MEMORY", "OF", "READ/s", "WRITTEN/s", "DEVICES")
+	t.add("GUEST", "CPU", "OF", "MEMORY", "OF", "READ/s", "WRITTEN/s", "IN/s", "OUT/s", "DEVICES")
 	for _, n := range now {
 		share, read, written := "-", "-", "-"
+		in, out := "-", "-"
 		for _, b := range before {
 			if d := n.At - b.At; b.Name == n.Name && d > 0 && n.CPUSeconds >= b.CPUSeconds {
 				share = fmt.Sprintf("%.0f%%", 100*(n.CPUSeconds-b.CPUSeconds)/d)
 				r, w := diskBytes(n.Disks)
 				r0, w0 := diskBytes(b.Disks)
 				read, written = rate(r-r0, d), rate(w-w0, d)
+				in, out = networkRates(b.Networks, n.Networks, d)
 			}
 		}
-		t.add(n.Name, share, fmt.Sprintf("%d00%%", n.CPUs), guest.FormatSize(n.Resident>>20<<20), guest.FormatSize(n.Memory), read, written,
+		t.add(n.Name, share, fmt.Sprintf("%d00%%", n.CPUs), guest.FormatSize(n.Resident>>20<<20), guest.FormatSize(n.Memory), read, written, in, out,
 			printable(or(strings.Join(n.Devices, " "), "-")))
 	}
 	t.write(e, e.Stdout)
@@ -168,6 +170,24 @@ func diskBytes(all []runner.DiskUse) (read, written int64) {
 		read, written = read+d.ReadBytes, written+d.WrittenBytes
 	}
 	return read, written
+}
+
+// networkRates are those of all interfaces: "-" of none, and "?" when one is not counted.
+func networkRates(before, now []runner.NetworkUse, d float64) (in, out string) {
+	if len(now) == 0 {
+		return "-", "-"
+	}
+	sum := func(counter func(runner.NetworkUse) *int64) string {
+		total := int64(0)
+		for i, n := range now {
+			if i >= len(before) || counter(n) == nil || counter(before[i]) == nil {
+				return "?"
+			}
+			total += *counter(n) - *counter(before[i])
+		}
+		return rate(total, d)
+	}
+	return sum(func(n runner.NetworkUse) *int64 { return n.ReceivedBytes }), sum(func(n runner.NetworkUse) *int64 { return n.SentBytes })
 }
 
 // rate writes bytes in d seconds as whole KiB a second.

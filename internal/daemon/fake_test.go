@@ -141,7 +141,7 @@ func (r fakeRunner) Powerdown(context.Context) (runner.Status, error) {
 }
 
 func (r fakeRunner) Top(context.Context) (runner.Top, error) {
-	return runner.Top{Name: r.name, CPUs: 2, CPUSeconds: 1.5, Memory: 1 << 30, Resident: 3 << 20, Disks: []runner.DiskUse{{File: "system.qcow2", ReadBytes: 512}}}, nil
+	return runner.Top{Name: r.name, CPUs: 2, CPUSeconds: 1.5, Memory: 1 << 30, Resident: 3 << 20, Networks: []runner.NetworkUse{}, Disks: []runner.DiskUse{{File: "system.qcow2", ReadBytes: 512}}}, nil
 }
 
 func (r fakeRunner) Screenshot(_ context.Context, w io.Writer) error {

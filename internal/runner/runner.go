@@ -79,6 +79,7 @@ type runner struct {
 	status   Status
 	vm       *qemu.VM
 	guest    guest.Guest
+	taps     []string // what the host calls its ends of the guest's taps, in order
 	pulse    *pulse
 	asked    bool // somebody stops the guest
 	told     bool // the status does not change any more
@@ -307,7 +308,7 @@ func (r *runner) start(ctx context.Context, p Prepared) (*qemu.VM, *death, error
 		return nil, nil, err
 	}
 	r.mu.Lock()
-	r.vm, r.guest = vm, p.Guest
+	r.vm, r.guest, r.taps = vm, p.Guest, tapNames(o.Taps)
 	r.pulse = newPulse(vm)
 	asked := r.asked
 	r.mu.Unlock()
