@@ -1,7 +1,7 @@
 # make run    set up, build, look at this machine, prove the cycle in the emulated laptop
 # make test   set up, then every check and every test
 # make fuzz   every fuzz target for FUZZTIME, which is part of make test
-# make build  bin/indy
+# make build  bin/indy, and bin/indy-jail, which it starts QEMU by
 # make lab    set up: packages that are missing, and the emulated laptop's kernel
 # make system a Debian with systemd that the tests boot in it; part of make test
 # make clean  remove what was built; the kernel stays
@@ -33,7 +33,7 @@ run: lab
 	@echo '$$ bin/indy selftest'; bin/indy selftest
 
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/indy ./cmd/indy
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/indy ./cmd/indy-jail
 
 lab:
 	@lab/setup.sh

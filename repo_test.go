@@ -69,6 +69,7 @@ func mayImport() map[string][]string {
 		"internal/runner":     {"guest", "guest/qemu", "guest/qmp"}, // runs what it is given; which devices, and how they are assigned, others say
 		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/runner", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink", "internal/jail"}, below...),
 		"cmd/indy":            {"internal/cli"},
+		"cmd/indy-jail":       {"internal/jail"}, // started as root before each QEMU: nothing but the stage
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},
 		// Helpers of tests, which only tests import.
@@ -80,6 +81,7 @@ func mayImport() map[string][]string {
 		"bench/internal/peers":         {"hostfs"},
 		"bench/enumerate":              {"bench/internal/peers", "hostfs", "pci", "uevent"},
 		"bench/bind":                   {"bench/internal/peers", "hostfs", "pci", "laptop", "assign", "vfio", "internal/lab"},
+		"bench/start":                  append([]string{"bench/internal/peers", "internal/runner"}, below...),
 		// Programs that show how the library is used by others.
 		"examples/edu": {"pci", "vfio", "assign", "hostfs", "iommu"},
 	}
@@ -107,7 +109,7 @@ var onlyIn = []struct {
 	{"C", "usb/live", "all but what needs an open USB device builds with CGO_ENABLED=0"},
 	{"os/exec", "guest/qemu internal/lab internal/lab/labtest internal/hosttest internal/fakehost internal/broker bench/", "programs are run in few places, where their arguments are built with care"},
 	{"log", "", "libraries do not log; they return findings and errors"},
-	{"os.Exit", "internal/cli cmd/indy bench/ examples/", "only the command knows exit codes; a library returns an error"},
+	{"os.Exit", "internal/cli cmd/indy cmd/indy-jail bench/ examples/", "only the command knows exit codes; a library returns an error"},
 	{"os.Getenv", "internal/cli" + testHelpers, "a parameter from the environment is invisible; only the command reads it"},
 	{"os.LookupEnv", "internal/cli" + testHelpers, "a parameter from the environment is invisible; only the command reads it"},
 	{"os.Environ", "internal/cli" + testHelpers, "a parameter from the environment is invisible; only the command reads it"},

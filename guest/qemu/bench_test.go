@@ -67,7 +67,8 @@ func BenchmarkStart(b *testing.B) {
 		}
 	})
 	indy := hosttest.BuildIndy(b, b.TempDir()) // this program of tests takes longer to start
-	for name, o := range map[string]Options{"indy": {}, "jail": {Jail: []string{indy, "jail"}}} {
+	stage := hosttest.BuildJail(b, b.TempDir())
+	for name, o := range map[string]Options{"indy": {}, "jail": {Jail: []string{stage}}, "jail-of-indy": {Jail: []string{indy, "jail"}}} {
 		b.Run(name, func(b *testing.B) {
 			o.Accelerator = TCG
 			for b.Loop() {

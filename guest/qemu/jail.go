@@ -79,7 +79,9 @@ func (j *cell) enter(p *process) error {
 	}
 	j.report, j.given = report, []*os.File{spec, far}
 	p.cmd.ExtraFiles = append(slices.Clip(p.cmd.ExtraFiles), spec, far)
-	p.cmd.Path, p.cmd.Env = j.command[0], []string{}
+	// The stage is one thread's work, too little of it for a collection, and over sooner than
+	// the runtime has found out how many processors it may have.
+	p.cmd.Path, p.cmd.Env = j.command[0], []string{"GOMAXPROCS=1", "GOGC=off"}
 	p.cmd.Args = append(slices.Clone(j.command), strconv.Itoa(3+s.Files))
 	p.cmd.Args[0] = "indy" // as it is called, whatever file it is
 

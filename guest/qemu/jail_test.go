@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/internal/jail"
 )
 
@@ -72,13 +73,19 @@ func status(t *testing.T, vm *VM) map[string]string {
 	return fields
 }
 
-// TestConfinedStatus measures at a QEMU that runs what its rights are.
+// TestConfinedStatus measures at a QEMU that runs what its rights are, whichever program
+// the stage is.
 func TestConfinedStatus(t *testing.T) {
 	needRoot(t)
+	t.Run("itself", func(t *testing.T) { confinedStatus(t, "/proc/self/exe", "jail") })
+	t.Run("indy-jail", func(t *testing.T) { confinedStatus(t, hosttest.BuildJail(t, t.TempDir())) })
+}
+
+func confinedStatus(t *testing.T, stage ...string) {
 	noLeaks(t)
 	g := guestOf(bootDisk(t, printText, "from the jail"))
 	out := newConsole()
-	vm := startTest(t, g, inJail(Options{User: User{UID: 0x70001234, GID: 0x70005678}, Serial: out}))
+	vm := startTest(t, g, Options{Jail: stage, User: User{UID: 0x70001234, GID: 0x70005678}, Serial: out})
 	out.waitFor(t, "from the jail")
 	got := status(t, vm)
 	none := "0000000000000000"

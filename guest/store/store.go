@@ -23,6 +23,13 @@ import (
 // file is the name of a definition in its guest's folder.
 const file = "guest.yaml"
 
+// knownFile is the name of what is kept of the devices that a guest had, and maxKnown how
+// long it may be.
+const (
+	knownFile = "devices.json"
+	maxKnown  = 1 << 20
+)
+
 // LockTimeout is how long a change waits for others. They take milliseconds.
 const LockTimeout = 10 * time.Second
 
@@ -63,7 +70,7 @@ func (s Store) Read(name string) (Entry, error) {
 	}
 	e := Entry{Dir: s.Folder(name)}
 	path := filepath.Join(e.Dir, file)
-	text, err := readFile(path)
+	text, err := readFile(path, guest.MaxDefinition)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Entry{}, fmt.Errorf("there is no guest %s: %w", name, err)
 	}
@@ -81,9 +88,9 @@ func (s Store) Read(name string) (Entry, error) {
 	return e, err
 }
 
-// readFile reads at most one byte more than a definition may have. It does not follow a
-// link and does not wait for a FIFO.
-func readFile(path string) ([]byte, error) {
+// readFile reads at most one byte more than most. It does not follow a link and does not wait
+// for a FIFO.
+func readFile(path string, most int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -92,7 +99,7 @@ func readFile(path string) ([]byte, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, errors.Join(err, fmt.Errorf("%s is no file", path))
 	}
-	return io.ReadAll(io.LimitReader(f, guest.MaxDefinition+1))
+	return io.ReadAll(io.LimitReader(f, most+1))
 }
 
 // List returns the definitions by name. The error joins what could not be read; the others
@@ -204,8 +211,10 @@ func (s Store) Delete(ctx context.Context, before Entry, disks bool) (deleted []
 		}
 		errs = append(errs, os.RemoveAll(filepath.Join(dir, "tpm")))
 	}
-	if err := os.Remove(filepath.Join(dir, "uefi-variables")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
+	for _, name := range []string{"uefi-variables", knownFile} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrExist) {
 		errs = append(errs, err)
@@ -218,12 +227,50 @@ func (e Entry) Own() []string {
 	var own []string
 	for _, k := range e.Disks {
 		name := filepath.Clean(k.File)
-		if name != file && !strings.ContainsRune(name, filepath.Separator) && name != "." && name != ".." {
+		if name != file && name != knownFile && !strings.ContainsRune(name, filepath.Separator) && name != "." && name != ".." {
 			own = append(own, filepath.Join(e.Dir, name))
 		}
 	}
 	slices.Sort(own)
 	return slices.Compact(own)
+}
+
+// KnownFile is where is kept by what the devices are known again that the guest had.
+func (e Entry) KnownFile() string { return filepath.Join(e.Dir, knownFile) }
+
+// Known returns what [Store.KeepKnown] kept for the guest; nothing if it has not. A definition
+// that is in no store has nothing.
+func (e Entry) Known() ([]byte, error) {
+	if e.Dir == "" {
+		return nil, nil
+	}
+	text, err := readFile(e.KnownFile(), maxKnown)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err == nil && len(text) > maxKnown:
+		err = fmt.Errorf("%s is longer than %d bytes", e.KnownFile(), maxKnown)
+	}
+	return text, err
+}
+
+// KeepKnown keeps, beside the definition of the guest with that name, by what the devices are
+// known again that it has; what that is, is for the caller to say. It changes nothing of the
+// guest, and so whoever starts it may. Without a definition it is [fs.ErrNotExist].
+func (s Store) KeepKnown(ctx context.Context, name string, text []byte) error {
+	if len(text) > maxKnown {
+		return fmt.Errorf("what guest %s has is longer than %d bytes", name, maxKnown)
+	}
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	e, err := s.Read(name)
+	if e.Text == nil {
+		return err
+	}
+	return renameio.WriteFile(e.KnownFile(), text, 0o600, renameio.WithTempDir(e.Dir))
 }
 
 // parse reads a definition that is to be kept.

@@ -267,3 +267,46 @@ func ExampleStore() {
 	}
 	// Output: work 8GiB <nil>
 }
+
+// TestKnown keeps beside a definition what its devices are known by, and forgets it with that.
+func TestKnown(t *testing.T) {
+	s := Store{Dir: filepath.Join(t.TempDir(), "guests")}
+	if err := s.KeepKnown(t.Context(), "work", nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of no guest: %v", err)
+	}
+	admin := Store{Dir: s.Dir, Admin: true}
+	e, err := admin.Create(t.Context(), []byte("name: work\nmemory: 1GiB\nlocked: true\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := e.Known(); got != nil || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := s.KeepKnown(t.Context(), "work", []byte("what it has")); err != nil { // a user may start it
+		t.Error(err)
+	}
+	if got, err := e.Known(); string(got) != "what it has" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if info, err := os.Stat(e.KnownFile()); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := s.KeepKnown(t.Context(), "work", make([]byte, maxKnown+1)); err == nil {
+		t.Error("too long")
+	}
+	if err := os.WriteFile(e.KnownFile(), make([]byte, maxKnown+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Known(); err == nil {
+		t.Error("too long to be read")
+	}
+	if _, err := admin.Delete(t.Context(), e, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(e.Dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder is still there: %v", err)
+	}
+	if got, err := (Entry{}).Known(); got != nil || err != nil {
+		t.Errorf("of a file: %q, %v", got, err)
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/guest/store"
 	"github.com/project-independence/indy/internal/daemon"
 	"github.com/project-independence/indy/internal/runner"
@@ -75,7 +76,8 @@ func serve(ctx context.Context, env *Env, socket string) error {
 	}
 	d := daemon.New(daemon.Config{
 		Version: env.Version, Groups: groups, Store: store.Store{Dir: env.GuestDir}, Host: daemonHost{env}, BootID: boot, Started: sinceBoot(), Logger: told,
-		Runners: daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: func(name string) (*runner.Launched, error) { return env.launchAlone(name, told) }}, State: filepath.Join(kept, "starts.json"),
+		MakeDisk: qemu.MakeDisk,
+		Runners:  daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: func(name string) (*runner.Launched, error) { return env.launchAlone(name, told) }}, State: filepath.Join(kept, "starts.json"),
 	})
 	d.Resume(ctx)
 	notify(told, sd.SdNotifyReady)

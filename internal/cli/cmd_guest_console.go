@@ -55,6 +55,11 @@ func (e *Env) console(dir runner.Dir) error {
 	if err != nil {
 		return err
 	}
+	return e.talk(context.Background(), conn, dir.Name)
+}
+
+// talk connects standard input and output with the serial port of a guest, and closes that.
+func (e *Env) talk(ctx context.Context, conn io.ReadWriteCloser, name string) error {
 	defer conn.Close()
 	if f, ok := e.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		before, err := term.MakeRaw(int(f.Fd()))
@@ -62,7 +67,7 @@ func (e *Env) console(dir runner.Dir) error {
 			return err
 		}
 		defer func() { _ = term.Restore(int(f.Fd()), before) }()
-		fmt.Fprintf(e.Stderr, "the console of %s; Ctrl-] ends\r\n", dir.Name)
+		fmt.Fprintf(e.Stderr, "the console of %s; Ctrl-] ends\r\n", name)
 		defer fmt.Fprint(e.Stderr, "\r\n")
 	}
 	ended := make(chan error, 2)
@@ -76,7 +81,12 @@ func (e *Env) console(dir runner.Dir) error {
 		_, err := io.Copy(e.Stdout, conn)
 		ended <- err
 	}()
-	return <-ended
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // typeUntil copies what is typed to w until the key for that, and reports whether it came.

@@ -26,6 +26,7 @@ type creating struct {
 	size, memory string
 	cpus         int
 	locked       bool
+	system       bool
 }
 
 func (c *creating) add(cmd *cobra.Command) {
@@ -66,6 +67,9 @@ qcow2. One of another format (vmdk, vhdx, vhd, vdi) is read once and made a qcow
 of. Which format it is the name says, or FILE,format=FORMAT; it is never guessed. An image
 that refers to other files, or is otherwise more than it seems, is refused.
 
+With --system the daemon is asked to make it, for all who may use the machine's guests;
+indy guest edit and delete then ask it, too. Root's guests are always those.
+
 ` + exitHelp,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -78,6 +82,7 @@ that refers to other files, or is otherwise more than it seems, is refused.
 	f := cmd.Flags()
 	f.StringVar(&flags.iso, "iso", "", "CD-ROM `FILE` to install from")
 	f.StringArrayVar(&flags.disks, "disk", nil, "`FILE` with a disk image, or FILE,format=FORMAT")
+	f.BoolVar(&flags.system, "system", false, "make it a guest of the machine, which the daemon has, not one of your own")
 	f.StringVar(&flags.size, "size", "", "size of the disk that is made, such as 40GiB")
 	return cmd
 }
@@ -137,6 +142,12 @@ func (c *creating) create(ctx context.Context, env *Env, name string) error {
 	}
 	if err := d.Validate(); err != nil {
 		return usageError{err}
+	}
+	if c.system && env.Socket != "" {
+		for _, n := range notes {
+			env.errorf("%s", n)
+		}
+		return createBy(ctx, env, d, todo)
 	}
 	for _, m := range todo {
 		if _, err := os.Lstat(filepath.Join(s.Folder(name), m.file)); !errors.Is(err, fs.ErrNotExist) {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"github.com/project-independence/indy/guest/store"
 )
 
 func newGuestDeleteCommand(env *Env) *cobra.Command {
@@ -33,30 +35,38 @@ question or with --yes. Images and disks that are elsewhere are never deleted.
 			if err := env.notRunning(before.Name); err != nil {
 				return err
 			}
-			own := before.Own()
-			if disks && len(own) > 0 {
-				for _, file := range own {
-					fmt.Fprintf(env.Stdout, "what is on %s would be lost\n", printable(file))
-				}
-				if err := asking.confirm(env); err != nil {
-					return err
-				}
-			}
-			deleted, err := s.Delete(context.Background(), before, disks)
-			for _, file := range deleted {
-				fmt.Fprintf(env.Stdout, "deleted %s\n", printable(file))
-			}
-			if err != nil {
-				return refused(err)
-			}
-			fmt.Fprintf(env.Stdout, "deleted guest %s\n", before.Name)
-			if !disks && len(own) > 0 {
-				fmt.Fprintf(env.Stdout, "its disks are still in %s\n", printable(filepath.Dir(own[0])))
-			}
-			return nil
+			return forget(env, before, disks, asking, func() ([]string, error) {
+				deleted, err := s.Delete(context.Background(), before, disks)
+				return deleted, refused(err)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&disks, "disks", false, "delete the disks in its folder, too")
 	cmd.Flags().BoolVar(&asking.yes, "yes", false, "delete them without asking")
 	return cmd
+}
+
+// forget has a guest deleted, after a question if there is something to lose.
+func forget(env *Env, before store.Entry, disks bool, asking editing, do func() (deleted []string, err error)) error {
+	own := before.Own()
+	if disks && len(own) > 0 {
+		for _, file := range own {
+			fmt.Fprintf(env.Stdout, "what is on %s would be lost\n", printable(file))
+		}
+		if err := asking.confirm(env); err != nil {
+			return err
+		}
+	}
+	deleted, err := do()
+	for _, file := range deleted {
+		fmt.Fprintf(env.Stdout, "deleted %s\n", printable(file))
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Stdout, "deleted guest %s\n", before.Name)
+	if !disks && len(own) > 0 {
+		fmt.Fprintf(env.Stdout, "its disks are still in %s\n", printable(filepath.Dir(own[0])))
+	}
+	return nil
 }

@@ -18,7 +18,6 @@ import (
 )
 
 func newGuestEditCommand(env *Env) *cobra.Command {
-	var file string
 	cmd := &cobra.Command{
 		Use:   "edit NAME [--file FILE]",
 		Short: "change a guest's definition in an editor",
@@ -43,20 +42,13 @@ change at its next start.
 			if err != nil {
 				return err
 			}
-			if cmd.Flags().Changed("file") {
-				text, err := env.readDefinition(file)
-				if err != nil {
-					return err
-				}
-				if _, err := guest.ParseDefinition(file, text); err != nil {
-					return err
-				}
-				return replaceGuest(env, s, before, text)
-			}
-			return editGuest(env, s, before)
+			return edit(env, cmd, before, func(text []byte) error {
+				_, err := s.Replace(context.Background(), before, text)
+				return refused(err)
+			})
 		},
 	}
-	cmd.Flags().StringVar(&file, "file", "", "take the definition in `FILE` instead of opening an editor")
+	cmd.Flags().String("file", "", "take the definition in `FILE` instead of opening an editor")
 	return cmd
 }
 
@@ -79,20 +71,39 @@ func readToChange(env *Env, s store.Store, name string) (store.Entry, error) {
 	return before, nil
 }
 
-func replaceGuest(env *Env, s store.Store, before store.Entry, text []byte) error {
-	if bytes.Equal(text, before.Text) {
-		fmt.Fprintf(env.Stdout, "guest %s is as it was\n", before.Name)
+// edit takes the definition that --file names, or what the user makes of the one that is
+// there, and has it kept by replace.
+func edit(env *Env, cmd *cobra.Command, before store.Entry, replace func(text []byte) error) error {
+	keep := func(text []byte) error {
+		if bytes.Equal(text, before.Text) {
+			fmt.Fprintf(env.Stdout, "guest %s is as it was\n", before.Name)
+			return nil
+		}
+		if err := replace(text); err != nil {
+			return err
+		}
+		fmt.Fprintf(env.Stdout, "changed guest %s\n", before.Name)
 		return nil
 	}
-	if _, err := s.Replace(context.Background(), before, text); err != nil {
-		return refused(err)
+	if !cmd.Flags().Changed("file") {
+		return editGuest(env, before, keep)
 	}
-	fmt.Fprintf(env.Stdout, "changed guest %s\n", before.Name)
-	return nil
+	file, err := cmd.Flags().GetString("file")
+	if err != nil {
+		return err
+	}
+	text, err := env.readDefinition(file)
+	if err != nil {
+		return err
+	}
+	if _, err := guest.ParseDefinition(file, text); err != nil {
+		return err
+	}
+	return keep(text)
 }
 
 // editGuest has the user edit a copy until it is a definition, or the user gives up.
-func editGuest(env *Env, s store.Store, before store.Entry) (err error) {
+func editGuest(env *Env, before store.Entry, keep func(text []byte) error) (err error) {
 	editor := or(env.Getenv("VISUAL"), or(env.Getenv("EDITOR"), "vi"))
 	f, err := os.CreateTemp("", "indy-"+before.Name+"-*.yaml") // that nobody else can read
 	if err != nil {
@@ -112,7 +123,7 @@ func editGuest(env *Env, s store.Store, before store.Entry) (err error) {
 			return err
 		}
 		if _, err = guest.ParseDefinition(copied, text); err == nil {
-			err = replaceGuest(env, s, before, text)
+			err = keep(text)
 		}
 		if err == nil {
 			return os.Remove(copied)

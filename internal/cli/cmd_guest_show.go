@@ -23,8 +23,8 @@ func newGuestShowCommand(env *Env) *cobra.Command {
 		Long: `Show what a guest has, and which device of this laptop, or of a saved one, meets each of
 its needs. The guest is one of indy guest list, or one that a definition in a file
 describes, which is named with its folder or its extension. A need is matched; substituted, by another device that plays the
-role; missing; or ambiguous, when several would do and nothing says which. Why, and what
-changes hands along with a device, is said below.
+role; missing; or ambiguous, when several would do and nothing says which. Why, whether it is
+known from an earlier start, and what changes hands along with a device, is said below.
 
 A guest starts without what is optional. What is required and not there keeps it from
 starting.
@@ -38,7 +38,13 @@ starting.
 			}
 			d := e.Definition
 			return flags.look(env, func(m *machine) error {
-				needs := m.resolveNeeds(d)
+				var known knownDevices
+				if !strings.ContainsAny(args[0], "/.") { // which has been started nowhere
+					var err error
+					known, err = readKnown(e)
+					m.err = errors.Join(m.err, err)
+				}
+				needs, _ := m.resolveNeeds(d, known)
 				if flags.json {
 					return writeJSON(env, needsJSON(d.Name, needs))
 				}

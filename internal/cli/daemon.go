@@ -25,7 +25,7 @@ func viaDaemon() map[string]asking {
 	return map[string]asking{
 		"start": startBy, "stop": stopBy, "status": statusBy, "screenshot": screenshotBy,
 		"suspend": shortBy("suspended", (*daemon.Client).Suspend), "resume": shortBy("resumed", (*daemon.Client).Resume),
-		"log": keptBy("log"), "events": keptBy("events"),
+		"log": keptBy("log"), "events": keptBy("events"), "console": consoleBy, "edit": editBy, "delete": deleteBy,
 	}
 }
 

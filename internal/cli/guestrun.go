@@ -132,9 +132,12 @@ func (r *guestRun) prepare(ctx context.Context, env *Env, told *slog.Logger, pas
 	if len(e.Devices) > 0 { // or the machine does not matter
 		m = readMachine(env, env.Host)
 	}
-	functions, ports, err := r.resolve(m, e, told)
+	functions, ports, known, err := r.resolve(m, e, told)
 	if err != nil {
 		return p, err
+	}
+	if known != nil {
+		p.Started = func() { keepKnown(s, e.Name, *known, told) }
 	}
 	if p.Guest, err = e.Guest(e.Dir, functions); err != nil {
 		return p, err
@@ -217,18 +220,26 @@ func hostMemory(host fs.FS) (int64, error) {
 	return 0, errors.New("/proc/meminfo has no MemTotal")
 }
 
-// resolve returns for each need the functions that meet it, and the USB devices of all.
-func (r *guestRun) resolve(m *machine, e store.Entry, told *slog.Logger) (functions [][]pci.Address, ports []usb.PortPath, err error) {
+// resolve returns for each need the functions that meet it, the USB devices of all, and what
+// they are to be known by, which is nil when that is kept already.
+func (r *guestRun) resolve(m *machine, e store.Entry, told *slog.Logger) (functions [][]pci.Address, ports []usb.PortPath, kept *knownDevices, err error) {
 	functions = make([][]pci.Address, len(e.Devices))
 	if len(e.Devices) == 0 {
-		return functions, nil, nil
+		return functions, nil, nil, nil
 	}
-	needs := m.resolveNeeds(e.Definition)
+	known, err := readKnown(e)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	needs, at := m.resolveNeeds(e.Definition, known)
+	if now, another := known.with(needs, at); another {
+		kept = &now
+	}
 	if m.err != nil {
 		told.Warn("not all could be read", "err", m.err)
 	}
 	if err := needs.Startable(); err != nil {
-		return nil, nil, unmet(err)
+		return nil, nil, nil, unmet(err)
 	}
 	for i, n := range needs {
 		if n.State != laptop.NeedMatched {
@@ -240,17 +251,17 @@ func (r *guestRun) resolve(m *machine, e store.Entry, told *slog.Logger) (functi
 		for _, id := range n.Devices {
 			switch d := m.Device(id); {
 			case d == nil:
-				return nil, nil, fmt.Errorf("%s is not there any more", id)
+				return nil, nil, nil, fmt.Errorf("%s is not there any more", id)
 			case d.PCI != nil:
 				functions[i] = append(functions[i], d.PCI.Address)
 			case d.USB != nil:
 				ports = append(ports, d.USB.Path)
 			default:
-				return nil, nil, unsupported(id, d)
+				return nil, nil, nil, unsupported(id, d)
 			}
 		}
 	}
-	return functions, ports, nil
+	return functions, ports, kept, nil
 }
 
 // unmet is what this host cannot give, if it lacks something, and otherwise a choice that is

@@ -104,7 +104,7 @@ func OS(version string) *Env {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable(aside), InUse: inUse(aside), ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach:   func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
-		Jail:     []string{"/proc/self/exe", jailCommand}, // not by its name: that may be another program by now
+		Jail:     jailStage(hostfs.Live()),
 		GuestDir: guestDir(os.Geteuid(), os.Getenv), RunDir: runDir(os.Geteuid(), os.Getenv), Attach: broker.Attach,
 		DetachWith: func(files []*os.File, args ...string) error {
 			return broker.DetachWith(os.Getenv("PATH"), files, args...)

@@ -9,16 +9,16 @@ import (
 	"github.com/project-independence/indy/laptop"
 )
 
-// resolveNeeds finds the devices of the machine that meet the needs of a guest. What
-// could not be read is noted.
-func (m *machine) resolveNeeds(d guest.Definition) laptop.Resolution {
+// resolveNeeds finds the devices of the machine that meet the needs of a guest, of which
+// known had them before, and where they all are. What could not be read is noted.
+func (m *machine) resolveNeeds(d guest.Definition, known knownDevices) (laptop.Resolution, laptop.Places) {
 	at, err := laptop.ReadPlaces(m.fsys, m.Laptop)
 	m.err = errors.Join(m.err, err)
 	needs := make([]laptop.Wanted, len(d.Devices))
-	for i, n := range d.Devices {
-		needs[i].Need = n
+	for i, key := range keys(d.Devices) {
+		needs[i] = laptop.Wanted{Need: d.Devices[i], Known: known.of(key)}
 	}
-	return laptop.Resolve(m.Laptop, at, needs)
+	return laptop.Resolve(m.Laptop, at, needs), at
 }
 
 // guestNeedsJSON is a guest with what became of its needs on a machine.

@@ -25,6 +25,7 @@ const Socket = "/run/indy/daemon.sock"
 // A Client asks the daemon.
 type Client struct {
 	http *http.Client
+	dial func(context.Context) (*net.UnixConn, error)
 }
 
 // ErrNone is that there is no daemon.
@@ -59,7 +60,7 @@ func Dial(socket string) (*Client, error) {
 	}
 	first := make(chan net.Conn, 1)
 	first <- c
-	return &Client{&http.Client{Transport: &http.Transport{
+	return &Client{dial: dial, http: &http.Client{Transport: &http.Transport{
 		MaxConnsPerHost: 4, MaxResponseHeaderBytes: 64 << 10, IdleConnTimeout: idleLimit / 2,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			select {
@@ -179,9 +180,10 @@ func (c *Client) Show(ctx context.Context, name string) (g GuestText, err error)
 	return g, err
 }
 
-// Create makes a guest of a definition.
-func (c *Client) Create(ctx context.Context, definition string) (g GuestText, err error) {
-	err = c.ask(ctx, http.MethodPost, "/v1/guests", map[string]string{"definition": definition}, &g)
+// Create makes a guest of a definition, and the first of its disks empty, of that many bytes,
+// unless they are 0.
+func (c *Client) Create(ctx context.Context, definition string, disk int64) (g GuestText, err error) {
+	err = c.ask(ctx, http.MethodPost, "/v1/guests", map[string]any{"definition": definition, "disk_size": disk}, &g)
 	return g, err
 }
 

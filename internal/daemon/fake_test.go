@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -139,12 +141,32 @@ func (r fakeRunner) Powerdown(context.Context) (runner.Status, error) {
 }
 
 func (r fakeRunner) Top(context.Context) (runner.Top, error) {
-	return runner.Top{Name: r.name, CPUs: 2, CPUSeconds: 1.5, Memory: 1 << 30, Resident: 3 << 20, Disks: []runner.DiskUse{{File: "system.qcow2", ReadBytes: 512}}}, nil
+	return runner.Top{Name: r.name, CPUs: 2, CPUSeconds: 1.5, Memory: 1 << 30, Resident: 3 << 20, Networks: []runner.NetworkUse{}, Disks: []runner.DiskUse{{File: "system.qcow2", ReadBytes: 512}}}, nil
 }
 
 func (r fakeRunner) Screenshot(_ context.Context, w io.Writer) error {
 	_, err := w.Write([]byte("\x89PNG"))
 	return err
+}
+
+// Attach is a serial port that says its name, and then what is typed, until it is told bye.
+func (r fakeRunner) Attach(context.Context) (io.ReadWriteCloser, error) {
+	near, far := net.Pipe()
+	go func() {
+		defer far.Close()
+		_, _ = io.WriteString(far, "this is "+r.name+"\n")
+		buf := make([]byte, 64)
+		for {
+			n, err := far.Read(buf)
+			if err != nil || strings.Contains(string(buf[:n]), "bye") {
+				return
+			}
+			if _, err := far.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}()
+	return near, nil
 }
 
 func (r fakeRunner) Forget() error {

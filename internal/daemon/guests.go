@@ -2,10 +2,14 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -48,7 +52,8 @@ type textOut struct{ Body GuestText }
 
 type createIn struct {
 	Body struct {
-		Definition string `json:"definition" maxLength:"65536" doc:"YAML; its disks must be there"`
+		Definition string `json:"definition" maxLength:"65536" doc:"YAML; its disks must be there, but for the one that is made"`
+		DiskSize   int64  `json:"disk_size,omitempty" minimum:"0" maximum:"70368744177664" multipleOf:"512" doc:"How many bytes the first of its disks has, which is made, an empty qcow2 image in the guest's folder; 0 makes none"`
 	}
 }
 
@@ -202,12 +207,45 @@ func (d *Daemon) storeOf(ctx context.Context) store.Store {
 }
 
 func (d *Daemon) create(ctx context.Context, in *createIn) (*textOut, error) {
+	file, err := d.newDisk(in)
+	if err != nil {
+		return nil, err
+	}
 	e, err := d.storeOf(ctx).Create(ctx, []byte(in.Body.Definition))
 	if err != nil {
 		return nil, err
 	}
+	if file != "" {
+		if err := d.MakeDisk(ctx, file, in.Body.DiskSize); err != nil {
+			_, undone := d.storeOf(ctx).Delete(context.WithoutCancel(ctx), e, true)
+			return nil, errors.Join(err, undone)
+		}
+	}
 	d.Logger.Info("made a guest", "guest", e.Name, "uid", callerOf(ctx).Peer.UID)
 	return &textOut{GuestText{Name: e.Name, Locked: e.Locked, Definition: string(e.Text)}}, nil
+}
+
+// newDisk returns the file of the disk that is to be made for a new guest, which is not there
+// yet; empty for none.
+func (d *Daemon) newDisk(in *createIn) (string, error) {
+	if in.Body.DiskSize == 0 {
+		return "", nil
+	}
+	if d.MakeDisk == nil {
+		return "", huma.Error501NotImplemented("this daemon makes no disks")
+	}
+	def, err := guest.ParseDefinition("guest.yaml", []byte(in.Body.Definition))
+	if err != nil {
+		return "", huma.Error422UnprocessableEntity(err.Error())
+	}
+	if len(def.Disks) == 0 || def.Disks[0].Format != guest.Qcow2 || !filepath.IsLocal(def.Disks[0].File) || filepath.Base(def.Disks[0].File) != def.Disks[0].File {
+		return "", huma.Error422UnprocessableEntity("the disk that is made is a qcow2 image in the guest's folder, named as that is: disks: [{file: system.qcow2}]")
+	}
+	file := filepath.Join(d.Store.Folder(def.Name), def.Disks[0].File)
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s: %w", file, cmp.Or(err, fs.ErrExist))
+	}
+	return file, nil
 }
 
 // read returns what is to be changed, which may be damaged.

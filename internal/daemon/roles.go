@@ -104,7 +104,7 @@ func Verbs() []Rule {
 		{GuestsTop, User, User, "what a guest uses of the host"},
 		{GuestsEvents, User, User, "what happened to a guest"},
 		{GuestsLog, User, Operator, "what the runner of a guest has to tell"},
-		{GuestsConsole, User, Admin, "what a guest wrote to its serial port"},
+		{GuestsConsole, User, Admin, "what a guest writes to its serial port, and typing at it"},
 		{GuestsScreenshot, User, Admin, "what is on the display of a guest"},
 		{AutostartVerb, Admin, Admin, "start the guests that start by themselves"},
 		{ShutdownVerb, Admin, Admin, "stop all guests, those that others need last"},

@@ -45,6 +45,7 @@ type Runner interface {
 	Powerdown(context.Context) (runner.Status, error)
 	Top(context.Context) (runner.Top, error)
 	Screenshot(context.Context, io.Writer) error
+	Attach(context.Context) (io.ReadWriteCloser, error)
 
 	// Forget takes away what is kept of a guest that has failed.
 	Forget() error

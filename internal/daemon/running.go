@@ -58,7 +58,7 @@ func (d *Daemon) runnerVerbs() {
 	answer(d, get("top"), GuestsTop, running[One](d), d.top)
 	answer(d, bytesOf(get("log"), "text/plain"), GuestsLog, running[One](d), d.kept(Runner.Log, "text/plain; charset=utf-8"))
 	answer(d, bytesOf(get("events"), "application/x-ndjson"), GuestsEvents, running[One](d), d.kept(Runner.Events, "application/x-ndjson"))
-	answer(d, bytesOf(get("console"), "application/octet-stream"), GuestsConsole, running[One](d), d.kept(Runner.Console, "application/octet-stream"))
+	answer(d, bytesOf(get("console"), "application/octet-stream"), GuestsConsole, running[consoleIn](d), d.console)
 	answer(d, bytesOf(get("screenshot"), "image/png"), GuestsScreenshot, running[One](d), d.screenshot)
 }
 

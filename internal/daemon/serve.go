@@ -39,6 +39,7 @@ func (d *Daemon) Serve(ctx context.Context, l *net.UnixListener) error {
 			return ctx
 		},
 	}
+	s.RegisterOnShutdown(sync.OnceFunc(func() { close(d.closing) }))
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(&listener{UnixListener: l, d: d, conns: map[uint32]int{}}) }()
 	select {

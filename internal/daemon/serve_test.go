@@ -58,13 +58,13 @@ func TestClient(t *testing.T) {
 	if err != nil || v.Version != "test" || v.Role != "admin" || v.UID != 0 {
 		t.Errorf("%+v, %v", v, err)
 	}
-	made, err := c.Create(ctx, "name: third\nmemory: 1GiB\n")
+	made, err := c.Create(ctx, "name: third\nmemory: 1GiB\n", 0)
 	if err != nil || made.Name != "third" {
 		t.Errorf("%+v, %v", made, err)
 	}
 	for what, text := range map[string]string{"422": "name: third\nmemory: 1GB\n", "409": "name: third\nmemory: 1GiB\n"} {
 		var refused *RefusalError
-		if _, err := c.Create(ctx, text); !errors.As(err, &refused) || fmt.Sprint(refused.Code) != what {
+		if _, err := c.Create(ctx, text, 0); !errors.As(err, &refused) || fmt.Sprint(refused.Code) != what {
 			t.Errorf("%v, want %s", err, what)
 		}
 	}

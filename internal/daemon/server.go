@@ -33,8 +33,12 @@ type Config struct {
 	Store   store.Store // of which Admin is set by who asks
 	Runners Runners
 	Host    Host
-	State   string       // the file with what became of the start of guests at this boot
-	BootID  string       // of the running kernel
+	State   string // the file with what became of the start of guests at this boot
+	BootID  string // of the running kernel
+	// MakeDisk makes an empty qcow2 image of that many bytes for a new guest; nil is that none
+	// are made.
+	MakeDisk func(ctx context.Context, file string, size int64) error
+
 	Started float64      // when the daemon was started, in seconds since the kernel was
 	Logger  *slog.Logger // nil is none
 
@@ -59,12 +63,14 @@ type Host interface {
 // A Daemon answers for all guests of a machine. It is made by [New].
 type Daemon struct {
 	Config
-	api     huma.API
-	mux     *http.ServeMux
-	heavy   chan struct{} // places of those that ask for what costs the machine something
-	starts  *starts
-	refused counter
-	asked   counter
+	api      huma.API
+	mux      *http.ServeMux
+	heavy    chan struct{} // places of those that ask for what costs the machine something
+	starts   *starts
+	refused  counter
+	closing  chan struct{} // closed when it ends, by which those at serial ports are ended
+	consoles chan struct{} // places of those
+	asked    counter
 }
 
 // maxHeavy is how many may have the machine read at once.
@@ -81,7 +87,7 @@ func New(c Config) *Daemon {
 	if c.Stop <= 0 {
 		c.Stop = 90 * time.Second
 	}
-	d := &Daemon{Config: c, mux: http.NewServeMux(), heavy: make(chan struct{}, maxHeavy)}
+	d := &Daemon{Config: c, mux: http.NewServeMux(), heavy: make(chan struct{}, maxHeavy), closing: make(chan struct{}), consoles: make(chan struct{}, maxConsoles)}
 	d.starts = d.loadStarts()
 	d.api = humago.New(d.mux, apiConfig(c.Version))
 	d.guestVerbs()

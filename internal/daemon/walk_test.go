@@ -20,10 +20,19 @@ import (
 // ask asks a daemon as somebody with a role.
 func (f fixture) ask(t *testing.T, role Role, method, path, body string) *httptest.ResponseRecorder {
 	t.Helper()
+	return f.answer(f.request(t, role, method, path, body))
+}
+
+func (f fixture) request(t *testing.T, role Role, method, path, body string) *http.Request {
+	t.Helper()
 	q := httptest.NewRequestWithContext(withCaller(t.Context(), Caller{Peer{UID: 1000}, role}), method, path, strings.NewReader(body))
 	if body != "" {
 		q.Header.Set("Content-Type", "application/json")
 	}
+	return q
+}
+
+func (f fixture) answer(q *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	f.handler().ServeHTTP(w, q)
 	return w

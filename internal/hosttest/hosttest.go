@@ -60,6 +60,14 @@ func BuildIndy(t testing.TB, dir string) string {
 	return indy
 }
 
+// BuildJail is BuildIndy for indy-jail.
+func BuildJail(t testing.TB, dir string) string {
+	t.Helper()
+	stage := filepath.Join(dir, "indy-jail")
+	build(t, "build", "-trimpath", "-o", stage, "./cmd/indy-jail")
+	return stage
+}
+
 // BuildTest compiles the tests of a package of this module, named as ./pci or by its
 // import path, statically linked and without the race detector, in dir, and returns the
 // path of the program.

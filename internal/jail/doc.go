@@ -1,6 +1,6 @@
-// Package jail is the stage between the start of QEMU and QEMU itself: the same
-// program once more, which takes from its own process what QEMU does not need, and
-// then becomes QEMU.
+// Package jail is the stage between the start of QEMU and QEMU itself: a small program,
+// or the same one once more, which takes from its own process what QEMU does not need,
+// and then becomes QEMU.
 //
 // Whoever starts it makes namespaces for it (processes, IPC, host name, control
 // groups, mostly network, and without root a user namespace), and hands it two files

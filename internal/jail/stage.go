@@ -22,6 +22,18 @@ const (
 // hostName is what the program takes for the name of the host.
 const hostName = "jail"
 
+// Main is [Run] for a program that does nothing else, with its arguments: the descriptor.
+func Main(args []string) error {
+	if len(args) != 1 {
+		return errors.New("expected a descriptor; only indy itself uses this command")
+	}
+	fd, err := strconv.ParseUint(args[0], 10, 16)
+	if err != nil {
+		return fmt.Errorf("descriptor %q is no number; only indy itself uses this command", args[0])
+	}
+	return Run(int(fd))
+}
+
 // Run reads a [Spec] from the descriptor fd, makes of this process what it says, and
 // executes the program. It returns only with an error, which is on the pipe fd+1 then,
 // too. The process must be the first one of a PID namespace and must end when Run

@@ -203,7 +203,7 @@ func (d Dir) Forget() error {
 	if _, err := os.Lstat(d.Path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	f, err := d.Lock()
+	f, err := d.lockAnew() // the runner that failed may have it for a moment longer
 	if err != nil {
 		return err
 	}

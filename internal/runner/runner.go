@@ -52,6 +52,9 @@ type Prepared struct {
 	Ready   guest.Ready  // how it is known that the guest is ready
 	Devices []string     // ids of what of the host is assigned
 
+	// Started is called once when the guest runs, beside what else goes on; nil is nothing.
+	Started func()
+
 	// Release gives the devices back; nil when there are none. QEMU has ended before.
 	Release func() error
 }
@@ -76,6 +79,7 @@ type runner struct {
 	status   Status
 	vm       *qemu.VM
 	guest    guest.Guest
+	taps     []string // what the host calls its ends of the guest's taps, in order
 	pulse    *pulse
 	asked    bool // somebody stops the guest
 	told     bool // the status does not change any more
@@ -309,7 +313,7 @@ func (r *runner) start(ctx context.Context, p Prepared) (*qemu.VM, *death, error
 		return nil, nil, err
 	}
 	r.mu.Lock()
-	r.vm, r.guest = vm, p.Guest
+	r.vm, r.guest, r.taps = vm, p.Guest, tapNames(o.Taps)
 	r.pulse = newPulse(vm)
 	asked := r.asked
 	r.mu.Unlock()
@@ -319,6 +323,9 @@ func (r *runner) start(ctx context.Context, p Prepared) (*qemu.VM, *death, error
 	})
 	r.pass(PhaseRunning)
 	close(r.running)
+	if p.Started != nil {
+		go p.Started()
+	}
 	if asked { // between the two
 		r.stop(true, 0)
 	}

@@ -5,9 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/project-independence/indy/guest"
 )
 
 // A Top is what a guest uses of the host. What is counted, is counted since its start.
@@ -22,8 +27,19 @@ type Top struct {
 	Memory   int64 `json:"memory"`   // of the guest, in bytes
 	Resident int64 `json:"resident"` // of the host, that QEMU has, in bytes
 
-	Disks   []DiskUse `json:"disks"`   // in the guest's order
-	Devices []string  `json:"devices"` // ids of what of the host is assigned
+	Disks    []DiskUse    `json:"disks"`    // in the guest's order
+	Networks []NetworkUse `json:"networks"` // likewise
+	Devices  []string     `json:"devices"`  // ids of what of the host is assigned
+}
+
+// A NetworkUse is what a guest did with one of its network interfaces, those of assigned
+// devices not being among them. What is not counted anywhere is nil: neither QEMU nor passt
+// counts what goes by NAT.
+type NetworkUse struct {
+	Link          string `json:"link"`      // nat or tap
+	Interface     string `json:"interface"` // the host's end of a tap; empty for NAT
+	ReceivedBytes *int64 `json:"received_bytes"`
+	SentBytes     *int64 `json:"sent_bytes"`
 }
 
 // A DiskUse is what a guest did with one of its disks.
@@ -53,10 +69,10 @@ func (r *runner) top(ctx context.Context) (Top, error) {
 		return Top{}, err
 	}
 	r.mu.Lock()
-	g, s := r.guest, r.status.clone()
+	g, s, taps := r.guest, r.status.clone(), r.taps
 	r.mu.Unlock()
 	t := Top{
-		Name: s.Name, At: sinceBoot(), CPUs: max(g.CPUs, 1), Memory: g.Memory, Devices: append([]string{}, s.Devices...), Disks: []DiskUse{},
+		Name: s.Name, At: sinceBoot(), CPUs: max(g.CPUs, 1), Memory: g.Memory, Devices: append([]string{}, s.Devices...), Disks: []DiskUse{}, Networks: []NetworkUse{},
 	}
 	f, err := readStat(r.Host, s.QEMU)
 	if err != nil {
@@ -76,7 +92,50 @@ func (r *runner) top(ctx context.Context) (Top, error) {
 		}
 		t.Disks = append(t.Disks, use)
 	}
+	for _, n := range g.NICs {
+		use := NetworkUse{Link: n.Link.String()}
+		if n.Link == guest.LinkTap && len(taps) > 0 {
+			use.Interface, taps = taps[0], taps[1:]
+			use.ReceivedBytes = counted(r.Host, use.Interface, "tx_bytes") // what the host sends
+			use.SentBytes = counted(r.Host, use.Interface, "rx_bytes")
+		}
+		t.Networks = append(t.Networks, use)
+	}
 	return t, nil
+}
+
+// counted reads a counter of a network interface, /sys/class/net/NAME/statistics, which is nil
+// if it is not known.
+func counted(host fs.FS, name, counter string) *int64 {
+	if name == "" {
+		return nil
+	}
+	text, err := fs.ReadFile(host, "sys/class/net/"+name+"/statistics/"+counter)
+	if err != nil {
+		return nil
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return nil
+	}
+	return &n
+}
+
+// tapNames are the names of tap interfaces, by TUNGETIFF of linux/if_tun.h; empty for one that
+// does not say.
+func tapNames(taps []*os.File) []string {
+	names := make([]string, len(taps))
+	for i, f := range taps {
+		ask, err := unix.NewIfreq("any")
+		raw, e := f.SyscallConn()
+		if err != nil || e != nil {
+			continue
+		}
+		if e := raw.Control(func(fd uintptr) { err = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, ask) }); err == nil && e == nil {
+			names[i] = ask.Name()
+		}
+	}
+	return names
 }
 
 // blockStats is an element of the answer to query-blockstats.
