@@ -64,10 +64,11 @@ func mayImport() map[string][]string {
 		"internal/doctor":     append([]string{"assign", "internal/hostedit", "guest/qemu"}, joined...), // guest/qemu knows which files it needs
 		"internal/earlybind":  {"hostfs", "pci", "internal/doctor", "internal/hostedit"},
 		"internal/lab":        below,
-		"internal/daemon":     append([]string{"internal/runner"}, below...),
+		"internal/daemon":     append([]string{"internal/runner", "internal/power", "uevent"}, below...),
 		"internal/broker":     below,
+		"internal/power":      {"guest", "hostfs", "pci", "internal/runner"},
 		"internal/runner":     {"guest", "guest/qemu", "guest/qmp"}, // runs what it is given; which devices, and how they are assigned, others say
-		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/runner", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink", "internal/jail"}, below...),
+		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/runner", "internal/power", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink", "internal/jail"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"internal/hosttest":   {"hostfs"},
 		"internal/testscript": {},
