@@ -101,6 +101,7 @@ var onlyIn = []struct {
 	{"github.com/vishvananda/*", "internal/vflink", "what rtnetlink says of virtual functions is read and written as files; nothing else of ours speaks rtnetlink"},
 	{"github.com/goccy/*", "guest", "what people write as YAML is read in one place, strictly"},
 	{"github.com/danielgtaylor/*", "internal/daemon", "huma is how the daemon's API is read, checked and documented; nothing else has an API"},
+	{"github.com/godbus/*", "internal/power", "logind is spoken to in one place, which knows whose signals to believe; nothing else has to do with D-Bus"},
 	{"github.com/coreos/*", "internal/cli", "what systemd hands over comes by the environment, which only the command reads"},
 	{"github.com/google/gousb", "usb/live", "gousb needs cgo; all else builds without"},
 	{"unsafe", "internal/ioctl", "what can break memory safety is in one small place that everybody can review"},
