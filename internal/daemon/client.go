@@ -268,6 +268,12 @@ func (c *Client) BootReport(ctx context.Context) (b BootReport, err error) {
 	return b, err
 }
 
+// Power returns how the host is powered, and what was done with guests because of it.
+func (c *Client) Power(ctx context.Context) (r PowerReport, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/power", nil, &r)
+	return r, err
+}
+
 // Autostart starts the guests that start by themselves, and reports whether that was not
 // done before at this boot. It does not wait for them.
 func (c *Client) Autostart(ctx context.Context) (begun bool, err error) {

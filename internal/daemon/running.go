@@ -171,6 +171,7 @@ func (d *Daemon) start(ctx context.Context, in *One) (*statusOut, error) {
 // of the guest.
 func (d *Daemon) launch(ctx context.Context, name string, launched func()) (runner.Status, error) {
 	l, err := d.Runners.Start(name)
+	defer d.lookAtPower() // which may be another one with this guest
 	launched()
 	if err != nil {
 		return runner.Status{}, err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -63,6 +64,7 @@ type Daemon struct {
 	mux     *http.ServeMux
 	heavy   chan struct{} // places of those that ask for what costs the machine something
 	starts  *starts
+	keeper  atomic.Pointer[keeper] // nil as long as the power is not looked after
 	refused counter
 	asked   counter
 }

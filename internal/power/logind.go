@@ -204,24 +204,28 @@ func (s *session) begin(ctx context.Context) error {
 	// Files of a logind before this one mean nothing to it.
 	s.block.release()
 	s.block = nil
-	if !preparing {
+	late := preparing
+	if !late {
 		if err := s.inhibit(ctx); err != nil {
 			return err
 		}
-		// It may have begun before logind was asked to wait.
+		// It may have begun since logind was asked to wait, and the signal is still to come.
 		if preparing, err = property[bool](ctx, s, "PreparingForSleep"); err != nil {
 			return fmt.Errorf("logind: %w", err)
 		}
 	}
 	s.Connected(s.wait, lid)
-	if preparing && !s.asks {
-		s.asks = true
-		s.delay.release()
-		s.Sleeps(0, func() {})
-	}
-	if !preparing {
+	switch {
+	case !preparing:
 		s.asks = false
 		s.Awake() // whatever was before
+	case s.asks:
+	case late:
+		s.asks = true
+		s.Sleeps(0, func() {})
+	default:
+		s.asks = true
+		s.Sleeps(s.wait, s.delay.release)
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/project-independence/indy/internal/logindtest"
 )
 
 // heard is what a Logind has said, as words.
@@ -84,9 +86,9 @@ func until(t *testing.T, what string, wanted func() bool) {
 // again.
 func TestLogind(t *testing.T) {
 	t.Parallel()
-	b := startBus(t)
-	fake := b.startLogind(false, true)
-	_, h := listenTo(t, b.address)
+	b := logindtest.StartBus(t)
+	fake := b.StartLogind(false, true)
+	_, h := listenTo(t, b.Address)
 	until(t, "it is connected", func() bool { return h.last() == "awake" })
 	h.mu.Lock()
 	if h.words[0] != "connected 5s true" {
@@ -94,29 +96,27 @@ func TestLogind(t *testing.T) {
 	}
 	h.mu.Unlock()
 	for range 3 {
-		until(t, "logind waits", func() bool { return fake.holders("sleep") == 1 })
-		fake.sleep(true)
+		until(t, "logind waits", func() bool { return fake.Holders("sleep") == 1 })
+		fake.Sleep(true)
 		until(t, "the host is to sleep", func() bool { return h.last() == "sleeps 5s" })
 		time.Sleep(250 * time.Millisecond) // longer than the fake has the file open itself
-		if fake.holders("sleep") != 1 {
+		if fake.Holders("sleep") != 1 {
 			t.Fatal("logind does not wait for guests")
 		}
 		h.let()
 		h.let()
-		until(t, "logind waits no more", func() bool { return fake.holders("sleep") == 0 })
-		fake.sleep(false)
+		until(t, "logind waits no more", func() bool { return fake.Holders("sleep") == 0 })
+		fake.Sleep(false)
 		until(t, "the host is awake", func() bool { return h.last() == "awake" })
 	}
-	until(t, "logind waits again", func() bool { return fake.holders("sleep") == 1 })
+	until(t, "logind waits again", func() bool { return fake.Holders("sleep") == 1 })
 	// A sleep that fails at once.
-	fake.sleep(true)
-	fake.sleep(false)
-	until(t, "the host is awake", func() bool { return h.last() == "awake" && fake.holders("sleep") == 1 })
-	fake.mu.Lock()
-	defer fake.mu.Unlock()
-	for _, what := range fake.held {
-		if what.what != "sleep" || what.mode != "delay" {
-			t.Errorf("%s by %s", what.what, what.mode)
+	fake.Sleep(true)
+	fake.Sleep(false)
+	until(t, "the host is awake", func() bool { return h.last() == "awake" && fake.Holders("sleep") == 1 })
+	for _, mode := range fake.Modes("sleep") {
+		if mode != "delay" {
+			t.Errorf("logind is held up by %s", mode)
 		}
 	}
 }
@@ -124,29 +124,29 @@ func TestLogind(t *testing.T) {
 // A closed lid is left to others only as long as a guest wants it.
 func TestLogindLid(t *testing.T) {
 	t.Parallel()
-	b := startBus(t)
-	fake := b.startLogind(false, false)
-	l, h := listenTo(t, b.address)
+	b := logindtest.StartBus(t)
+	fake := b.StartLogind(false, false)
+	l, h := listenTo(t, b.Address)
 	until(t, "it is connected", func() bool { return h.last() == "awake" })
-	if n := fake.holders("handle-lid-switch"); n != 0 {
+	if n := fake.Holders("handle-lid-switch"); n != 0 {
 		t.Errorf("%d have taken the lid", n)
 	}
 	for range 2 {
 		l.IgnoreLid(true)
-		until(t, "the lid is left alone", func() bool { return fake.holders("handle-lid-switch") == 1 })
+		until(t, "the lid is left alone", func() bool { return fake.Holders("handle-lid-switch") == 1 })
 		l.IgnoreLid(false)
-		until(t, "the lid is logind's", func() bool { return fake.holders("handle-lid-switch") == 0 })
+		until(t, "the lid is logind's", func() bool { return fake.Holders("handle-lid-switch") == 0 })
 	}
 }
 
 // Nobody but logind can say that the host sleeps.
 func TestLogindForged(t *testing.T) {
 	t.Parallel()
-	b := startBus(t)
-	fake := b.startLogind(false, false)
-	_, h := listenTo(t, b.address)
+	b := logindtest.StartBus(t)
+	fake := b.StartLogind(false, false)
+	_, h := listenTo(t, b.Address)
 	until(t, "it is connected", func() bool { return h.last() == "awake" })
-	forger := b.connect()
+	forger := b.Connect()
 	// To all, and to each connection that there is, by its number.
 	if err := forger.Emit(loginPath, loginManager+".PrepareForSleep", true); err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestLogindForged(t *testing.T) {
 	sent := 0
 	for _, n := range names {
 		if strings.HasPrefix(n, ":") {
-			if err := sendTo(forger, n); err != nil {
+			if err := logindtest.SendTo(forger, n); err != nil {
 				t.Fatal(err)
 			}
 			sent++
@@ -170,9 +170,9 @@ func TestLogindForged(t *testing.T) {
 	if err := forger.BusObject().Call(busName+".GetId", 0).Err; err != nil { // all before has been delivered
 		t.Fatal(err)
 	}
-	fake.sleep(true)
+	fake.Sleep(true)
 	until(t, "the host is to sleep", func() bool { return h.last() == "sleeps 5s" })
-	fake.sleep(false)
+	fake.Sleep(false)
 	until(t, "the host is awake", func() bool { return h.last() == "awake" })
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -185,39 +185,39 @@ func TestLogindForged(t *testing.T) {
 // told, and goes on.
 func TestLogindGone(t *testing.T) {
 	t.Parallel()
-	b := startBus(t)
-	_, h := listenTo(t, b.address)
+	b := logindtest.StartBus(t)
+	_, h := listenTo(t, b.Address)
 	until(t, "there is no logind", func() bool { return strings.HasPrefix(h.last(), "gone: logind: PreparingForSleep: ") })
-	fake := b.startLogind(false, false)
+	fake := b.StartLogind(false, false)
 	until(t, "it is connected", func() bool { return h.last() == "awake" })
-	fake.sleep(true)
+	fake.Sleep(true)
 	until(t, "the host is to sleep", func() bool { return h.last() == "sleeps 5s" })
-	fake.stop()
+	fake.Stop()
 	until(t, "it is told", func() bool { return strings.HasPrefix(h.last(), "gone: ") })
 	// The next one still makes the host ready, and waits for nobody.
-	fake = b.startLogind(true, false)
+	fake = b.StartLogind(true, false)
 	until(t, "the host is to sleep", func() bool { return h.last() == "sleeps 0s" })
-	if n := fake.holders("sleep"); n != 0 {
+	if n := fake.Holders("sleep"); n != 0 {
 		t.Errorf("%d hold it up", n)
 	}
-	fake.sleep(false)
-	until(t, "the host is awake", func() bool { return h.last() == "awake" && fake.holders("sleep") == 1 })
-	b.stop()
+	fake.Sleep(false)
+	until(t, "the host is awake", func() bool { return h.last() == "awake" && fake.Holders("sleep") == 1 })
+	b.Stop()
 	until(t, "it is told", func() bool { return strings.HasPrefix(h.last(), "gone: ") })
-	b.start()
-	fake = b.startLogind(false, false)
-	until(t, "it is connected", func() bool { return h.last() == "awake" && fake.holders("sleep") == 1 })
+	b.Start()
+	fake = b.StartLogind(false, false)
+	until(t, "it is connected", func() bool { return h.last() == "awake" && fake.Holders("sleep") == 1 })
 	// A bus that hangs is given up; guests are not kept waiting by it.
-	b.signal(syscall.SIGSTOP)
+	b.Signal(syscall.SIGSTOP)
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
-	other := &Logind{Address: b.address, Gone: func(error) { cancel() }, Connected: func(time.Duration, bool) {}, Awake: func() {}, Sleeps: func(time.Duration, func()) {}}
+	other := &Logind{Address: b.Address, Gone: func(error) { cancel() }, Connected: func(time.Duration, bool) {}, Awake: func() {}, Sleeps: func(time.Duration, func()) {}}
 	began := time.Now()
 	other.Watch(ctx)
 	if took := time.Since(began); took < callLimit || took > callLimit+2*time.Second {
 		t.Errorf("given up after %v", took)
 	}
-	b.signal(syscall.SIGCONT)
+	b.Signal(syscall.SIGCONT)
 }
 
 func TestLogindNoBus(t *testing.T) {

@@ -1,4 +1,5 @@
-package power
+// Package logindtest is a message bus and a logind for tests.
+package logindtest
 
 import (
 	"bytes"
@@ -17,34 +18,42 @@ import (
 	"github.com/project-independence/indy/internal/hosttest"
 )
 
+// The names of logind.
+const (
+	login   = "org.freedesktop.login1"
+	path    = dbus.ObjectPath("/org/freedesktop/login1")
+	manager = login + ".Manager"
+)
+
 const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><listen>unix:path=%s</listen><policy context="default"><allow send_destination="*"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`
 
-// A bus is a message bus of this test's own.
-type bus struct {
-	t       *testing.T
+// A Bus is a message bus of a test's own.
+type Bus struct {
+	t       testing.TB
 	dir     string
-	address string
+	Address string // for who connects
 	daemon  *exec.Cmd
 }
 
-// startBus starts one.
-func startBus(t *testing.T) *bus {
+// StartBus starts one.
+func StartBus(t testing.TB) *Bus {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bus")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bus{t: t, dir: dir, address: "unix:path=" + filepath.Join(dir, "s")}
+	b := &Bus{t: t, dir: dir, Address: "unix:path=" + filepath.Join(dir, "s")}
 	t.Cleanup(func() {
-		b.stop()
+		b.Stop()
 		_ = os.RemoveAll(dir)
 	})
-	b.start()
+	b.Start()
 	return b
 }
 
-func (b *bus) start() {
+// Start starts it, for the first time or again.
+func (b *Bus) Start() {
 	b.t.Helper()
 	program, err := exec.LookPath("dbus-daemon")
 	if err != nil {
@@ -71,7 +80,8 @@ func (b *bus) start() {
 	}
 }
 
-func (b *bus) stop() {
+// Stop ends it, and all connections with it.
+func (b *Bus) Stop() {
 	if b.daemon != nil {
 		_ = b.daemon.Process.Kill()
 		_ = b.daemon.Wait()
@@ -79,15 +89,17 @@ func (b *bus) stop() {
 	}
 }
 
-func (b *bus) signal(sig syscall.Signal) {
+// Signal sends its process a signal.
+func (b *Bus) Signal(sig syscall.Signal) {
 	if err := b.daemon.Process.Signal(sig); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b *bus) connect() *dbus.Conn {
+// Connect connects to it.
+func (b *Bus) Connect() *dbus.Conn {
 	b.t.Helper()
-	c, err := dbus.Connect(b.address)
+	c, err := dbus.Connect(b.Address)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -95,9 +107,9 @@ func (b *bus) connect() *dbus.Conn {
 	return c
 }
 
-// A fakeLogind is logind as far as indy knows it.
-type fakeLogind struct {
-	bus  *bus
+// A Logind is logind as far as indy knows it.
+type Logind struct {
+	bus  *Bus
 	conn *dbus.Conn
 
 	mu        sync.Mutex
@@ -123,13 +135,14 @@ func (h *held) open() bool {
 	}
 }
 
-func (b *bus) startLogind(preparing, lid bool) *fakeLogind {
+// StartLogind starts a logind whose host is about to sleep, or not.
+func (b *Bus) StartLogind(preparing, lid bool) *Logind {
 	b.t.Helper()
-	l := &fakeLogind{bus: b, conn: b.connect(), preparing: preparing, wait: 5_000_000, lid: lid}
-	if err := l.conn.Export(loginMethods{l}, loginPath, loginManager); err != nil {
+	l := &Logind{bus: b, conn: b.Connect(), preparing: preparing, wait: 5_000_000, lid: lid}
+	if err := l.conn.Export(loginMethods{l}, path, manager); err != nil {
 		b.t.Fatal(err)
 	}
-	if err := l.conn.Export(loginProperties{l}, loginPath, "org.freedesktop.DBus.Properties"); err != nil {
+	if err := l.conn.Export(loginProperties{l}, path, "org.freedesktop.DBus.Properties"); err != nil {
 		b.t.Fatal(err)
 	}
 	if got, err := l.conn.RequestName(login, dbus.NameFlagDoNotQueue); err != nil || got != dbus.RequestNameReplyPrimaryOwner {
@@ -138,7 +151,8 @@ func (b *bus) startLogind(preparing, lid bool) *fakeLogind {
 	return l
 }
 
-type loginMethods struct{ l *fakeLogind }
+// loginMethods are those of org.freedesktop.login1.Manager.
+type loginMethods struct{ l *Logind }
 
 // Inhibit is that of org.freedesktop.login1.Manager.
 func (m loginMethods) Inhibit(what, who, why, mode string) (dbus.UnixFD, *dbus.Error) {
@@ -164,14 +178,14 @@ func (m loginMethods) Inhibit(what, who, why, mode string) (dbus.UnixFD, *dbus.E
 	return fd, nil
 }
 
-type loginProperties struct{ l *fakeLogind }
+type loginProperties struct{ l *Logind }
 
 // Get is that of org.freedesktop.DBus.Properties.
 func (p loginProperties) Get(of, name string) (dbus.Variant, *dbus.Error) {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
 	switch {
-	case of != loginManager:
+	case of != manager:
 	case name == "PreparingForSleep":
 		return dbus.MakeVariant(p.l.preparing), nil
 	case name == "InhibitDelayMaxUSec":
@@ -182,19 +196,31 @@ func (p loginProperties) Get(of, name string) (dbus.Variant, *dbus.Error) {
 	return dbus.Variant{}, dbus.NewError("org.freedesktop.DBus.Error.UnknownProperty", nil)
 }
 
-// sleep says that the host is about to sleep, or is awake.
-func (l *fakeLogind) sleep(is bool) {
+// Sleep says that the host is about to sleep, or is awake.
+func (l *Logind) Sleep(is bool) {
 	l.bus.t.Helper()
 	l.mu.Lock()
 	l.preparing = is
 	l.mu.Unlock()
-	if err := l.conn.Emit(loginPath, loginManager+".PrepareForSleep", is); err != nil {
+	if err := l.conn.Emit(path, manager+".PrepareForSleep", is); err != nil {
 		l.bus.t.Fatal(err)
 	}
 }
 
-// holders is how many inhibitors of a kind are open.
-func (l *fakeLogind) holders(what string) int {
+// Modes are the modes of all inhibitors that were ever given away for something.
+func (l *Logind) Modes(what string) (all []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range l.held {
+		if h.what == what {
+			all = append(all, h.mode)
+		}
+	}
+	return all
+}
+
+// Holders is how many inhibitors of a kind are open.
+func (l *Logind) Holders(what string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -206,12 +232,13 @@ func (l *fakeLogind) holders(what string) int {
 	return n
 }
 
-func (l *fakeLogind) stop() { _ = l.conn.Close() }
+// Stop ends it.
+func (l *Logind) Stop() { _ = l.conn.Close() }
 
-// sendTo sends a forged signal to one connection.
-func sendTo(c *dbus.Conn, name string) error {
+// SendTo sends a forged signal to one connection.
+func SendTo(c *dbus.Conn, name string) error {
 	m := &dbus.Message{Type: dbus.TypeSignal, Body: []any{true}, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldPath: dbus.MakeVariant(loginPath), dbus.FieldInterface: dbus.MakeVariant(loginManager), dbus.FieldMember: dbus.MakeVariant("PrepareForSleep"),
+		dbus.FieldPath: dbus.MakeVariant(path), dbus.FieldInterface: dbus.MakeVariant(manager), dbus.FieldMember: dbus.MakeVariant("PrepareForSleep"),
 		dbus.FieldDestination: dbus.MakeVariant(name), dbus.FieldSignature: dbus.MakeVariant(dbus.SignatureOf(true)),
 	}}
 	return c.Send(m, nil).Err
