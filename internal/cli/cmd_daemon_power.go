@@ -19,7 +19,7 @@ import (
 // keepPower has a daemon do with guests as the power of this host has it, until ctx ends.
 // kept is where it keeps what it must remember.
 func (e *Env) keepPower(ctx context.Context, d *daemon.Daemon, kept string) {
-	c := daemon.PowerConfig{Host: e.Host, State: filepath.Join(kept, "power.json")}
+	c := daemon.PowerConfig{Host: e.Host, Bus: e.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), State: filepath.Join(kept, "power.json")}
 	if e.Listen != nil {
 		c.Events = e.powerEvents
 	}
