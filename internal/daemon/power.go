@@ -78,6 +78,7 @@ func (d *Daemon) KeepPower(ctx context.Context, c PowerConfig) {
 		c.Retry = powerRetry
 	}
 	k := &keeper{d: d, c: c, kick: make(chan struct{}, 1), ready: func() {}, offs: d.loadOffs(c.State)}
+	k.host = power.Host{SleepUnknown: true, LidUnknown: true}
 	k.report = PowerReport{Logind: "not heard yet", Steps: []PowerStep{}}
 	k.logind = &power.Logind{Address: c.Bus, Retry: c.Retry, Connected: k.connected, Gone: k.gone, Sleeps: k.sleeps, Awake: k.awake}
 	d.keeper.Store(k)
@@ -130,7 +131,7 @@ func (k *keeper) change(f func(*power.Host)) {
 	if k.host == before {
 		return
 	}
-	k.d.Logger.Info("power", "sleeping", k.host.Sleeping, "lid_closed", k.host.LidClosed, "battery", k.host.Battery.Percent, "discharging", k.host.Battery.Discharging)
+	k.d.Logger.Info("the power is another one", "sleeping", k.host.Sleeping, "lid_closed", k.host.LidClosed, "battery", k.host.Battery.Percent, "discharging", k.host.Battery.Discharging)
 	if (k.host.Sleeping != before.Sleeping || k.host.LidClosed != before.LidClosed) && k.cancel != nil {
 		k.cancel() // it is for something else
 	}
@@ -150,7 +151,7 @@ func (k *keeper) look() {
 	k.change(func(h *power.Host) {
 		h.Battery = b
 		if known {
-			h.LidClosed = closed
+			h.LidClosed, h.LidUnknown = closed, false
 		}
 	})
 }
@@ -169,7 +170,9 @@ func (k *keeper) watchLids(ctx context.Context, all *sync.WaitGroup) {
 		all.Go(func() {
 			stop := context.AfterFunc(ctx, func() { _ = f.Close() })
 			defer stop()
-			err := power.Lid(f, func(closed bool) { k.change(func(h *power.Host) { h.LidClosed = closed }) })
+			err := power.Lid(f, func(closed bool) {
+				k.change(func(h *power.Host) { h.LidClosed, h.LidUnknown = closed, false })
+			})
 			if ctx.Err() == nil {
 				k.d.Logger.Warn("the lid is seen late", "device", name, "err", err)
 			}
@@ -187,7 +190,7 @@ func (k *keeper) connected(wait time.Duration, lid bool) {
 	k.mu.Unlock()
 	k.d.Logger.Info("logind is heard", "waits", wait)
 	if _, known := power.ReadLid(k.c.Host); !known {
-		k.change(func(h *power.Host) { h.LidClosed = lid })
+		k.change(func(h *power.Host) { h.LidClosed, h.LidUnknown = lid, false })
 	}
 }
 
@@ -200,7 +203,9 @@ func (k *keeper) gone(err error) {
 	k.report.Logind, k.report.Wait = err.Error(), 0
 	k.d.Logger.Warn("logind is not heard: guests are not made ready before the host sleeps", "err", err)
 	if k.silent == nil {
-		k.silent = time.AfterFunc(deaf, func() { k.change(func(h *power.Host) { h.Sleeping = false }) })
+		k.silent = time.AfterFunc(deaf, func() {
+			k.change(func(h *power.Host) { h.Sleeping, h.SleepUnknown, h.LidUnknown = false, false, false })
+		})
 	}
 }
 
@@ -213,10 +218,12 @@ func (k *keeper) sleeps(wait time.Duration, ready func()) {
 	k.until, k.ready = time.Now().Add(limit), ready
 	k.mu.Unlock()
 	time.AfterFunc(limit, ready) // whatever guests do
-	k.change(func(h *power.Host) { h.Sleeping = true })
+	k.change(func(h *power.Host) { h.Sleeping, h.SleepUnknown = true, false })
 }
 
-func (k *keeper) awake() { k.change(func(h *power.Host) { h.Sleeping = false }) }
+func (k *keeper) awake() {
+	k.change(func(h *power.Host) { h.Sleeping, h.SleepUnknown = false, false })
+}
 
 // pass does what there is to do now, and reports whether nothing of it failed.
 func (k *keeper) pass(ctx context.Context) bool {

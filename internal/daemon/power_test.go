@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -488,4 +489,35 @@ func FuzzOffs(f *testing.F) {
 			_ = power.Decide(power.Host{}, nil, kept.Off, 0)
 		}
 	})
+}
+
+// A daemon that is started while the host sleeps lets no guest go before it has heard that it is
+// awake, however late it hears logind.
+func TestPowerKilledAsleep(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	kill := h.keep(t)
+	until(t, "logind waits", func() bool { return h.holders() == 1 })
+	h.login.Sleep(true)
+	until(t, "logind waits no more", func() bool { return h.holders() == 0 })
+	kill()
+	h.bus.Signal(syscall.SIGSTOP)
+	h.keep(t)
+	time.Sleep(150 * time.Millisecond)
+	h.bus.Signal(syscall.SIGCONT)
+	until(t, "logind is heard", func() bool { r := h.report(t); return r.Logind == "" && r.Sleeping })
+	for _, name := range []string{"work", "home", "network"} {
+		if h.state(name) != runner.Suspended {
+			t.Errorf("%s does not stand still", name)
+		}
+	}
+	h.login.Sleep(false)
+	until(t, "all go on", func() bool { return h.state("work") == runner.Running && h.state("home") == runner.Running })
+	h.runners.mu.Lock()
+	defer h.runners.mu.Unlock()
+	for _, name := range []string{"work", "home", "network"} {
+		if h.runners.stopped[name] != 1 || h.runners.went[name] != 1 {
+			t.Errorf("%s was stopped %d times, and let go %d times", name, h.runners.stopped[name], h.runners.went[name])
+		}
+	}
 }

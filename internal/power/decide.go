@@ -13,6 +13,9 @@ type Host struct {
 	Sleeping  bool // it is about to sleep, or sleeps
 	LidClosed bool
 	Battery   Battery
+
+	// Of what is not known yet, all stays as it is.
+	SleepUnknown, LidUnknown bool
 }
 
 // A Guest is what is known of a guest when it is decided.
@@ -85,6 +88,11 @@ func reasons() []runner.Reason {
 // Recharged is by how many percent a battery has to be above what is low, to be so no more.
 const Recharged = 5
 
+// unknown reports whether it is not known if there is a reason.
+func (h Host) unknown(r runner.Reason) bool {
+	return r == runner.HostSleep && h.SleepUnknown || r == runner.LidClosed && h.LidUnknown
+}
+
 // applies reports whether there is a reason for a guest, and what it is to do then.
 func (h Host) applies(g Guest, r runner.Reason) (guest.PowerAction, bool) {
 	switch r {
@@ -122,6 +130,9 @@ func Decide(h Host, guests []Guest, off []Off, now float64) Plan {
 		}
 		stands := g.Holds.Effective()
 		for _, r := range reasons() {
+			if h.unknown(r) {
+				continue
+			}
 			action, is := h.applies(g, r)
 			is = is && action != guest.DoNothing && action != guest.StayAwake && action != guest.DefaultAction
 			switch {
@@ -143,7 +154,7 @@ func Decide(h Host, guests []Guest, off []Off, now float64) Plan {
 		switch {
 		case !known, g.State == runner.Failed, !over(g.State) && (g.Holds.Has(o.Reason) || now-o.Since > offFor):
 			p.Forget = append(p.Forget, o)
-		case !is && g.State == runner.Stopped:
+		case !is && !h.unknown(o.Reason) && g.State == runner.Stopped:
 			p.Release = append(p.Release, Step{Guest: o.Name, Do: Start, Reason: o.Reason})
 		}
 	}

@@ -115,6 +115,11 @@ func TestDecide(t *testing.T) {
 		{"it was paused in its place", Host{}, one(usual, runner.Suspended, held(runner.HostSleep)), []Off{{"work", runner.HostSleep, 999}}, "0 let-go work host-sleep\nforget work"},
 		{"it failed", Host{}, one(usual, runner.Failed, nil), []Off{{"work", runner.HostSleep, 999}}, "forget work"},
 		{"it is not there any more", Host{}, nil, []Off{{"work", runner.HostSleep, 999}}, "forget work"},
+		{"not known yet", Host{SleepUnknown: true, LidUnknown: true}, []Guest{
+			{Name: "a", Rules: usual, State: runner.Suspended, Holds: held(runner.HostSleep, runner.LidClosed, runner.LowBattery)},
+			{Name: "b", Rules: usual, State: runner.Stopped},
+			{Name: "c", Rules: usual, State: runner.Running},
+		}, []Off{{"b", runner.HostSleep, 999}}, "0 let-go a low-battery"},
 		{"through one with nothing to do", Host{Sleeping: true}, []Guest{
 			{Name: "a", Rules: usual, State: runner.Running, Before: []string{"b"}},
 			{Name: "b", State: runner.Running, Before: []string{"c"}},
@@ -277,7 +282,7 @@ func TestDecideLosesNothing(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 15).Draw(t, "events") {
 			b := w.guests[rapid.SampledFrom(names).Draw(t, "guest")]
-			switch rapid.IntRange(0, 7).Draw(t, "event") {
+			switch rapid.IntRange(0, 8).Draw(t, "event") {
 			case 0:
 				w.host.Sleeping = !w.host.Sleeping
 			case 1:
@@ -302,6 +307,8 @@ func TestDecideLosesNothing(t *testing.T) {
 				}
 			case 6: // it puts itself to sleep
 				b.dreams = b.dreams || b.State == runner.Running && !b.Holds.Effective() && !b.hangs
+			case 8: // a daemon that has heard nothing yet
+				w.host.SleepUnknown, w.host.LidUnknown = rapid.Bool().Draw(t, "sleep unknown"), rapid.Bool().Draw(t, "lid unknown")
 			case 7: // or is shut down by who uses it
 				if !b.hangs {
 					b.end()
