@@ -220,6 +220,12 @@ func (c *Client) Powerdown(ctx context.Context, name string) (runner.Status, err
 	return c.post(ctx, name, "powerdown")
 }
 
+// Sleep has a guest put itself to sleep, and stand still if it does not within a time.
+func (c *Client) Sleep(ctx context.Context, name string, within time.Duration) (s runner.Status, err error) {
+	err = c.ask(ctx, http.MethodPost, guestPath(name, "suspend"), map[string]any{"sleep": true, "timeout": within.Seconds()}, &s)
+	return s, err
+}
+
 // Suspend has a guest stand still.
 func (c *Client) Suspend(ctx context.Context, name string) (runner.Status, error) {
 	return c.post(ctx, name, "suspend")
