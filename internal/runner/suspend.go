@@ -74,7 +74,7 @@ func (s *server) suspend(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // it may take long, and is heard all the while
-	s.answerThen(w, s.r.suspend(q.Context(), how))
+	s.answerThen(w, q, s.r.suspend(q.Context(), how))
 }
 
 func (s *server) resume(w http.ResponseWriter, q *http.Request) {
@@ -87,14 +87,17 @@ func (s *server) resume(w http.ResponseWriter, q *http.Request) {
 		answerError(w, http.StatusBadRequest, err)
 		return
 	}
-	s.answerThen(w, s.r.resume(q.Context(), how.Reason))
+	s.answerThen(w, q, s.r.resume(q.Context(), how.Reason))
 }
 
-// answerThen answers with what the guest is doing then.
-func (s *server) answerThen(w http.ResponseWriter, err error) {
+// answerThen answers with what the guest is doing then, which QEMU may take a moment to say.
+func (s *server) answerThen(w http.ResponseWriter, q *http.Request, err error) {
 	if err != nil {
 		refuse(w, err)
 		return
+	}
+	if _, err := s.r.doingNow(q.Context()); err == nil {
+		s.r.beaten()
 	}
 	answer(w, s.r.look())
 }
