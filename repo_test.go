@@ -64,10 +64,12 @@ func mayImport() map[string][]string {
 		"internal/doctor":     append([]string{"assign", "internal/hostedit", "guest/qemu"}, joined...), // guest/qemu knows which files it needs
 		"internal/earlybind":  {"hostfs", "pci", "internal/doctor", "internal/hostedit"},
 		"internal/lab":        below,
-		"internal/daemon":     append([]string{"internal/runner"}, below...),
+		"internal/daemon":     append([]string{"internal/runner", "internal/power", "uevent"}, below...),
 		"internal/broker":     below,
+		"internal/power":      {"guest", "hostfs", "pci", "internal/runner"},
+		"internal/logindtest": {"internal/hosttest"},
 		"internal/runner":     {"guest", "guest/qemu", "guest/qmp"}, // runs what it is given; which devices, and how they are assigned, others say
-		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/runner", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink", "internal/jail"}, below...),
+		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/runner", "internal/power", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink", "internal/jail"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"cmd/indy-jail":       {"internal/jail"}, // started as root before each QEMU: nothing but the stage
 		"internal/hosttest":   {"hostfs"},
@@ -102,12 +104,13 @@ var onlyIn = []struct {
 	{"github.com/vishvananda/*", "internal/vflink", "what rtnetlink says of virtual functions is read and written as files; nothing else of ours speaks rtnetlink"},
 	{"github.com/goccy/*", "guest", "what people write as YAML is read in one place, strictly"},
 	{"github.com/danielgtaylor/*", "internal/daemon", "huma is how the daemon's API is read, checked and documented; nothing else has an API"},
+	{"github.com/godbus/*", "internal/power internal/logindtest", "logind is spoken to in one place, which knows whose signals to believe; nothing else has to do with D-Bus"},
 	{"github.com/coreos/*", "internal/cli", "what systemd hands over comes by the environment, which only the command reads"},
 	{"github.com/godbus/*", "internal/cli", "systemd and logind are spoken to at the edge; what is decided of it is in functions that know no bus"},
 	{"github.com/google/gousb", "usb/live", "gousb needs cgo; all else builds without"},
 	{"unsafe", "internal/ioctl", "what can break memory safety is in one small place that everybody can review"},
 	{"C", "usb/live", "all but what needs an open USB device builds with CGO_ENABLED=0"},
-	{"os/exec", "guest/qemu internal/lab internal/lab/labtest internal/hosttest internal/fakehost internal/broker bench/", "programs are run in few places, where their arguments are built with care"},
+	{"os/exec", "guest/qemu internal/lab internal/lab/labtest internal/hosttest internal/fakehost internal/logindtest internal/broker bench/", "programs are run in few places, where their arguments are built with care"},
 	{"log", "", "libraries do not log; they return findings and errors"},
 	{"os.Exit", "internal/cli cmd/indy cmd/indy-jail bench/ examples/", "only the command knows exit codes; a library returns an error"},
 	{"os.Getenv", "internal/cli" + testHelpers, "a parameter from the environment is invisible; only the command reads it"},
@@ -118,14 +121,14 @@ var onlyIn = []struct {
 	{"github.com/hanwen/go-fuse/*", "internal/fakehost", "file systems in user space are for tests"},
 	{module + "/internal/fakehost", "", "helpers of tests do not belong in a program"},
 	{module + "/internal/sim", "internal/cli internal/fakehost", "the simulated kernel is for tests, and for trying a plan on a saved machine"},
-	{module + "/internal/hosttest", "internal/lab/labtest", "helpers of tests do not belong in a program"},
+	{module + "/internal/hosttest", "internal/lab/labtest internal/logindtest", "helpers of tests do not belong in a program"},
 	{module + "/internal/testscript", "", "helpers of tests do not belong in a program"},
 	{module + "/internal/lab/labtest", "", "helpers of tests do not belong in a program"},
 	{module + "/internal/journal/journaltest", "", "helpers of tests do not belong in a program"},
 	{"testing", strings.TrimSpace(testHelpers), "helpers of tests do not belong in a program"},
 }
 
-const testHelpers = " internal/hosttest internal/fakehost internal/testscript internal/lab/labtest guest/qmp/qmptest"
+const testHelpers = " internal/hosttest internal/fakehost internal/testscript internal/lab/labtest guest/qmp/qmptest internal/logindtest"
 
 // A goFile is one parsed file; dir is its directory, path its name in the repository.
 type goFile struct {

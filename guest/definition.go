@@ -36,6 +36,10 @@ type Definition struct {
 	// Autostart says when the guest starts by itself; nil is never.
 	Autostart *Autostart
 
+	// Power is what becomes of the guest when the host sleeps, its lid is closed, or its
+	// battery is low; see [Definition.PowerRules] for the zero value.
+	Power Power
+
 	// Disks are the guest's disks, in boot order. None is a CD-ROM.
 	Disks []Disk
 

@@ -36,6 +36,10 @@ func TestValidateDefinition(t *testing.T) {
 		{"ready by TCP without a network", func(d *Definition) { d.Autostart = &Autostart{Ready: Ready{TCP: 22}} }, "autostart.ready.tcp: the guest has no network to be reached through; it goes with network: nat or a bridge"},
 		{"serial text of two lines", func(d *Definition) { d.Autostart = &Autostart{Ready: Ready{Serial: "a\nb"}} }, `autostart.ready.serial: "a\nb" is not one line of at most 256 bytes of text`},
 		{"full screen of nothing", func(d *Definition) { d.Autostart = &Autostart{Fullscreen: true} }, "autostart.fullscreen: there is no display to show; it goes with display kind virtio or virgl"},
+		{"power rules that are none", func(d *Definition) { d.Power = Power{StayAwake, "off", LowBattery{96, "hibernate"}} },
+			"power.host_sleep: \"stay-awake\" is not known; expected nothing, pause, sleep or shutdown\n" +
+				"power.lid_closed: \"off\" is not known; expected nothing, pause, sleep, shutdown or stay-awake\n" +
+				"power.low_battery.do: \"hibernate\" is not known; expected nothing, pause, sleep or shutdown\npower.low_battery.at: 96 is not between 1 and 95"},
 		{"CD-ROM among disks", func(d *Definition) { d.Disks = []Disk{{File: "a", CDROM: true}} }, "disks[0].file: a CD-ROM is no disk; it goes into cdroms"},
 		{"disk and CD-ROM", func(d *Definition) { d.Disks, d.CDROMs = []Disk{{File: "a"}}, []string{"./a"} }, `cdroms[0]: "./a" is given twice; only read-only disks can be shared`},
 		{"bridge", func(d *Definition) { d.Network = Network{Bridged, "br0,id=x"} }, `network: "br0,id=x" is no name of a bridge; expected bridge:NAME, with 1 to 15 of a-z, A-Z, 0-9, -, _ and .`},

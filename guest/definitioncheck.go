@@ -114,6 +114,7 @@ func (d Definition) Validate() error {
 		c.bad("secure_boot", "only UEFI has it; it goes with firmware: uefi")
 	}
 	c.autostart(d)
+	c.power(d)
 	c.disks(d)
 	c.network(d.Network)
 	c.display(d)

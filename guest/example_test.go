@@ -35,7 +35,7 @@ devices:
 `))
 	fmt.Println(d.Devices[0], err)
 	// Output:
-	// work.yaml:3:1: "firmwear": there is no such field; expected name, cpus, memory, firmware, secure_boot, tpm, locked, autostart, disks, cdroms, network, display, audio, folders or devices; did you mean firmware?
+	// work.yaml:3:1: "firmwear": there is no such field; expected name, cpus, memory, firmware, secure_boot, tpm, locked, autostart, power, disks, cdroms, network, display, audio, folders or devices; did you mean firmware?
 	//   3 | firmwear: uefi
 	//     | ^
 	// built-in webcam <nil>

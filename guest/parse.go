@@ -260,6 +260,7 @@ func (r *reader) definition(root *node) (d Definition) {
 		member{"tpm", func(v value) { d.TPM = v.boolean() }},
 		member{"locked", func(v value) { d.Locked = v.boolean() }},
 		member{"autostart", func(v value) { d.Autostart = v.autostart() }},
+		member{"power", func(v value) { d.Power = v.power() }},
 		member{"disks", func(v value) { v.list(MaxDisks, func(v value) { d.Disks = append(d.Disks, v.disk()) }) }},
 		member{"cdroms", func(v value) {
 			v.list(MaxCDROMs, func(v value) { d.CDROMs = append(d.CDROMs, v.line("the name of a file")) })

@@ -29,6 +29,7 @@ secure_boot: true
 tpm: true
 locked: false
 autostart: {priority: 10, ready: {serial: "login:"}, delay: 1m30s, needs: [network, usb], fullscreen: true}
+power: {host_sleep: sleep, lid_closed: stay-awake, low_battery: {at: 10, do: pause}}
 disks:
   - {file: system.qcow2, bus: nvme}
   - file: data          # no extension
@@ -54,6 +55,7 @@ func everythingDefined() Definition {
 	return Definition{
 		Name: "work", CPUs: 4, Memory: 8 << 30, Firmware: UEFI, SecureBoot: true, TPM: true,
 		Autostart: &Autostart{Priority: 10, Ready: Ready{Serial: "login:"}, Delay: 90 * time.Second, Needs: []string{"network", "usb"}, Fullscreen: true},
+		Power:     Power{DoSleep, StayAwake, LowBattery{10, DoPause}},
 		Disks:     []Disk{{File: "system.qcow2", Format: Qcow2, Bus: NVMe}, {File: "data", ReadOnly: true, Bus: VirtIO}},
 		CDROMs:    []string{"debian.iso"},
 		Network:   Network{Bridged, "br0"},
@@ -101,6 +103,7 @@ firmware: uefi
 secure_boot: true
 tpm: true
 autostart: {priority: 10, ready: {serial: "login:"}, delay: 1m30s, needs: [network, usb], fullscreen: true}
+power: {host_sleep: sleep, lid_closed: stay-awake, low_battery: {at: 10, do: pause}}
 disks:
   - {file: system.qcow2, bus: nvme}
   - {file: data, format: raw, read_only: true, bus: virtio}
@@ -183,6 +186,9 @@ func definitions() *rapid.Generator[Definition] {
 				}
 			}
 		}
+		d.Power = Power{rapid.SampledFrom([]PowerAction{"", DoPause, DoSleep, DoShutDown}).Draw(t, "host sleep"),
+			rapid.SampledFrom(append(lidActions(), "")).Draw(t, "lid closed"),
+			LowBattery{rapid.IntRange(0, MaxBattery).Draw(t, "low"), rapid.SampledFrom(append(powerActions(), "")).Draw(t, "low battery")}}
 		for i := range rapid.IntRange(0, 4).Draw(t, "disks") {
 			k := Disk{File: line.Draw(t, "file") + strconv.Itoa(i) + rapid.SampledFrom([]string{"", ".raw", ".qcow2", ".img", ".iso"}).Draw(t, "extension"),
 				Format: rapid.SampledFrom([]Format{Raw, Qcow2}).Draw(t, "format"), Bus: rapid.SampledFrom([]Bus{AutoBus, VirtIO, NVMe, SATA}).Draw(t, "bus")}

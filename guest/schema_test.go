@@ -92,15 +92,17 @@ func TestSchemaFields(t *testing.T) {
 	}
 	words := regexp.MustCompile(`expected (.*)\n`)
 	for text, path := range map[string][]string{
-		"zz: 1":                       nil,
-		"autostart: {zz: 1}":          {"autostart"},
-		"autostart: {ready: {zz: 1}}": {"autostart", "ready"},
-		"disks: [{zz: 1}]":            {"disks"},
-		"display: {zz: 1}":            {"display"},
-		"audio: {zz: 1}":              {"audio"},
-		"folders: [{zz: 1}]":          {"folders"},
-		"devices: [{zz: 1}]":          {"devices"},
-		"devices: [{rom: {zz: 1}}]":   {"devices", "rom"},
+		"zz: 1":                        nil,
+		"autostart: {zz: 1}":           {"autostart"},
+		"autostart: {ready: {zz: 1}}":  {"autostart", "ready"},
+		"power: {zz: 1}":               {"power"},
+		"power: {low_battery: {z: 1}}": {"power", "low_battery"},
+		"disks: [{zz: 1}]":             {"disks"},
+		"display: {zz: 1}":             {"display"},
+		"audio: {zz: 1}":               {"audio"},
+		"folders: [{zz: 1}]":           {"folders"},
+		"devices: [{zz: 1}]":           {"devices"},
+		"devices: [{rom: {zz: 1}}]":    {"devices", "rom"},
 	} {
 		_, err := ParseDefinition("a.yaml", []byte(text))
 		m := words.FindStringSubmatch(err.Error())

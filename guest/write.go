@@ -29,6 +29,9 @@ func (d Definition) YAML() []byte {
 	if d.Autostart != nil {
 		field("autostart", d.Autostart.yaml())
 	}
+	if d.Power != (Power{}) {
+		field("power", d.Power.yaml())
+	}
 	list := func(name string, items []string) {
 		if len(items) > 0 {
 			fmt.Fprintf(&b, "%s:\n  - %s\n", name, strings.Join(items, "\n  - "))

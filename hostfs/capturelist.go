@@ -102,7 +102,8 @@ var captureRules = []captureRule{
 	{"TPMs", "sys/class/tpm/*", "uevent dev tpm_version_major device"},
 	{"TPMs shared by programs", "sys/class/tpmrm/*", "uevent dev device"},
 	{"batteries and mains", "sys/class/power_supply/*", `uevent type scope online present status manufacturer model_name technology
-		capacity serial_number device`},
+		capacity energy_full charge_full serial_number device`},
+	{"whether the lid is closed", "proc/acpi/button/lid/*", "state"},
 	{"serial ports of modems and cards", "sys/class/tty/tty[SUAG]*", "uevent dev device"},
 	{"serial ports over Bluetooth", "sys/class/tty/rfcomm*", "uevent dev"},
 	{"modem control", "sys/class/usbmisc/*", "uevent dev device"},

@@ -16,6 +16,7 @@ import (
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/doctor"
 	"github.com/project-independence/indy/internal/hosttest"
+	"github.com/project-independence/indy/internal/power"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
@@ -49,6 +50,9 @@ func readAll(fsys fs.FS) {
 		_, _, _ = laptop.Judge(fsys, l, &l.Devices[i])
 	}
 	_, _ = laptop.ReadAddressWidth(fsys)
+	_, _ = power.ReadBattery(fsys)
+	_, _ = power.ReadLid(fsys)
+	_ = power.LidInputs(fsys)
 	var request assign.Request
 	for i := range l.Devices {
 		switch d := &l.Devices[i]; {
@@ -95,6 +99,11 @@ func readAll(fsys fs.FS) {
 		_, _ = gpu.MediatedTypes(fsys, a)
 		_, _ = gpu.ShadowROM(fsys, a)
 	}
+	for _, a := range addresses {
+		_ = power.Forgets(fsys, a)
+	}
+	bound, _ := power.Devices(fsys, addresses)
+	_ = power.Lost(fsys, bound)
 	groups, _ := iommu.Groups(fsys, functions)
 	for _, g := range groups {
 		_, _ = iommu.Type(fsys, g.ID)

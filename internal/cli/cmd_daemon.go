@@ -47,7 +47,7 @@ guests that start by themselves are started by indy daemon start-guests, once ea
 		},
 	}
 	cmd.PersistentFlags().StringVar(&socket, "socket", daemon.Socket, "the `SOCKET` on which it answers")
-	cmd.AddCommand(newStartGuestsCommand(env, &socket), newStopGuestsCommand(env, &socket), newDaemonReportCommand(env, &socket))
+	cmd.AddCommand(newStartGuestsCommand(env, &socket), newStopGuestsCommand(env, &socket), newDaemonReportCommand(env, &socket), newDaemonPowerCommand(env, &socket))
 	return cmd
 }
 
@@ -80,6 +80,7 @@ func serve(ctx context.Context, env *Env, socket string) error {
 		Runners:  daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: func(name string) (*runner.Launched, error) { return env.launchAlone(name, told) }}, State: filepath.Join(kept, "starts.json"),
 	})
 	d.Resume(ctx)
+	go env.keepPower(ctx, d, kept)
 	notify(told, sd.SdNotifyReady)
 	go keepTelling(ctx, told, l.Addr().String())
 	told.Info("answering", "socket", l.Addr().String())

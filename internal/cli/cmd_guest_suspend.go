@@ -15,13 +15,43 @@ import (
 const defaultStop = 30 * time.Second
 
 func newGuestSuspendCommand(env *Env) *cobra.Command {
-	return env.shortCommand("suspend", "have a guest stand still, with all that is in its memory", `Have the processors of a guest stand still. Its memory stays where it is, and its
-devices stay with it; indy guest resume lets it go on.`, "suspended", runner.Dir.Suspend)
+	var how sleeping
+	cmd := env.shortCommand("suspend", "have a guest stand still, with all that is in its memory", `Have the processors of a guest stand still. Its memory stays where it is, and its
+devices stay with it; indy guest resume lets it go on.
+
+With --sleep its power button is pressed, and its system puts itself to sleep (ACPI S3),
+if that is what it does then: its drivers make its devices ready for it. A guest that does
+not fall asleep within --timeout stands still as without.`, "suspended", func(d runner.Dir, ctx context.Context) (runner.Status, error) {
+		switch err := how.valid(); {
+		case err != nil:
+			return runner.Status{}, err
+		case !how.on:
+			return d.Suspend(ctx)
+		}
+		return d.Hold(ctx, runner.SuspendRequest{Sleep: true, Timeout: how.within.Seconds()})
+	})
+	cmd.Flags().BoolVar(&how.on, "sleep", false, "have its system put itself to sleep, by its power button")
+	cmd.Flags().DurationVar(&how.within, "timeout", 30*time.Second, "how long it may take to fall asleep")
+	return cmd
+}
+
+// sleeping is how a guest is put to sleep.
+type sleeping struct {
+	on     bool
+	within time.Duration
+}
+
+func (s sleeping) valid() error {
+	if s.within <= 0 || s.within > 10*time.Minute {
+		return usageError{fmt.Errorf("--timeout %v: expected a time up to 10m, such as 30s", s.within)}
+	}
+	return nil
 }
 
 func newGuestResumeCommand(env *Env) *cobra.Command {
 	return env.shortCommand("resume", "let a guest go on that stands still or sleeps", `Let a guest go on that indy guest suspend has stopped, that QEMU has stopped because a
-disk could not be written, or that has put itself to sleep.`, "resumed", runner.Dir.Resume)
+disk could not be written, or that has put itself to sleep. No guest goes on with a device
+of this host that does not answer, or is not bound to the driver that it had for that.`, "resumed", runner.Dir.Resume)
 }
 
 // shortCommand makes a command that asks one thing of a guest that runs.

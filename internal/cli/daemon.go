@@ -24,7 +24,7 @@ type asking func(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Com
 func viaDaemon() map[string]asking {
 	return map[string]asking{
 		"start": startBy, "stop": stopBy, "status": statusBy, "screenshot": screenshotBy,
-		"suspend": shortBy("suspended", (*daemon.Client).Suspend), "resume": shortBy("resumed", (*daemon.Client).Resume),
+		"suspend": suspendBy, "resume": shortBy("resumed", (*daemon.Client).Resume),
 		"log": keptBy("log"), "events": keptBy("events"), "console": consoleBy, "edit": editBy, "delete": deleteBy,
 	}
 }
@@ -212,6 +212,21 @@ func shortBy(done string, do func(*daemon.Client, context.Context, string) (runn
 		fmt.Fprintf(env.Stdout, "%s %s\n", done, args[0])
 		return nil
 	}
+}
+
+func suspendBy(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Command, args []string) error {
+	var how sleeping
+	how.on, _ = cmd.Flags().GetBool("sleep")
+	how.within, _ = cmd.Flags().GetDuration("timeout")
+	if err := how.valid(); err != nil {
+		return err
+	}
+	return shortBy("suspended", func(c *daemon.Client, ctx context.Context, name string) (runner.Status, error) {
+		if how.on {
+			return c.Sleep(ctx, name, how.within)
+		}
+		return c.Suspend(ctx, name)
+	})(ctx, env, c, cmd, args)
 }
 
 func keptBy(what string) asking {

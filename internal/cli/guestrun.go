@@ -181,6 +181,9 @@ func (r *guestRun) prepare(ctx context.Context, env *Env, told *slog.Logger, pas
 			return p, err
 		}
 		undo = append(undo, func() error { return closeAll(p.Options.USB) })
+		if err := r.overSleep(env, &p, p.Guest.Devices, ports); err != nil {
+			return p, err
+		}
 	}
 	passed(runner.PhaseDevices)
 	if k := p.Guest.Screen.Kind; k == guest.VNC || k == guest.SPICE {
@@ -309,16 +312,12 @@ func (r *guestRun) options(ctx context.Context, g guest.Guest, jail []string, to
 func (r *guestRun) openUSB(env *Env, ports []usb.PortPath) (files []*os.File, err error) {
 	live, ok := env.Host.(*hostfs.LiveHost)
 	for _, p := range ports {
-		node := ""
-		for _, l := range r.leases {
-			for _, d := range l.Plan.USB {
-				if d.Path == p {
-					node = d.Node
-				}
-			}
+		node, err := r.usbNode(p)
+		if err == nil && !ok {
+			err = errors.New("this is no running host")
 		}
-		if node == "" || !ok {
-			return nil, errors.Join(fmt.Errorf("no lease of this guest says by which node usb:%s is opened", p), closeAll(files))
+		if err != nil {
+			return nil, errors.Join(err, closeAll(files))
 		}
 		f, err := live.OpenDevice(node)
 		if err != nil {

@@ -121,6 +121,7 @@ devices: [{want: ethernet, ids: "8086:10c9", how: assign}, {want: input, port: 1
 	indy(0, "signal: killed", "guest", "status", "work")
 	driver(nvme, "nvme")
 
+	sleepOver(t, "net")
 	indy(0, "stopped net", "guest", "stop", "net", "--timeout", "1s")
 	driver(nic, "igb")
 	indy(0, "no device is handed out", "leases")

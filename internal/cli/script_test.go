@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 		Dir:           filepath.Join(root, "testdata", "script"),
 		UpdateScripts: *update,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"bootable": bootable, "bootdisk": bootDisk,
+			"bootable": bootable, "bootdisk": bootDisk, "sleepydisk": sleepyDisk, "logind": (&scriptLogind{t: t}).command,
 			"conforms": func(ts *testscript.TestScript, _ bool, args []string) { conformsLines(ts, root, args[0]) },
 		},
 		Setup: func(env *testscript.Env) error {

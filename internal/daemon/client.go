@@ -222,6 +222,12 @@ func (c *Client) Powerdown(ctx context.Context, name string) (runner.Status, err
 	return c.post(ctx, name, "powerdown")
 }
 
+// Sleep has a guest put itself to sleep, and stand still if it does not within a time.
+func (c *Client) Sleep(ctx context.Context, name string, within time.Duration) (s runner.Status, err error) {
+	err = c.ask(ctx, http.MethodPost, guestPath(name, "suspend"), map[string]any{"sleep": true, "timeout": within.Seconds()}, &s)
+	return s, err
+}
+
 // Suspend has a guest stand still.
 func (c *Client) Suspend(ctx context.Context, name string) (runner.Status, error) {
 	return c.post(ctx, name, "suspend")
@@ -268,6 +274,12 @@ func (c *Client) Recover(ctx context.Context) ([]byte, error) {
 func (c *Client) BootReport(ctx context.Context) (b BootReport, err error) {
 	err = c.ask(ctx, http.MethodGet, "/v1/boot-report", nil, &b)
 	return b, err
+}
+
+// Power returns how the host is powered, and what was done with guests because of it.
+func (c *Client) Power(ctx context.Context) (r PowerReport, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/power", nil, &r)
+	return r, err
 }
 
 // Autostart starts the guests that start by themselves, and reports whether that was not

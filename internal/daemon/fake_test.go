@@ -31,12 +31,19 @@ type fakeRunners struct {
 	delays  map[string]time.Duration // until a guest is ready; below 0 is never
 	stops   map[string]time.Duration // how long a guest takes to stop
 	started map[string]time.Time
+	deaf    map[string]bool // guests whose QEMU does not answer
+	stays   map[string]bool // guests that do not do as their power button says
+	lost    map[string]bool // guests with a device that does not answer
+	stopped map[string]int  // how often its processors were stopped, and let go
+	went    map[string]int
+	obeys   bool // guests end when their power button is pressed
 }
 
 func newFakeRunners(t testing.TB) *fakeRunners {
 	return &fakeRunners{
 		dir: t.TempDir(), guests: map[string]*runner.Status{}, fails: map[string]string{}, delays: map[string]time.Duration{},
 		stops: map[string]time.Duration{}, started: map[string]time.Time{},
+		deaf: map[string]bool{}, stays: map[string]bool{}, lost: map[string]bool{}, stopped: map[string]int{}, went: map[string]int{},
 	}
 }
 
@@ -136,8 +143,22 @@ func (r fakeRunner) Resume(context.Context) (runner.Status, error) {
 	return r.become("resume", runner.Running)
 }
 
+func (r fakeRunner) Hold(ctx context.Context, how runner.SuspendRequest) (runner.Status, error) {
+	return r.f.hold(ctx, r.name, how)
+}
+
+func (r fakeRunner) LetGo(_ context.Context, reason runner.Reason) (runner.Status, error) {
+	return r.f.letGo(r.name, reason)
+}
+
 func (r fakeRunner) Powerdown(context.Context) (runner.Status, error) {
-	return r.become("powerdown", runner.Running)
+	r.f.mu.Lock()
+	stays := r.f.stays[r.name]
+	r.f.mu.Unlock()
+	if s, err := r.become("powerdown", runner.Running); stays || !r.f.obeys {
+		return s, err
+	}
+	return r.become("off", runner.Stopped)
 }
 
 func (r fakeRunner) Top(context.Context) (runner.Top, error) {

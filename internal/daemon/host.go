@@ -35,6 +35,7 @@ func (d *Daemon) hostVerbs() {
 	answer(d, huma.Operation{Method: http.MethodPost, Path: "/v1/autostart", DefaultStatus: http.StatusAccepted}, AutostartVerb, nil, d.autostart)
 	answer(d, huma.Operation{Method: http.MethodPost, Path: "/v1/shutdown"}, ShutdownVerb, nil, d.shutdown)
 	answer(d, get("/v1/boot-report", ""), BootReportVerb, nil, d.bootReport)
+	answer(d, get("/v1/power", ""), PowerVerb, nil, d.power)
 	answer(d, bytesOf(get("/v1/metrics", ""), "text/plain"), MetricsVerb, nil, d.metrics)
 	answer(d, get("/v1/version", ""), VersionVerb, nil, func(ctx context.Context, _ *struct{}) (*versionOut, error) {
 		who := callerOf(ctx)

@@ -61,6 +61,7 @@ const (
 	AutostartVerb    Verb = "autostart"
 	ShutdownVerb     Verb = "shutdown"
 	BootReportVerb   Verb = "boot-report"
+	PowerVerb        Verb = "power"
 	DevicesVerb      Verb = "devices"
 	LeasesVerb       Verb = "leases"
 	RecoverVerb      Verb = "recover"
@@ -109,6 +110,7 @@ func Verbs() []Rule {
 		{AutostartVerb, Admin, Admin, "start the guests that start by themselves"},
 		{ShutdownVerb, Admin, Admin, "stop all guests, those that others need last"},
 		{BootReportVerb, User, User, "how long the start of the machine and of its guests took"},
+		{PowerVerb, User, User, "how the host is powered, and what was done with guests because of it"},
 		{DevicesVerb, User, User, "what is in this machine"},
 		{LeasesVerb, User, User, "which devices are in guests' hands"},
 		{RecoverVerb, Operator, Operator, "finish or take back what was interrupted"},

@@ -42,6 +42,8 @@ type Runner interface {
 	Stop(context.Context, runner.StopRequest) (runner.Status, error)
 	Suspend(context.Context) (runner.Status, error)
 	Resume(context.Context) (runner.Status, error)
+	Hold(context.Context, runner.SuspendRequest) (runner.Status, error)
+	LetGo(context.Context, runner.Reason) (runner.Status, error)
 	Powerdown(context.Context) (runner.Status, error)
 	Top(context.Context) (runner.Top, error)
 	Screenshot(context.Context, io.Writer) error

@@ -25,6 +25,14 @@ type stopIn struct {
 	}
 }
 
+type suspendIn struct {
+	One
+	Body *struct {
+		Sleep   bool    `json:"sleep,omitempty" doc:"Press its power button, on which its system puts itself to sleep (ACPI S3)"`
+		Timeout float64 `json:"timeout,omitempty" minimum:"0" maximum:"600" doc:"Seconds that it may take to fall asleep before it stands still all the same; without it or 0, thirty"`
+	}
+}
+
 // bytesOut is an answer that is no JSON document.
 type bytesOut struct {
 	ContentType string `header:"Content-Type"`
@@ -50,7 +58,7 @@ func (d *Daemon) runnerVerbs() {
 		})
 	})
 	answer(d, post("powerdown"), GuestsPowerdown, running[One](d), d.short(Runner.Powerdown))
-	answer(d, post("suspend"), GuestsSuspend, running[One](d), d.short(Runner.Suspend))
+	answer(d, post("suspend"), GuestsSuspend, running[suspendIn](d), d.suspend)
 	answer(d, post("resume"), GuestsResume, running[One](d), d.short(Runner.Resume))
 	answer(d, get("status"), GuestsStatus, running[One](d), func(ctx context.Context, in *One) (*statusOut, error) {
 		return &statusOut{d.statusOf(ctx, in.Name)}, nil
@@ -171,6 +179,7 @@ func (d *Daemon) start(ctx context.Context, in *One) (*statusOut, error) {
 // of the guest.
 func (d *Daemon) launch(ctx context.Context, name string, launched func()) (runner.Status, error) {
 	l, err := d.Runners.Start(name)
+	defer d.lookAtPower() // which may be another one with this guest
 	launched()
 	if err != nil {
 		return runner.Status{}, err
@@ -202,6 +211,19 @@ func (d *Daemon) stop(ctx context.Context, in *stopIn) (*statusOut, error) {
 	d.Logger.Info("stops a guest", "guest", in.Name, "uid", callerOf(ctx).Peer.UID)
 	return d.ending(ctx, in.Name, within+stopSlack, func(ctx context.Context, r Runner) (runner.Status, error) {
 		return r.Stop(ctx, runner.StopRequest{Timeout: within.Seconds()})
+	})
+}
+
+func (d *Daemon) suspend(ctx context.Context, in *suspendIn) (*statusOut, error) {
+	if in.Body == nil || !in.Body.Sleep {
+		return d.short(Runner.Suspend)(ctx, &in.One)
+	}
+	within := time.Duration(in.Body.Timeout * float64(time.Second))
+	if within <= 0 {
+		within = dozeLimit
+	}
+	return d.doing(ctx, in.Name, within+askLimit, func(ctx context.Context, r Runner) (runner.Status, error) {
+		return r.Hold(ctx, runner.SuspendRequest{Reason: runner.ByHand, Sleep: true, Timeout: within.Seconds()})
 	})
 }
 

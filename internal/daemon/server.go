@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -71,6 +72,7 @@ type Daemon struct {
 	closing  chan struct{} // closed when it ends, by which those at serial ports are ended
 	consoles chan struct{} // places of those
 	asked    counter
+	keeper   atomic.Pointer[keeper] // nil as long as the power is not looked after
 }
 
 // maxHeavy is how many may have the machine read at once.

@@ -62,18 +62,6 @@ func (s *server) doing(command string) http.HandlerFunc {
 	}
 }
 
-// resume wakes a guest that sleeps, and lets one go on that stands still.
-func (s *server) resume(w http.ResponseWriter, q *http.Request) {
-	command := "cont"
-	s.r.mu.Lock()
-	p := s.r.pulse
-	s.r.mu.Unlock()
-	if p != nil && p.last() == "suspended" {
-		command = "system_wakeup"
-	}
-	s.doing(command)(w, q)
-}
-
 // follow answers with what a tape has, and with follow=1 with what comes, too.
 func (s *server) follow(t *tape) http.HandlerFunc {
 	return func(w http.ResponseWriter, q *http.Request) {

@@ -107,11 +107,31 @@ func (d Dir) untilFree(ctx context.Context) error {
 	return nil
 }
 
-// Suspend has the guest's processors stand still; see [Dir.Resume].
+// Suspend has the guest's processors stand still because somebody says so; see [Dir.Resume].
 func (d Dir) Suspend(ctx context.Context) (Status, error) { return d.short(ctx, "/v1/suspend") }
 
-// Resume lets them go on, and wakes a guest that sleeps.
+// Resume lets them go on, for whatever reasons they stand still, and wakes a guest that
+// sleeps. It does not when a device that is assigned to the guest does not work.
 func (d Dir) Resume(ctx context.Context) (Status, error) { return d.short(ctx, "/v1/resume") }
+
+// Hold has the guest stand still for a reason, until [Dir.LetGo] with the same. A guest that
+// does by itself, as it sleeps, is not held; the status says which holds there are. When ctx
+// ends the guest may stand still all the same.
+func (d Dir) Hold(ctx context.Context, how SuspendRequest) (Status, error) {
+	var s Status
+	err := d.ask(ctx, http.MethodPost, "/v1/suspend", how, &s)
+	return s, err
+}
+
+// LetGo takes back a reason for which the guest stands still. It goes on when there is no
+// other one, and when its devices work.
+func (d Dir) LetGo(ctx context.Context, r Reason) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var s Status
+	err := d.ask(ctx, http.MethodPost, "/v1/resume", ResumeRequest{r}, &s)
+	return s, err
+}
 
 // Powerdown presses the guest's power button, and does not wait for what the guest makes of
 // it.

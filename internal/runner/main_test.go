@@ -29,6 +29,7 @@ type testRequest struct {
 	Ready    guest.Ready
 	Refuse   string // why nothing can be prepared
 	Released string // a file that is made when the devices are given back
+	Lost     string // a file that is there when a device does not work
 }
 
 // TestMain lets this program be a runner, and a stranger who asks one.
@@ -73,6 +74,12 @@ func runTest() error {
 			return Prepared{
 				Guest: g, Options: qemu.Options{Accelerator: qemu.TCG}, Ready: q.Ready, Devices: []string{"usb:1-1"},
 				Release: func() error { return os.WriteFile(q.Released, nil, 0o600) },
+				Check: func() error {
+					if _, err := os.Stat(q.Lost); err == nil && q.Lost != "" {
+						return errors.New("pci:0000:01:00.0 does not answer")
+					}
+					return nil
+				},
 			}, nil
 		},
 	})
@@ -82,6 +89,12 @@ func runTest() error {
 const (
 	printText = "baf803be127cac84c07403eeebf8f4ebfd" // writes its text to the serial port, halts
 	echo      = "bafd03eca80174f8baf803eceeebf1"     // the serial port's input to its output
+
+	// After its text: PM1_EN.PWRBTN, wait for PM1_STS.PWRBTN, clear it, PM1_CNT = S3 (ACPI
+	// 4.8.3; 0x600 is where the firmware puts it). What wakes up is the firmware, which starts it again.
+	sleepy = "baf803be2c7cac84c07403eeebf8" + "ba0206b80001ef" + "ba0006edf6c40174f7" + "b80001ef" + "ba0406b80124efebea"
+	// The same with eight million reads of port 80h in between, which take a moment.
+	lateSleepy = "baf803be387cac84c07403eeebf8" + "ba0206b80001ef" + "ba0006edf6c40174f7" + "b80001ef" + "bb800031c9e480e2fc4b75f7" + "ba0406b80124efebde"
 )
 
 // bootDisk makes a disk that starts program.

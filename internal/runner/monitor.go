@@ -53,8 +53,12 @@ func (r *runner) doing(word string) (State, string) {
 	case "running", "":
 		return Running, ""
 	case "paused":
-		return Suspended, ""
+		return Suspended, r.holds().words()
 	case "suspended":
+		r.wokenLate()
+		if why := r.holds().words(); why != "" {
+			return Suspended, "the guest sleeps (ACPI S3) " + why
+		}
 		return Suspended, "the guest sleeps (ACPI S3)"
 	case "io-error":
 		return Suspended, "one of its disks cannot be written, as when the host's is full; resume tries again"
@@ -94,7 +98,9 @@ func (r *runner) look() Status {
 	p := r.pulse
 	r.mu.Unlock()
 	if p != nil {
-		if _, answers := p.now(); !answers {
+		if _, answers := p.now(); answers {
+			r.beaten() // which who asked first may not have come to
+		} else {
 			r.mu.Lock()
 			pid := r.status.QEMU
 			r.mu.Unlock()

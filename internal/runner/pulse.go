@@ -25,6 +25,8 @@ type pulse struct {
 	mu       sync.Mutex
 	asked    time.Time // when the question was asked that has no answer; zero without one
 	doing    string    // QEMU's word for it
+	begun    uint64    // questions, of which the last may have no answer yet
+	ended    uint64    // questions that have one
 	answered chan struct{}
 }
 
@@ -55,6 +57,7 @@ func (p *pulse) beat(ended <-chan struct{}, changed func()) {
 		late := time.AfterFunc(silence, changed)
 		p.mu.Lock()
 		p.asked = time.Now()
+		p.begun++
 		p.mu.Unlock()
 		doing, err := p.ask(ctx)
 		late.Stop()
@@ -63,6 +66,7 @@ func (p *pulse) beat(ended <-chan struct{}, changed func()) {
 		}
 		p.mu.Lock()
 		p.asked, p.doing = time.Time{}, doing
+		p.ended++
 		close(p.answered)
 		p.answered = make(chan struct{})
 		p.mu.Unlock()
@@ -81,38 +85,49 @@ func (p *pulse) beat(ended <-chan struct{}, changed func()) {
 
 // now asks whether QEMU answers, and waits for a moment.
 func (p *pulse) now() (doing string, answers bool) {
-	p.mu.Lock()
-	answered := p.answered
-	p.mu.Unlock()
-	p.again()
 	t := time.NewTimer(quickly)
 	defer t.Stop()
-	select {
-	case <-answered:
-		answers = true
-	case <-t.C:
-	}
+	answers = p.wait(t.C, nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.doing, answers
 }
 
+// wait returns true once QEMU has answered a question that is asked from now on: one that it
+// was asked before says what it did before.
+func (p *pulse) wait(late <-chan time.Time, done <-chan struct{}) bool {
+	p.mu.Lock()
+	wanted := p.begun + 1
+	p.mu.Unlock()
+	for {
+		p.mu.Lock()
+		answered, enough := p.answered, p.ended >= wanted
+		p.mu.Unlock()
+		if enough {
+			return true
+		}
+		p.again()
+		select {
+		case <-answered:
+		case <-late:
+			return false
+		case <-done:
+			return false
+		}
+	}
+}
+
 // await returns nil once QEMU has answered a question that is asked now.
 func (p *pulse) await(ctx context.Context) error {
-	p.mu.Lock()
-	answered := p.answered
-	p.mu.Unlock()
-	p.again()
 	late := time.NewTimer(silence)
 	defer late.Stop()
-	select {
-	case <-answered:
+	switch {
+	case p.wait(late.C, ctx.Done()):
 		return nil
-	case <-late.C:
-		return errSilent
-	case <-ctx.Done():
+	case ctx.Err() != nil:
 		return ctx.Err()
 	}
+	return errSilent
 }
 
 // again has it ask at once.

@@ -55,6 +55,14 @@ type Prepared struct {
 	// Started is called once when the guest runs, beside what else goes on; nil is nothing.
 	Started func()
 
+	// Check returns an error that names the devices that do not work any more, as after the
+	// host has slept; nil when there are none. Reopen opens a USB device of the guest anew,
+	// by its place among those, when it is still the same.
+	// Forgets says of each that does not keep what it was told while the host sleeps why.
+	Check   func() error
+	Reopen  func(i int) (*os.File, error)
+	Forgets func() []string
+
 	// Release gives the devices back; nil when there are none. QEMU has ended before.
 	Release func() error
 }
@@ -86,6 +94,12 @@ type runner struct {
 	announce io.WriteCloser
 	dirty    chan struct{}
 	saving   sync.WaitGroup
+
+	devices Prepared  // of which Check, Reopen and Forgets are asked
+	pressed time.Time // when the power button was pressed to have the guest sleep
+
+	holding   sync.Mutex   // one who has it stand still, or go on, at a time
+	unplugged map[int]bool // USB devices that the guest has lost meanwhile; under holding
 
 	picturing sync.Mutex // one picture at a time
 }
@@ -313,7 +327,7 @@ func (r *runner) start(ctx context.Context, p Prepared) (*qemu.VM, *death, error
 		return nil, nil, err
 	}
 	r.mu.Lock()
-	r.vm, r.guest, r.taps = vm, p.Guest, tapNames(o.Taps)
+	r.vm, r.guest, r.taps, r.devices = vm, p.Guest, tapNames(o.Taps), p
 	r.pulse = newPulse(vm)
 	asked := r.asked
 	r.mu.Unlock()
@@ -356,7 +370,11 @@ func (r *runner) stop(force bool, timeout time.Duration) {
 		defer cancel()
 		if suspended && !force { // or it does not notice its power button
 			soon, cancel := context.WithTimeout(ctx, commandTimeout)
-			_ = r.command(soon, "cont", nil, nil)
+			command := "cont"
+			if r.pulse.last() == "suspended" {
+				command = "system_wakeup"
+			}
+			_ = r.command(soon, command, nil, nil)
 			cancel()
 		}
 		_ = vm.StopWithin(ctx, timeout) // what becomes of it, live tells

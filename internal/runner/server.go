@@ -148,7 +148,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/log", s.follow(s.r.log))
 	mux.HandleFunc("GET /v1/events", s.follow(s.r.events))
 	mux.HandleFunc("POST /v1/stop", s.stop)
-	mux.HandleFunc("POST /v1/suspend", s.doing("stop"))
+	mux.HandleFunc("POST /v1/suspend", s.suspend)
 	mux.HandleFunc("POST /v1/resume", s.resume)
 	mux.HandleFunc("POST /v1/powerdown", s.doing("system_powerdown"))
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -191,7 +191,7 @@ func refuse(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, errSilent):
 		code = http.StatusGatewayTimeout
-	case errors.Is(err, errNotYet), errors.As(err, &refused):
+	case errors.Is(err, errNotYet), errors.Is(err, errLost), errors.As(err, &refused):
 		code = http.StatusConflict
 	}
 	answerError(w, code, err)

@@ -39,6 +39,10 @@ type Status struct {
 	// Devices are the ids of what of the host is assigned to it, as pci:0000:01:00.0.
 	Devices []string `json:"devices"`
 
+	// Holds are the reasons for which it stands still, and those that somebody has
+	// overruled.
+	Holds Holds `json:"holds,omitempty"`
+
 	// Phases are how far its start came, in order of time.
 	Phases []Phase `json:"phases"`
 
@@ -96,5 +100,6 @@ func (s Status) At(name PhaseName) (at float64, passed bool) {
 func (s Status) clone() Status {
 	s.Phases = slices.Clone(s.Phases)
 	s.Devices = slices.Clone(s.Devices)
+	s.Holds = slices.Clone(s.Holds)
 	return s
 }
