@@ -1,6 +1,7 @@
 package assign
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,12 @@ func (s *Store) await(ctx context.Context, h *Host, l *Lease, patience time.Dura
 // orphaned reports whether the process that has locked a lease has ended: another one has
 // its descriptor then, and is in the kernel. Who cannot be seen has not ended.
 func (s *Store) orphaned(fsys fs.FS, id string) bool {
-	pid, err := s.dir().Locker(id + suffix)
+	inode, err := s.dir().Inode(id + suffix)
+	if inode == "" || err != nil {
+		return false
+	}
+	locks, err := fs.ReadFile(fsys, "proc/locks")
+	pid := locker(locks, inode)
 	if pid == 0 || err != nil {
 		return false
 	}
@@ -78,6 +84,22 @@ func (s *Store) orphaned(fsys fs.FS, id string) bool {
 	}
 	_, err = processStart(fsys, pid)
 	return errors.Is(err, fs.ErrNotExist)
+}
+
+// locker returns the process that has taken the flock(2) of a file, as in `7: FLOCK
+// ADVISORY  WRITE 812 00:1a:1234 0 EOF` (proc_locks(5)), also when it has ended. It is 0 when
+// there is none. Who waits for one has -> behind its number.
+func locker(locks []byte, inode string) (pid int) {
+	for line := range bytes.Lines(locks) {
+		f := strings.Fields(string(line))
+		if len(f) < 6 || f[1] != "FLOCK" || f[5] != inode {
+			continue
+		}
+		if n, err := strconv.Atoi(f[4]); err == nil && n > 0 {
+			return n
+		}
+	}
+	return 0
 }
 
 // orphanError says in which process a call is that nobody waits for any more, and which.

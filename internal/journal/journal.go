@@ -182,16 +182,14 @@ func (f *File) Descriptor() (fd int, ok bool) {
 	return h.Descriptor(), true
 }
 
-// Locker returns the number of the process that has taken the lock of a file, as this one's
-// name space of processes has it, also when that process has ended and another one has its
-// descriptor. It is 0 when nobody has the lock, or it cannot be told, as on a Disk that has
-// no method Locker.
-func (d Dir) Locker(name string) (pid int, err error) {
-	disk, ok := d.Disk.(interface{ Locker(string) (int, error) })
+// Inode names a file as the kernel does in /proc/locks, as 00:1a:1234: by major and minor
+// number of its file system, and its own. It is empty on a Disk that has no method Inode.
+func (d Dir) Inode(name string) (string, error) {
+	disk, ok := d.Disk.(interface{ Inode(string) (string, error) })
 	if !ok {
-		return 0, nil
+		return "", nil
 	}
-	return disk.Locker(d.path(name))
+	return disk.Inode(d.path(name))
 }
 
 func (f *File) read() ([]json.RawMessage, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -77,6 +78,15 @@ func (osDisk) ReadFile(name string, max int64) ([]byte, error) {
 	}
 	defer h.Close()
 	return h.ReadAll(max)
+}
+
+// Inode is as in proc_locks(5).
+func (osDisk) Inode(name string) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return "", &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return fmt.Sprintf("%02x:%02x:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)), st.Ino), nil
 }
 
 func (osDisk) Remove(name string) error { return os.Remove(name) }
