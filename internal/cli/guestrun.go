@@ -223,7 +223,7 @@ func (r *guestRun) resolve(m *machine, e store.Entry, told *slog.Logger) (functi
 	if len(e.Devices) == 0 {
 		return functions, nil, nil
 	}
-	needs := m.resolveNeeds(e.Definition)
+	needs := m.resolveNeeds(e.Definition, r.how.Allow...)
 	if m.err != nil {
 		told.Warn("not all could be read", "err", m.err)
 	}

@@ -9,16 +9,20 @@ import (
 	"github.com/project-independence/indy/laptop"
 )
 
-// resolveNeeds finds the devices of the machine that meet the needs of a guest. What
-// could not be read is noted.
-func (m *machine) resolveNeeds(d guest.Definition) laptop.Resolution {
+// resolveNeeds finds the devices of the machine that meet the needs of a guest, when
+// refusals are overridden by the names in allow. What could not be read is noted.
+func (m *machine) resolveNeeds(d guest.Definition, allow ...string) laptop.Resolution {
 	at, err := laptop.ReadPlaces(m.fsys, m.Laptop)
 	m.err = errors.Join(m.err, err)
 	needs := make([]laptop.Wanted, len(d.Devices))
 	for i, n := range d.Devices {
 		needs[i].Need = n
 	}
-	return laptop.Resolve(m.Laptop, at, needs)
+	codes := make([]laptop.Code, len(allow))
+	for i, name := range allow {
+		codes[i] = laptop.Code(name)
+	}
+	return laptop.Resolve(m.Laptop.Allowing(codes...), at, needs)
 }
 
 // guestNeedsJSON is a guest with what became of its needs on a machine.
