@@ -18,6 +18,7 @@ import (
 //	        mov     %ax, %ss
 //	        mov     $0x7c00, %sp
 //	        mov     %dl, drive
+//	        cld
 //	        mov     $0x8000, %di            # the memory map of the firmware, in entries of 24 bytes
 //	        xor     %ebx, %ebx
 //	map:    mov     $0xe820, %eax
@@ -42,19 +43,25 @@ import (
 //	        int     $0x13
 //	        jc      stop
 //	        pop     %edx
-//	        mov     %edx, %eax              # and from there
-//	        mov     %ax, to+2
-//	        shr     $16, %eax
-//	        mov     %al, to+4
-//	        mov     %ah, to+7
-//	        push    %edx
-//	        mov     $moves, %si
-//	        mov     $0x4000, %cx
-//	        mov     $0x87, %ah
-//	        int     $0x15
-//	        jc      stop
-//	        pop     %edx
-//	        add     $0x8000, %edx
+//	        cli                             # and from there, with segments of 4 GiB
+//	        lgdt    gdtr
+//	        mov     %cr0, %eax
+//	        inc     %ax
+//	        mov     %eax, %cr0
+//	        mov     $16, %bx
+//	        mov     %bx, %ds
+//	        mov     %bx, %es
+//	        dec     %ax
+//	        mov     %eax, %cr0
+//	        xor     %bx, %bx
+//	        mov     %bx, %ds
+//	        mov     %bx, %es
+//	        sti
+//	        mov     $0x10000, %esi
+//	        mov     %edx, %edi
+//	        mov     $0x2000, %ecx
+//	        addr32 rep movsl
+//	        mov     %edi, %edx
 //	        addl    $64, sector
 //	        decw    8(%bp)
 //	        jnz     piece
@@ -79,17 +86,15 @@ import (
 //	gdtr:   .word   23
 //	        .long   gdt
 //	gdt:    .quad   0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-//	moves:  .quad   0, 0, 0x000093010000ffff
-//	to:     .quad   0x000093000000ffff, 0, 0
 //	packet: .byte   16, 0
 //	        .word   64, 0, 0x1000
 //	sector: .quad   0
 //	drive:  .byte   0
-const linuxCode = "31c08ed88ec08ed0bc007c88161d7dbf00806631db66b820e8000066ba50414d5366b914000000cd15720c83c718ff06647d6685db75debd8c7d" +
-	"668b46006685c0745466a3157d668b56046652be0d7db4428a161d7dcd13723a665a6689d0a3f77c66c1e810a2f97c8826fc7c6652bedd7cb900" +
-	"40b487cd157219665a6681c200800000668306157d40ff4e0875bc83c50aeba6f4ebfdfa0f0116bf7c0f20c00c010f22c0eaaa7c080066b81000" +
-	"8ed88ec08ed0bb347d0000ff25307d00001700c57c00000000000000000000ffff0000009bcf00ffff00000093cf000000000000000000000000" +
-	"0000000000ffff000001930000ffff000000930000000000000000000000000000000000001000400000000010000000000000000000"
+const linuxCode = "31c08ed88ec08ed0bc007c8816fb7cfcbf00806631db66b820e8000066ba50414d5366b914000000cd15720c83c718ff06647d6685db75debd8c" +
+	"7d668b46006685c0746166a3f37c668b56046652beeb7cb4428a16fb7ccd137247665afa0f0116cd7c0f20c0400f22c0bb10008edb8ec3480f22" +
+	"c031db8edb8ec3fb66be000001006689d766b9002000006766f3a56689fa668306f37c40ff4e0875af83c50aeb99f4ebfdfa0f0116cd7c0f20c0" +
+	"0c010f22c0eab87c080066b810008ed88ec08ed0bb347d0000ff25307d00001700d37c00000000000000000000ffff0000009bcf00ffff000000" +
+	"93cf001000400000000010000000000000000000"
 
 // Where things are in the boot sector that linuxCode is the beginning of.
 const (
