@@ -234,7 +234,7 @@ func (r *guestRun) resolve(m *machine, e store.Entry, told *slog.Logger) (functi
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	needs, at := m.resolveNeeds(e.Definition, known)
+	needs, at := m.resolveNeeds(e.Definition, known, r.how.Allow...)
 	if now, another := known.with(needs, at); another {
 		kept = &now
 	}

@@ -10,15 +10,20 @@ import (
 )
 
 // resolveNeeds finds the devices of the machine that meet the needs of a guest, of which
-// known had them before, and where they all are. What could not be read is noted.
-func (m *machine) resolveNeeds(d guest.Definition, known knownDevices) (laptop.Resolution, laptop.Places) {
+// known had them before, when refusals are overridden by the names in allow, and where they
+// all are. What could not be read is noted.
+func (m *machine) resolveNeeds(d guest.Definition, known knownDevices, allow ...string) (laptop.Resolution, laptop.Places) {
 	at, err := laptop.ReadPlaces(m.fsys, m.Laptop)
 	m.err = errors.Join(m.err, err)
 	needs := make([]laptop.Wanted, len(d.Devices))
 	for i, key := range keys(d.Devices) {
 		needs[i] = laptop.Wanted{Need: d.Devices[i], Known: known.of(key)}
 	}
-	return laptop.Resolve(m.Laptop, at, needs), at
+	codes := make([]laptop.Code, len(allow))
+	for i, name := range allow {
+		codes[i] = laptop.Code(name)
+	}
+	return laptop.Resolve(m.Laptop.Allowing(codes...), at, needs), at
 }
 
 // guestNeedsJSON is a guest with what became of its needs on a machine.

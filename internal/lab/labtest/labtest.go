@@ -25,7 +25,7 @@ import (
 const insideVariable = "INDY_LAB_INSIDE"
 
 // Limit is how long one boot with its command may take in a test.
-const Limit = 10 * time.Minute
+const Limit = 15 * time.Minute
 
 // Open returns the lab in the directory named by INDY_LAB, or in .lab at the root of
 // the repository. When parts of it are missing the test is skipped, saying which;
