@@ -49,11 +49,8 @@ const hardwareKernel = "console=ttyS0 quiet panic=-1 init_on_alloc=0 nokaslr mit
 // keys typed on its keyboard and the answers of its network get to them.
 //
 // The guests' kernels run in an emulator in an emulator: it takes a processor of its own for six
-// minutes, and far longer where others have it, too. So it is run when INDY_LAB_SLOW is 1.
+// minutes, and longer where others have it, too.
 func TestGuestsDriveHardware(t *testing.T) {
-	if os.Getenv("INDY_LAB_SLOW") != "1" {
-		t.Skip("takes minutes of an idle processor; set INDY_LAB_SLOW=1")
-	}
 	l := labtest.Open(t)
 	dir, err := os.MkdirTemp("", "") // short: the path of a socket has 107 bytes
 	if err != nil {
