@@ -33,7 +33,7 @@ func newJailCommand(*Env) *cobra.Command {
 // unconfined says what of a jail is not in force, if one was asked for.
 func (e *Env) unconfined(measures []qemu.Measure) {
 	for _, m := range measures {
-		if len(e.Jail) > 0 && !m.InForce {
+		if e.Jail != nil && !m.InForce {
 			e.errorf("not in force for QEMU: %s: %s", m.What, m.Why)
 		}
 	}

@@ -39,7 +39,7 @@ func TestUnconfined(t *testing.T) {
 	if errs.Len() > 0 {
 		t.Errorf("without a jail: %s", &errs)
 	}
-	env.Jail = []string{"jail"}
+	env.Jail = func() []string { return []string{"jail"} }
 	env.unconfined(list)
 	if got := errs.String(); !strings.HasPrefix(got, "indy: not in force for QEMU: limits of memory: none") || strings.Contains(got, "\x1b") || strings.Count(got, "\n") != 1 {
 		t.Errorf("%q", got)

@@ -109,7 +109,7 @@ func (r *running) run(ctx context.Context, env *Env) (err error) {
 	if err != nil {
 		return err
 	}
-	opts := qemu.Options{Serial: env.Stdout, SerialInput: env.Stdin, PowerdownTimeout: r.powerdown, Accelerator: accel, Jail: env.Jail}
+	opts := qemu.Options{Serial: env.Stdout, SerialInput: env.Stdin, PowerdownTimeout: r.powerdown, Accelerator: accel, Jail: env.jail()}
 	if r.powerdown <= 0 {
 		opts.PowerdownTimeout = -1 // not at all
 	}

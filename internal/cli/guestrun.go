@@ -146,7 +146,7 @@ func (r *guestRun) prepare(ctx context.Context, env *Env, told *slog.Logger, pas
 	if p.Guest, err = e.Share(p.Guest, e.Dir, seat.Display != "" || seat.Wayland != "", ports); err != nil {
 		return p, err
 	}
-	if p.Options, err = r.options(ctx, p.Guest, env.Jail, told); err != nil {
+	if p.Options, err = r.options(ctx, p.Guest, env.jail(), told); err != nil {
 		return p, err
 	}
 	passed(runner.PhaseResolved)

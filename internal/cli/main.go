@@ -89,8 +89,9 @@ type Env struct {
 	// its own where there is systemd. It says to warn why it has none.
 	DetachInScope func(guest string, warn func(error), files []*os.File, args ...string) error
 
-	// Jail is the command that confines QEMU and then becomes it; see qemu.Options.
-	Jail []string
+	// Jail returns the command that confines QEMU and then becomes it; see qemu.Options. Nil
+	// is none.
+	Jail func() []string
 
 	// Attach runs a command of the shell on this terminal, with the name of a file.
 	Attach func(command, file string) error
@@ -104,7 +105,7 @@ func OS(version string) *Env {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version,
 		Viable: viable(aside), InUse: inUse(aside), ResetBus: aside.ResetBus, DiskFree: hostfs.Live().Exclusive, Listen: listen,
 		Detach:   func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
-		Jail:     jailStage(hostfs.Live()),
+		Jail:     func() []string { return jailStage(hostfs.Live()) },
 		GuestDir: guestDir(os.Geteuid(), os.Getenv), RunDir: runDir(os.Geteuid(), os.Getenv), Attach: broker.Attach,
 		DetachWith: func(files []*os.File, args ...string) error {
 			return broker.DetachWith(os.Getenv("PATH"), files, args...)

@@ -11,6 +11,14 @@ import (
 // indy does, by all that indy has for other commands.
 const stageProgram = "indy-jail"
 
+// jail is the command that confines QEMU, nil for none.
+func (e *Env) jail() []string {
+	if e.Jail == nil {
+		return nil
+	}
+	return e.Jail()
+}
+
 // jailStage returns the command that confines QEMU: the program beside the one that runs, or
 // where there is none, this one once more, which is called not by its name, as that may be
 // another program by now.
