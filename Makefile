@@ -18,7 +18,7 @@ FUZZJOBS ?= $(shell nproc)
 # Tests that the race detector does not see, in full, and in whatever package they are: it
 # makes them up to eight times as long, and what they enumerate goes on in one goroutine each or
 # is what a program does that they start, which is built without it.
-PLAIN := TestCrashPoints|TestCrashKinds|TestSoak|TestFault03KilledRecovering|TestFault18EveryByteOfALease|TestFault23WriteErrors|TestKindsRecover|TestSIGKILL|TestGuestsDriveHardware
+PLAIN := TestCrashPoints|TestCrashKinds|TestSoak|TestFault03KilledRecovering|TestFault18EveryByteOfALease|TestFault23WriteErrors|TestKindsRecover|TestSIGKILL|TestSchemas|TestFromReports|TestCaptureRoundTrip|TestIdentityCaptures|TestGuestsDriveHardware
 
 .PHONY: run test fuzz build lab system clean
 
