@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // TestOpens holds indy devices to opening one attribute of each function, never its
@@ -16,7 +18,7 @@ func TestOpens(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("no strace; install the package strace")
 		}
-		t.Skip("no strace; install the package strace")
+		hosttest.Missing(t, "no strace; install the package strace")
 	}
 	out, err := exec.CommandContext(t.Context(), "./opens.sh").CombinedOutput()
 	if err != nil {

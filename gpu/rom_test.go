@@ -110,7 +110,7 @@ func TestRealROMs(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("neither ipxe-qemu nor seabios is installed, on which qemu-system-x86 of lab/setup.sh depends")
 		}
-		t.Skip("neither ipxe-qemu nor seabios is installed")
+		hosttest.Missing(t, "neither ipxe-qemu nor seabios is installed")
 	}
 	efi := 0
 	for _, file := range files {

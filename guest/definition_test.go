@@ -138,13 +138,13 @@ func TestDefinitionGuest(t *testing.T) {
 			{Want: WantEthernet, How: Assign, Optional: true, ROM: &NeedROM{"nic.rom", Digest{2}}},
 		},
 	}
-	got, err := d.Guest("/g/work", [][]pci.Address{{a, b}, nil, nil})
+	got, err := d.Guest("/g/office", [][]pci.Address{{a, b}, nil, nil})
 	want := Guest{
-		Name: "work", CPUs: 4, Memory: 8 << 30, Firmware: UEFI, Variables: "/g/work/uefi-variables",
-		Disks: []Disk{{File: "/g/work/system.qcow2", Format: Qcow2, Bus: NVMe}, {File: "/dev/sdb", ReadOnly: true},
-			{File: "/g/work/a.iso", ReadOnly: true, CDROM: true}},
+		Name: "work", CPUs: 4, Memory: 8 << 30, Firmware: UEFI, Variables: "/g/office/uefi-variables",
+		Disks: []Disk{{File: "/g/office/system.qcow2", Format: Qcow2, Bus: NVMe}, {File: "/dev/sdb", ReadOnly: true},
+			{File: "/g/office/a.iso", ReadOnly: true, CDROM: true}},
 		Devices: []pci.Address{a, b},
-		ROMs:    []ROM{{a, "/g/work/gpu.rom", Digest{1}}},
+		ROMs:    []ROM{{a, "/g/office/gpu.rom", Digest{1}}},
 	}
 	same := cmp.Comparer(func(a, b pci.Address) bool { return a == b })
 	if diff := cmp.Diff(want, got, same); diff != "" || err != nil {

@@ -30,7 +30,7 @@ func TestShare(t *testing.T) {
 			want: func(g *Guest) {
 				g.NICs = []NIC{{Link: LinkNAT}}
 				g.Sound = SoundCard{Model: HDA, Record: true}
-				g.TPM = "/guests/work/tpm"
+				g.TPM = "/guests/home/tpm"
 				g.Graphics, g.Screen, g.Input = VirGL, Screen{Kind: SPICE}, Input{Kind: USBInput}
 				g.Folders = []SharedFolder{{Path: "/srv/x", Name: "x", ReadOnly: true}}
 			},
@@ -78,7 +78,7 @@ func TestShare(t *testing.T) {
 	} {
 		want := base
 		test.want(&want)
-		got, err := test.d.Share(base, "/guests/work", test.seat, test.devices)
+		got, err := test.d.Share(base, "/guests/home", test.seat, test.devices)
 		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b usb.PortPath) bool { return a == b })); err != nil || diff != "" {
 			t.Errorf("%s: %v\n-want +got:\n%s", name, err, diff)
 		}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // A change makes something else of a good image.
@@ -70,7 +72,7 @@ func made(t testing.TB, format string, options ...string) []byte {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
-		t.Skip("qemu-img is not installed; install the package qemu-utils")
+		hosttest.Missing(t, "qemu-img is not installed; install the package qemu-utils")
 	}
 	name := filepath.Join(t.TempDir(), "disk")
 	args := append(append([]string{"create", "-q", "-f", format}, options...), name, "4M")

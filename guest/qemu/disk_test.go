@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 func TestBadDisks(t *testing.T) {
@@ -98,7 +99,7 @@ func TestQcow2Boots(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
-		t.Skip("qemu-img is not installed; install the package qemu-utils")
+		hosttest.Missing(t, "qemu-img is not installed; install the package qemu-utils")
 	}
 	name := filepath.Join(t.TempDir(), "disk.qcow2")
 	raw := bootDisk(t, printText, "from qcow2")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 func TestVariables(t *testing.T) {
@@ -63,7 +64,7 @@ func TestUEFI(t *testing.T) {
 	g.Variables = filepath.Join(t.TempDir(), "vars.fd")
 	vm, err := Start(t.Context(), g, Options{Accelerator: TCG, PowerdownTimeout: -1})
 	if errors.Is(err, errors.ErrUnsupported) && os.Getenv("CI") != "true" {
-		t.Skipf("%v", err)
+		hosttest.Missing(t, "%v", err)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // needProgram skips the test without a program, except where tests count.
@@ -30,7 +31,7 @@ func needProgram(t *testing.T, name string) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
-		t.Skipf("%v; install the package %s", err, name)
+		hosttest.Missing(t, "%v; install the package %s", err, name)
 	}
 }
 
@@ -63,7 +64,8 @@ func binaryOf(t *testing.T) string {
 	return path
 }
 
-// online skips the test where the host is connected to nothing.
+// online skips the test where the host is connected to nothing: passt takes the addresses of
+// the interface with the default route, and no set-up of ours connects a machine.
 func online(t *testing.T) {
 	t.Helper()
 	routes, err := os.ReadFile("/proc/net/route")

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/project-independence/indy/guest/image"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 func needImg(t *testing.T) {
@@ -18,7 +19,7 @@ func needImg(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
-		t.Skip("qemu-img is not installed; install the package qemu-utils")
+		hosttest.Missing(t, "qemu-img is not installed; install the package qemu-utils")
 	}
 }
 

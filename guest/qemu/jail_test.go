@@ -48,7 +48,7 @@ func needRoot(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("this test must be run by root")
 		}
-		t.Skip("only root can make another user's jail")
+		hosttest.Missing(t, "only root can make another user's jail")
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // TestProbeProgram shows that the probe guest itself is right: an emulated
@@ -73,7 +75,7 @@ func TestProbeCodeIsItsSource(t *testing.T) {
 			if os.Getenv("CI") == "true" {
 				t.Fatal(err)
 			}
-			t.Skipf("%v; install the package binutils", err)
+			hosttest.Missing(t, "%v; install the package binutils", err)
 		}
 	}
 	object, binary := filepath.Join(t.TempDir(), "probe.o"), filepath.Join(t.TempDir(), "probe.bin")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // needQEMU skips the test without QEMU, except where tests count.
@@ -27,7 +28,7 @@ func needQEMU(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
-		t.Skipf("%v", err)
+		hosttest.Missing(t, "%v", err)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/usb"
 )
 
@@ -109,7 +110,7 @@ func TestViewers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.kind.String(), func(t *testing.T) {
 			if tt.kind == guest.SPICE && !can.SPICE && os.Getenv("CI") != "true" {
-				t.Skip("install the package qemu-system-modules-spice")
+				hosttest.Missing(t, "install the package qemu-system-modules-spice")
 			}
 			noLeaks(t)
 			path := filepath.Join(t.TempDir(), "viewers")
@@ -323,7 +324,7 @@ func TestTap(t *testing.T) {
 	needQEMU(t)
 	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip(err)
+		hosttest.Missing(t, "%v", err)
 	}
 	defer tun.Close()
 	request, err := unix.NewIfreq("indytest%d")
@@ -332,7 +333,7 @@ func TestTap(t *testing.T) {
 	}
 	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if err := unix.IoctlIfreq(int(tun.Fd()), unix.TUNSETIFF, request); err != nil {
-		t.Skip(err)
+		hosttest.Missing(t, "%v", err)
 	}
 	g := guestOf()
 	g.NICs = []guest.NIC{{Link: guest.LinkTap}}

@@ -12,13 +12,14 @@ import (
 
 	"github.com/project-independence/indy/guest/store"
 	"github.com/project-independence/indy/internal/daemon"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // TestDaemonTellsSystemd holds that systemd is told that the daemon is alive as long as it answers, and
 // not any more when it does not.
 func TestDaemonTellsSystemd(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("the daemon is root's")
+		hosttest.Missing(t, "the daemon is root's")
 	}
 	dir, err := os.MkdirTemp("", "indy-notify")
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/daemon"
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/internal/power"
 	"github.com/project-independence/indy/uevent"
 )
@@ -53,7 +54,7 @@ func TestPowerEvents(t *testing.T) {
 // Reading an input device ends when it is closed: the daemon ends, whether the lid moves or not.
 func TestOpenInput(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("terminals are opened by root")
+		hosttest.Missing(t, "terminals are opened by root")
 	}
 	f, err := openInput(hostfs.Live(), "dev/ptmx") // waits to be read, as an input device does
 	if err != nil {

@@ -43,7 +43,7 @@ func apart(t *testing.T, programs ...string) bool {
 		t.Skip("boots Linux guests; not with -short")
 	}
 	if os.Getuid() != 0 {
-		t.Skip("it takes root")
+		hosttest.Missing(t, "it takes root")
 	}
 	if can, err := exec.Command("qemu-system-x86_64", "-audiodev", "help").Output(); err != nil || !strings.Contains(string(can), "pa\n") {
 		hosttest.Missing(t, "QEMU has neither sound by PulseAudio nor windows; install the package qemu-system-gui")

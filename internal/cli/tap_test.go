@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 const bridgeVariable = "INDY_TEST_BRIDGE"
@@ -19,14 +20,14 @@ const bridgeVariable = "INDY_TEST_BRIDGE"
 func TestBridgePort(t *testing.T) {
 	if os.Getenv(bridgeVariable) == "" {
 		if _, err := exec.LookPath("ip"); err != nil || os.Getuid() != 0 {
-			t.Skip("it takes root and the program ip (package iproute2)")
+			hosttest.Missing(t, "it takes root and the program ip (package iproute2)")
 		}
 		again := exec.Command("/proc/self/exe", "-test.run=^TestBridgePort$", "-test.v")
 		again.Env = append(os.Environ(), bridgeVariable+"=1")
 		again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 		out, err := again.CombinedOutput()
 		if strings.Contains(string(out), "--- SKIP") {
-			t.Skipf("%s", out)
+			hosttest.Missing(t, "%s", out)
 		}
 		if err != nil || !strings.Contains(string(out), "PASS: TestBridgePort") {
 			t.Errorf("%v\n%s", err, out)
@@ -37,7 +38,7 @@ func TestBridgePort(t *testing.T) {
 		t.Errorf("without a bridge: %v", err)
 	}
 	if out, err := exec.Command("ip", "link", "add", "br0", "type", "bridge").CombinedOutput(); err != nil {
-		t.Skipf("this kernel makes no bridges: %s", out)
+		hosttest.Missing(t, "this kernel makes no bridges: %s", out)
 	}
 	f, err := bridgePort(hostfs.Live(), "br0")
 	if err != nil {

@@ -10,12 +10,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // TestConsole is at a serial port by way of the daemon, until the guest has ended.
 func TestConsole(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("without root there is no group that gives a role")
+		hosttest.Missing(t, "without root there is no group that gives a role")
 	}
 	f := newFixture(t)
 	f.run(t, "secret")
@@ -53,7 +55,7 @@ func TestConsole(t *testing.T) {
 // TestConsoleRefused: who cannot be connected is told why, and takes no place.
 func TestConsoleRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("without root there is no group that gives a role")
+		hosttest.Missing(t, "without root there is no group that gives a role")
 	}
 	f := newFixture(t)
 	f.run(t, "secret")
@@ -112,7 +114,7 @@ func TestConsoleRoles(t *testing.T) {
 // TestConsoleEndsWithDaemon: nobody is left at a port of a daemon that has ended.
 func TestConsoleEndsWithDaemon(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("without root there is no group that gives a role")
+		hosttest.Missing(t, "without root there is no group that gives a role")
 	}
 	f := newFixture(t)
 	f.run(t, "free")

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"testing/fstest"
+
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 func TestReadGroups(t *testing.T) {
@@ -97,7 +99,7 @@ func TestPeerOf(t *testing.T) {
 		return
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("to be another user takes root")
+		hosttest.Missing(t, "to be another user takes root")
 	}
 	var many []uint32
 	for i := range uint32(300) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/project-independence/indy/internal/hosttest"
 	"github.com/project-independence/indy/internal/runner"
 )
 
@@ -50,7 +51,7 @@ func (f fixture) client(t *testing.T) *Client {
 // TestClient has a client do what there is to be done, over a socket.
 func TestClient(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("without root there is no group that gives a role")
+		hosttest.Missing(t, "without root there is no group that gives a role")
 	}
 	f := newFixture(t)
 	c, ctx := f.client(t), t.Context()
@@ -148,7 +149,7 @@ func TestDialNobody(t *testing.T) {
 // up meanwhile.
 func TestSlowVerb(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("without root there is no group that gives a role")
+		hosttest.Missing(t, "without root there is no group that gives a role")
 	}
 	if testing.Short() {
 		t.Skip("takes longer than the deadline of a request")
@@ -174,7 +175,7 @@ func TestHostile(t *testing.T) {
 		return
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("to be another user takes root")
+		hosttest.Missing(t, "to be another user takes root")
 	}
 	f := newFixture(t)
 	socket := f.serve(t)
@@ -257,7 +258,7 @@ func hostile(t *testing.T, socket string) {
 // TestRawRequests says odd things on a socket, as somebody who may ask.
 func TestRawRequests(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("without root there is no group that gives a role")
+		hosttest.Missing(t, "without root there is no group that gives a role")
 	}
 	f := newFixture(t)
 	socket := f.serve(t)

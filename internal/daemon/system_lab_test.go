@@ -162,7 +162,7 @@ disks: [{file: net.raw}]
 devices: [{want: ethernet, ids: "8086:10c9", how: assign}]
 `))
 	put("var/lib/indy/guests/net/net.raw", 0o600, powerSector("net is up"))
-	put("var/lib/indy/guests/work/guest.yaml", 0o600, []byte(`name: work
+	put(filepath.Join("var/lib/indy/guests", "work", "guest.yaml"), 0o600, []byte(`name: work
 memory: 64MiB
 firmware: bios
 locked: true

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 func TestMain(m *testing.M) {
@@ -90,7 +92,7 @@ func needRoot(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("this test must be run by root")
 		}
-		t.Skip("only root can make a jail for another user")
+		hosttest.Missing(t, "only root can make a jail for another user")
 	}
 }
 
@@ -105,7 +107,7 @@ func busybox(t *testing.T, args ...string) Spec {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
-		t.Skip("install the package busybox-static")
+		hosttest.Missing(t, "install the package busybox-static")
 	}
 	return Spec{Program: "/bin/busybox", Args: args, UID: 0x70000001, GID: 0x70000001, Binds: []Bind{{From: program, To: "/bin/busybox"}}}
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // TestLinuxCode assembles what is written above linuxCode.
@@ -21,7 +23,7 @@ func TestLinuxCode(t *testing.T) {
 	assembler, err := exec.LookPath("as")
 	linker, err2 := exec.LookPath("ld")
 	if err := errors.Join(err, err2); err != nil {
-		t.Skip(err)
+		hosttest.Missing(t, "%v", err)
 	}
 	source, err := os.ReadFile("linuxboot.go")
 	if err != nil {

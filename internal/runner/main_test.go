@@ -19,6 +19,7 @@ import (
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // A testRequest is what a runner of these tests is started with.
@@ -120,7 +121,7 @@ func needQEMU(t *testing.T) {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
-		t.Skipf("%v", err)
+		hosttest.Missing(t, "%v", err)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/hosttest"
 )
 
 // Two guests run side by side, each with its own disk, and are watched and reached.
@@ -345,7 +346,7 @@ func TestGarbage(t *testing.T) {
 // Another user is turned away, even where the socket lets them in.
 func TestAnotherUser(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can be another user")
+		hosttest.Missing(t, "only root can be another user")
 	}
 	needQEMU(t)
 	top := root(t)
