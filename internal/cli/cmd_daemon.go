@@ -304,31 +304,35 @@ and their devices are given back.
 }
 
 func newDaemonReportCommand(env *Env, socket *string) *cobra.Command {
-	var flags reading
-	cmd := &cobra.Command{
+	return newAskCommand(env, socket, (*daemon.Client).BootReport, writeBootReport, &cobra.Command{
 		Use:   "boot-report",
 		Short: "what became of the guests that start by themselves, and how long each part took",
 		Long: `Show when the daemon was started and when each guest passed each point of its start, in
 seconds since the kernel of this host started, and why one did not start.
 
 ` + exitHelp,
-		Args: usage(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			c, err := daemonAt(*socket)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			b, err := c.BootReport(context.Background())
-			if err != nil {
-				return err
-			}
-			if flags.json {
-				return writeJSON(env, b)
-			}
-			writeBootReport(env, b)
-			return nil
-		},
+	})
+}
+
+// newAskCommand makes cmd ask the daemon for something and write that.
+func newAskCommand[R any](env *Env, socket *string, ask func(*daemon.Client, context.Context) (R, error), write func(*Env, R), cmd *cobra.Command) *cobra.Command {
+	var flags reading
+	cmd.Args = usage(cobra.NoArgs)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		c, err := daemonAt(*socket)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		r, err := ask(c, context.Background())
+		if err != nil {
+			return err
+		}
+		if flags.json {
+			return writeJSON(env, r)
+		}
+		write(env, r)
+		return nil
 	}
 	flags.addJSON(cmd)
 	return cmd

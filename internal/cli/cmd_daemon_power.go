@@ -69,8 +69,7 @@ func (e *Env) powerEvents(ctx context.Context, changed func()) error {
 }
 
 func newDaemonPowerCommand(env *Env, socket *string) *cobra.Command {
-	var flags reading
-	cmd := &cobra.Command{
+	return newAskCommand(env, socket, (*daemon.Client).Power, writePower, &cobra.Command{
 		Use:   "power",
 		Short: "sleep, lid and battery of the host, and what was done with guests because of them",
 		Long: `Show whether logind waits for guests before the host sleeps, and how long, whether the
@@ -78,26 +77,7 @@ lid is closed, what is left in the batteries, and what was done with guests beca
 those, the latest last. What is done is in the definition of each guest (power).
 
 ` + exitHelp,
-		Args: usage(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			c, err := daemonAt(*socket)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			r, err := c.Power(context.Background())
-			if err != nil {
-				return err
-			}
-			if flags.json {
-				return writeJSON(env, r)
-			}
-			writePower(env, r)
-			return nil
-		},
-	}
-	flags.addJSON(cmd)
-	return cmd
+	})
 }
 
 func writePower(env *Env, r daemon.PowerReport) {

@@ -81,16 +81,21 @@ func readStarts(r io.Reader) (kept keptStarts, err error) {
 
 // save writes the file. The caller has the lock, or is alone.
 func (s *starts) save(d *Daemon) {
-	if s.file == "" {
-		return
-	}
-	text, err := json.Marshal(s.kept)
-	if err == nil {
-		err = renameio.WriteFile(s.file, text, 0o600, renameio.WithTempDir(filepath.Dir(s.file)))
-	}
-	if err != nil {
+	if err := keep(s.file, s.kept); err != nil {
 		d.Logger.Warn("what becomes of the start of guests is not kept", "err", err)
 	}
+}
+
+// keep replaces a file by what as JSON; without a name it does nothing.
+func keep(file string, what any) error {
+	if file == "" {
+		return nil
+	}
+	text, err := json.Marshal(what)
+	if err == nil {
+		err = renameio.WriteFile(file, text, 0o600, renameio.WithTempDir(filepath.Dir(file)))
+	}
+	return err
 }
 
 // tell notes what became of a guest.

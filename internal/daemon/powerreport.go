@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/project-independence/indy/internal/power"
 	"github.com/project-independence/indy/internal/runner"
 )
@@ -141,14 +139,7 @@ func (o *offs) forget(d *Daemon, name string) {
 
 // save writes the file. The caller has the lock.
 func (o *offs) save(d *Daemon) {
-	if o.file == "" {
-		return
-	}
-	text, err := json.Marshal(o.kept)
-	if err == nil {
-		err = renameio.WriteFile(o.file, text, 0o600, renameio.WithTempDir(filepath.Dir(o.file)))
-	}
-	if err != nil {
+	if err := keep(o.file, o.kept); err != nil {
 		d.Logger.Warn("which guests are to be started again is not kept", "err", err)
 	}
 }
