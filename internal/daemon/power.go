@@ -61,7 +61,7 @@ type keeper struct {
 
 	mu     sync.Mutex
 	host   power.Host
-	until  time.Time // when guests are to be ready for the host's sleep
+	until  time.Time // when guests are to be ready for the host's sleep; zero when they were said to be
 	ready  func()    // lets it
 	cancel context.CancelFunc
 	silent *time.Timer // runs while logind is not heard
@@ -260,6 +260,12 @@ func (k *keeper) pass(ctx context.Context) bool {
 			k.d.Logger.Info("guests are ready for the host's sleep", "steps", len(p.Hold), "all", well, "left", time.Until(until))
 		}
 		ready()
+		// The host may sleep at any moment now: what is begun would be cut in half.
+		k.mu.Lock()
+		if k.until.Equal(until) { // or it is about to sleep once more
+			k.until = time.Time{}
+		}
+		k.mu.Unlock()
 	}
 	return well || h.Sleeping // while it sleeps there is no time to try again
 }

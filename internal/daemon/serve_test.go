@@ -318,11 +318,15 @@ func FuzzRequest(f *testing.F) {
 		if strings.ContainsAny(method, " \r\n\x00") || method == "" || !strings.HasPrefix(path, "/") {
 			t.Skip("no request")
 		}
-		q, err := http.NewRequestWithContext(t.Context(), method, "http://x"+path, nil)
+		// What the server's own reader does not take never comes as far as here.
+		q, err := http.ReadRequest(bufio.NewReader(strings.NewReader(method + " " + path + " HTTP/1.0\r\n\r\n")))
 		if err != nil {
 			t.Skip("no request")
 		}
-		a := x.ask(t, Operator, method, q.URL.RequestURI(), body)
+		q = q.WithContext(withCaller(t.Context(), Caller{Peer{UID: 1000}, Operator}))
+		q.Header.Set("Content-Type", "application/json")
+		q.Body, q.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		a := x.answer(q)
 		if a.Code == http.StatusInternalServerError {
 			t.Errorf("%s %s %q: %s", method, path, body, a.Body)
 		}
