@@ -49,8 +49,9 @@ func (v *VM) AttachUSB(ctx context.Context, p usb.PortPath, file *os.File) error
 }
 
 // DetachUSB unplugs the host's USB device at p from the running guest, whether it was
-// started with it or got it later. The guest is not asked. It blocks until QEMU answers
-// or ctx ends.
+// started with it or got it later. The guest is not asked. It blocks until the device is
+// gone, and QEMU has closed its node, or ctx ends, or for ten seconds; the error is
+// [ErrUnplug] then, and the guest may still have it.
 func (v *VM) DetachUSB(ctx context.Context, p usb.PortPath) error {
-	return v.qmp.Call(ctx, "device_del", map[string]string{"id": usbID(p)}, nil)
+	return v.unplug(ctx, usbID(p))
 }

@@ -106,7 +106,19 @@ func (e *Env) daemonLog() *slog.Logger {
 	if f, ok := e.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return slog.New(slog.NewTextHandler(e.Stderr, nil))
 	}
-	return slog.New(slog.NewJSONHandler(e.Stderr, nil))
+	return slog.New(slog.NewJSONHandler(e.Stderr, &slog.HandlerOptions{ReplaceAttr: plainAttr}))
+}
+
+// plainAttr makes text of others printable: JSON leaves in what turns the direction of a line,
+// and a reader that decodes it shows the rest.
+func plainAttr(_ []string, a slog.Attr) slog.Attr {
+	switch v := a.Value.Any().(type) {
+	case string:
+		a.Value = slog.StringValue(printable(v))
+	case error:
+		a.Value = slog.StringValue(printable(v.Error()))
+	}
+	return a
 }
 
 func notify(told *slog.Logger, state string) {

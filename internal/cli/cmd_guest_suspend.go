@@ -151,6 +151,9 @@ func writeStatus(env *Env, s runner.Status) {
 	if s.PID != 0 {
 		t.add("  runner", fmt.Sprintf("process %d", s.PID))
 	}
+	if s.Unsaved > 0 {
+		t.add("  not saved", fmt.Sprintf("%d bytes of its console, log and events", s.Unsaved))
+	}
 	if s.QEMU != 0 {
 		word := "software emulation"
 		if s.Accelerator == "kvm" {

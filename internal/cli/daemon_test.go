@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -77,5 +79,47 @@ func TestDaemonTellsSystemd(t *testing.T) {
 	}
 	if got := hear(300 * time.Millisecond); got != "" {
 		t.Errorf("systemd is told %q of a daemon that does not answer", got)
+	}
+}
+
+// What others have written makes no lines of its own in the daemon's log, and nothing that turns or
+// colours what a terminal shows.
+func TestFault45ForgedLog(t *testing.T) {
+	const forged = "Mouse\n{\"level\":\"INFO\",\"msg\":\"all is well\"}\r\x1b[2J\x00\u202egnp.exe\u2028\xff\u009b31m"
+	var b strings.Builder
+	told := (&Env{Stderr: &b}).daemonLog()
+	told.Info("plugged", "device", forged)
+	told.Error("unplugged", "err", errors.New(forged))
+	told.With("device", forged).WithGroup("a").Warn(forged, slog.Group("b", "c", forged))
+	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+	if len(lines) != 3 {
+		t.Errorf("%d lines: %q", len(lines), lines)
+	}
+	for _, line := range lines {
+		var said any
+		if err := json.Unmarshal([]byte(line), &said); err != nil {
+			t.Errorf("%v: %s", err, line)
+		}
+		check := func(text string) {
+			if text != printable(text) {
+				t.Errorf("%q", text)
+			}
+		}
+		check(line)
+		var walk func(any)
+		walk = func(v any) {
+			switch v := v.(type) {
+			case string:
+				check(v)
+			case map[string]any:
+				for _, v := range v {
+					walk(v)
+				}
+			}
+		}
+		walk(said)
+		if !strings.Contains(line, "Mouse") {
+			t.Errorf("what it is called is not told: %s", line)
+		}
 	}
 }

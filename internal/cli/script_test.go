@@ -38,9 +38,20 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	runScripts(t, filepath.Join(hosttest.Root(t), "testdata", "script"))
+}
+
+// Guests go on when the daemon ends, is killed, or nobody reads what it tells, and the next one finds
+// them: their processes are the same.
+func TestFault15DaemonRestarted(t *testing.T) {
+	runScripts(t, filepath.Join(hosttest.Root(t), "testdata", "faults"))
+}
+
+func runScripts(t *testing.T, dir string) {
+	t.Helper()
 	root := hosttest.Root(t)
 	testscript.Run(t, testscript.Params{
-		Dir:           filepath.Join(root, "testdata", "script"),
+		Dir:           dir,
 		UpdateScripts: *update,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"bootable": bootable, "bootdisk": bootDisk, "sleepydisk": sleepyDisk, "logind": (&scriptLogind{t: t}).command,

@@ -83,6 +83,10 @@ func (d *Daemon) metricsText(ctx context.Context) []byte {
 	for _, s := range status {
 		m.line("indy_guest_devices", float64(len(s.Devices)), "guest", s.Name)
 	}
+	m.head("indy_guest_unsaved_bytes", "gauge", "Bytes of a guest's console, log and events that could not be written to their files.")
+	for _, s := range status {
+		m.line("indy_guest_unsaved_bytes", float64(s.Unsaved), "guest", s.Name)
+	}
 	m.head("indy_guest_start_phase_seconds", "gauge", "When the start of a guest passed a point, since the kernel started.")
 	for _, s := range status {
 		for _, p := range s.Phases {

@@ -111,7 +111,9 @@ func (r *runner) look() Status {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.status.clone()
+	s := r.status.clone()
+	s.Unsaved = r.console.unsaved() + r.log.unsaved() + r.events.unsaved()
+	return s
 }
 
 // A procStat is what is used of /proc/PID/stat, see proc(5).

@@ -140,7 +140,7 @@ func newRunner(c Config) (*runner, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
-	r.logger = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	r.logger = slog.New(newLogHandler(r.log))
 	r.inputs, r.input = io.Pipe()
 	boot, _ := fs.ReadFile(c.Host, "proc/sys/kernel/random/boot_id") // without it it is unknown
 	r.status = Status{
@@ -151,6 +151,11 @@ func newRunner(c Config) (*runner, error) {
 	}
 	r.saving.Go(r.save)
 	return r, nil
+}
+
+// newLogHandler quotes what is not printable, as text of others may have it.
+func newLogHandler(to io.Writer) slog.Handler {
+	return slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelDebug})
 }
 
 // awaitEnd waits for the QEMU of a runner that was killed, which dies with it and has the

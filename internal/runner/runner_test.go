@@ -7,6 +7,7 @@ import (
 	"errors"
 	"image/png"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +18,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/hostfs"
@@ -408,4 +412,82 @@ func TestManyStarts(t *testing.T) {
 	}
 	until(t, "it runs", func() bool { return ask(t, d).State == Running })
 	stopNow(t, d)
+}
+
+// A guest goes on when nothing of it can be saved, answers, and says how much was lost.
+func TestFault44DiskFull(t *testing.T) {
+	needQEMU(t)
+	if os.Geteuid() != 0 {
+		hosttest.Missing(t, "a small file system of its own is mounted, by root")
+	}
+	small := root(t)
+	if err := unix.Mount("indy", small, "tmpfs", 0, "size=256k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(small, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	d := Dir{"full", filepath.Join(small, "full")}
+	launch(t, testRequest{Dir: d, Disk: bootDisk(t, echo, "")}, runs)
+	f, err := os.Create(filepath.Join(small, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, piece := range []int{4096, 1} {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, piece))
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+	conn, err := d.Attach(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var heard [1]byte
+	for i := range 5000 { // more than what is left of a page
+		c := byte('a' + i%26)
+		if _, err := conn.Write([]byte{c}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, heard[:]); err != nil || heard[0] != c {
+			t.Fatalf("%d: %q, %v", i, heard, err)
+		}
+	}
+	if s := ask(t, d); s.State != Running || s.Unsaved == 0 || s.Unsaved > 6000 {
+		t.Errorf("%+v", s)
+	}
+	for _, do := range []func(context.Context) (Status, error){d.Suspend, d.Resume} {
+		if _, err := do(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+	if s := ask(t, d); s.State != Running {
+		t.Errorf("%+v", s)
+	}
+	stopNow(t, d)
+}
+
+// What others have written makes no lines of its own in a guest's log.
+func TestFault45ForgedLog(t *testing.T) {
+	const forged = "Mouse\nlevel=INFO msg=\"all is well\"\r\x1b[2J\x00\u202egnp.exe\u2028\xff\u009b31m"
+	log, err := newTape(filepath.Join(t.TempDir(), "log"), maxLog, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.close()
+	told := slog.New(newLogHandler(log))
+	told.Warn(forged, "device", forged, "err", errors.New(forged))
+	text := string(log.text())
+	if strings.Count(text, "\n") != 1 || strings.IndexFunc(strings.TrimSuffix(text, "\n"), func(r rune) bool { return !unicode.IsPrint(r) }) >= 0 {
+		t.Errorf("%q", text)
+	}
+	if strings.Count(text, "Mouse") != 3 {
+		t.Errorf("%q", text)
+	}
 }

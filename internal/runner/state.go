@@ -46,6 +46,10 @@ type Status struct {
 	// Phases are how far its start came, in order of time.
 	Phases []Phase `json:"phases"`
 
+	// Unsaved is how many bytes of its console, log and events could not be written to their
+	// files, as when these are on a disk that is full. The guest goes on.
+	Unsaved int64 `json:"unsaved,omitempty"`
+
 	// Failure says why it failed; nil when it has not.
 	Failure *Failure `json:"failure"`
 }

@@ -19,6 +19,7 @@ type tape struct {
 	kept    []byte
 	file    *os.File
 	written int
+	lost    int64 // bytes that the file has not got
 	ears    map[*ear]struct{}
 	closed  bool
 }
@@ -98,14 +99,24 @@ func (t *tape) save(p []byte) {
 	if t.written += len(p); t.written > 2*t.most {
 		p = t.tail()
 		t.written = len(p)
-		if t.file.Truncate(0) != nil {
+		if err := t.file.Truncate(0); err != nil {
+			t.lost += int64(len(p))
 			return
 		}
 		if _, err := t.file.Seek(0, 0); err != nil {
+			t.lost += int64(len(p))
 			return
 		}
 	}
-	_, _ = t.file.Write(p) // as when the disk is full
+	n, _ := t.file.Write(p) // which fails as when the disk is full
+	t.lost += int64(len(p) - n)
+}
+
+// unsaved is how many bytes the file has not got.
+func (t *tape) unsaved() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lost
 }
 
 // text returns what is kept.
