@@ -66,7 +66,15 @@ func consoleBy(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Comma
 	if err != nil {
 		return err
 	}
-	return env.talk(ctx, port, args[0])
+	if err := env.talk(ctx, port, args[0]); err != nil {
+		return err
+	}
+	// It also ends for those who may be there no more, who are told so.
+	var refused *daemon.RefusalError
+	if _, err := c.Kept(ctx, args[0], "console"); errors.As(err, &refused) && refused.Code == 403 {
+		return err
+	}
+	return nil
 }
 
 // createBy makes a guest of the machine, of which todo says which disks are to be made.

@@ -24,6 +24,9 @@ const consoleProtocol = "indy-console"
 // its user, too.
 const maxConsoles = 64
 
+// lookAgain is how often is looked whether who is at a serial port may be there still.
+const lookAgain = 250 * time.Millisecond
+
 type consoleIn struct {
 	One
 	Upgrade string `header:"Upgrade" doc:"indy-console connects with the serial port in both directions, until one of the two ends; without it, the last that was written is the answer"`
@@ -59,18 +62,28 @@ func (d *Daemon) console(ctx context.Context, in *consoleIn) (*huma.StreamRespon
 		<-d.consoles
 		return nil, answered(err)
 	}
-	d.Logger.Info("somebody is at a serial port", "guest", in.Name, "uid", callerOf(ctx).Peer.UID)
+	who := callerOf(ctx)
+	d.Logger.Info("somebody is at a serial port", "guest", in.Name, "uid", who.Peer.UID)
+	may := func() bool { // its definition may become another one, also in ways other than by the daemon
+		locked, err := running[consoleIn](d)(ctx, in)
+		if err == nil && May(who.Role, GuestsConsole, locked) {
+			return true
+		}
+		d.Logger.Info("somebody may be at a serial port no more", "guest", in.Name, "uid", who.Peer.UID)
+		return false
+	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer func() { <-d.consoles }()
 		defer port.Close()
 		_, w := humago.Unwrap(c)
-		d.connect(w, port)
+		d.connect(w, port, may)
 	}}, nil
 }
 
 // connect makes of a request a connection with a serial port. It returns when either end has
-// closed it, has not taken what it was sent in time, or the daemon ends.
-func (d *Daemon) connect(w http.ResponseWriter, port io.ReadWriteCloser) {
+// closed it, has not taken what it was sent in time, who asked may not be there any more, or
+// the daemon ends.
+func (d *Daemon) connect(w http.ResponseWriter, port io.ReadWriteCloser, may func() bool) {
 	conn, both, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
@@ -92,12 +105,24 @@ func (d *Daemon) connect(w http.ResponseWriter, port io.ReadWriteCloser) {
 		}
 		ended <- struct{}{}
 	})
-	select {
-	case <-ended:
-	case <-d.closing:
-	}
+	d.whileMay(may, ended)
 	_ = errors.Join(conn.Close(), port.Close()) // which ends the other one
 	ways.Wait()
+}
+
+// whileMay returns when a connection has ended, may not go on, or the daemon ends.
+func (d *Daemon) whileMay(may func() bool, ended <-chan struct{}) {
+	look := time.NewTicker(lookAgain)
+	defer look.Stop()
+	for may() { // once at first: it may have been changed while the port was connected
+		select {
+		case <-look.C:
+		case <-ended:
+			return
+		case <-d.closing:
+			return
+		}
+	}
 }
 
 // timed gives whoever reads a time for each part.

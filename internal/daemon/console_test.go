@@ -4,9 +4,13 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +113,84 @@ func TestConsoleRoles(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestConsoleEndsWithRight: who is at the serial port of a guest that is locked meanwhile, or
+// of which nobody knows any more whether it is, is there no more; an administrator stays.
+func TestConsoleEndsWithRight(t *testing.T) {
+	holding := func(text string) func(string) error {
+		return func(file string) error { return os.WriteFile(file, []byte(text), 0o600) }
+	}
+	all, admins := map[Role]bool{User: true, Operator: true, Admin: true}, map[Role]bool{Admin: true}
+	for name, change := range map[string]struct {
+		file func(string) error
+		may  map[Role]bool
+	}{
+		"locked":  {holding("name: free\nmemory: 1GiB\nlocked: true\n"), admins},
+		"damaged": {holding("name: [\n"), admins},
+		"deleted": {os.Remove, admins},
+		"another": {holding("name: free\nmemory: 2GiB\n"), all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.run(t, "free")
+			ports := map[Role]*bufio.ReadWriter{}
+			for _, role := range []Role{User, Operator, Admin} {
+				ports[role] = f.upgraded(t, role, "free")
+			}
+			if err := change.file(filepath.Join(f.Store.Folder("free"), "guest.yaml")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * lookAgain)
+			for role, port := range ports {
+				if got := echoes(port); got != change.may[role] {
+					t.Errorf("%v is there: %t, want %t", role, got, change.may[role])
+				}
+			}
+			for end := time.Now().Add(5 * time.Second); len(f.consoles) > len(change.may); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%d still have a place", len(f.consoles))
+				}
+			}
+		})
+	}
+}
+
+// upgraded is a connection with the serial port of a guest for somebody in a role.
+func (f fixture) upgraded(t *testing.T, role Role, name string) *bufio.ReadWriter {
+	t.Helper()
+	s := httptest.NewUnstartedServer(f.handler())
+	s.Config.BaseContext = func(net.Listener) context.Context {
+		return withCaller(context.Background(), Caller{Peer: Peer{UID: 1000}, Role: role})
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	port := bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn))
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: indy\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", guestPath(name, "console"), consoleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	a, err := http.ReadResponse(port.Reader, nil)
+	if err != nil || a.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v: %v, %v", role, a, err)
+	}
+	if line, err := port.ReadString('\n'); err != nil || line != "this is "+name+"\n" {
+		t.Fatalf("%v: %q, %v", role, line, err)
+	}
+	return port
+}
+
+// echoes reports whether what is typed comes back.
+func echoes(port *bufio.ReadWriter) bool {
+	_, err := port.WriteString("typed\n")
+	err = errors.Join(err, port.Flush())
+	line, rerr := port.ReadString('\n')
+	return err == nil && rerr == nil && line == "typed\n"
 }
 
 // TestConsoleEndsWithDaemon: nobody is left at a port of a daemon that has ended.
