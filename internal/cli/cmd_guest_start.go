@@ -7,11 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/guest/store"
 	"github.com/project-independence/indy/internal/runner"
@@ -20,7 +20,7 @@ import (
 // starting are the flags of indy guest start.
 type starting struct {
 	reading
-	wait  string
+	wait  waiting
 	accel string
 	allow []string
 }
@@ -35,7 +35,8 @@ them back when it has ended. It gets a process of its own and goes on without th
 command, which waits until the guest runs, or until it is ready as its definition says.
 
 A required need that nothing on this laptop meets keeps it from starting; an optional one
-does not. With an error nothing is left behind, and indy guest log says more.
+does not. With an error nothing is left behind, and indy guest log says more. A guest that is
+not as far as --wait says when --timeout is over goes on, which is exit status 3.
 
 ` + exitHelp,
 		Args: usage(cobra.ExactArgs(1)),
@@ -47,7 +48,7 @@ does not. With an error nothing is left behind, and indy guest log says more.
 	}
 	cmd.ValidArgsFunction = completeGuests(env)
 	f := cmd.Flags()
-	f.StringVar(&flags.wait, "wait", "running", "until the guest is `ready`, running, or none: do not wait")
+	flags.wait.add(f)
 	f.StringVar(&flags.accel, "accel", "auto", "auto, kvm or tcg (software emulation)")
 	f.StringSliceVar(&flags.allow, "allow", nil, "override the refusal of this `NAME`, such as no-reset, at your own risk")
 	flags.addJSON(cmd)
@@ -69,13 +70,13 @@ func (e *Env) stored(name string) (store.Entry, runner.Dir, error) {
 }
 
 func (s *starting) run(ctx context.Context, env *Env, name string) error {
-	if !slices.Contains([]string{"ready", "running", "none"}, s.wait) {
-		return usageError{fmt.Errorf("--wait %q: expected ready, running or none", s.wait)}
+	if err := s.wait.valid(); err != nil {
+		return err
 	}
 	if _, err := parseAccelerator(s.accel); err != nil {
 		return usageError{err}
 	}
-	_, dir, err := env.stored(name)
+	found, dir, err := env.stored(name)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (s *starting) run(ctx context.Context, env *Env, name string) error {
 		return err
 	}
 	defer l.Close()
-	status, err := s.await(ctx, env, l, name)
+	status, err := s.await(ctx, env, l, name, readyBy(found.Definition))
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,9 @@ func (s *starting) run(ctx context.Context, env *Env, name string) error {
 }
 
 // await waits for as much of the start as was asked for.
-func (s *starting) await(ctx context.Context, env *Env, l *runner.Launched, name string) (now runner.Status, err error) {
+func (s *starting) await(ctx context.Context, env *Env, l *runner.Launched, name string, by guest.Ready) (now runner.Status, err error) {
+	ctx, late, cancel := s.wait.within(ctx, name, by)
+	defer cancel()
 	type said struct {
 		runner.Status
 		err error
@@ -135,7 +138,11 @@ func (s *starting) await(ctx context.Context, env *Env, l *runner.Launched, name
 			now = next.Status
 			now.Name = name
 			err = next.err
+			late.saw(now)
 		case <-ctx.Done():
+			if err := context.Cause(ctx); err == error(late) {
+				return now, err
+			}
 			env.errorf("the guest %s goes on starting; end it with: indy guest stop %s", name, name)
 			return now, context.Cause(ctx)
 		}
@@ -143,10 +150,10 @@ func (s *starting) await(ctx context.Context, env *Env, l *runner.Launched, name
 		switch {
 		case now.State == runner.Failed:
 			return now, newGuestFailure(now)
-		case s.wait == "none" && now.State != "", s.wait == "running" && ran, s.wait == "ready" && now.Ready:
+		case s.wait.until == "none" && now.State != "", s.wait.until == "running" && ran, s.wait.until == "ready" && now.Ready:
 			return now, nil
 		case now.State == runner.Stopped:
-			return now, fmt.Errorf("guest %s has ended before it was %s", name, s.wait)
+			return now, fmt.Errorf("guest %s has ended before it was %s", name, s.wait.until)
 		case errors.Is(err, io.EOF):
 			return now, fmt.Errorf("guest %s: its runner ended without a word", name)
 		case err != nil:

@@ -137,22 +137,14 @@ func startBy(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Command
 			return usageError{fmt.Errorf("--%s goes with guests of one's own; %s is started by the daemon", flag, args[0])}
 		}
 	}
-	wait, err := cmd.Flags().GetString("wait")
-	if err != nil {
+	var wait waiting
+	var err1, err2 error
+	wait.until, err1 = cmd.Flags().GetString("wait")
+	wait.limit, err2 = cmd.Flags().GetDuration("timeout")
+	if err := errors.Join(err1, err2, wait.valid()); err != nil {
 		return err
 	}
-	now, err := c.Start(ctx, args[0])
-	for err == nil && wait == "ready" && !now.Ready {
-		if now.Over() {
-			return newGuestFailure(now)
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		now, err = c.Status(ctx, args[0])
-	}
+	now, err := startAndWait(ctx, c, args[0], wait)
 	if err != nil {
 		return err
 	}
@@ -161,6 +153,35 @@ func startBy(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Command
 	}
 	fmt.Fprintln(env.Stdout, startedWord(args[0], now))
 	return nil
+}
+
+// startAndWait has the daemon start a guest, which it does until that runs.
+func startAndWait(ctx context.Context, c *daemon.Client, name string, wait waiting) (runner.Status, error) {
+	var d guest.Definition
+	if text, err := c.Show(ctx, name); err != nil {
+		return runner.Status{}, err
+	} else if text.Error == "" {
+		d, _ = guest.ParseDefinition(name, []byte(text.Definition)) // which the daemon complains about
+	}
+	ctx, late, cancel := wait.within(ctx, name, readyBy(d))
+	defer cancel()
+	now, err := c.Start(ctx, name)
+	for err == nil && wait.until == "ready" && !now.Ready {
+		late.saw(now)
+		if now.Over() {
+			return now, newGuestFailure(now)
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+			now, err = c.Status(ctx, name)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return now, err
 }
 
 func stopBy(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Command, args []string) error {

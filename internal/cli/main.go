@@ -197,10 +197,11 @@ func exitCode(err error) int {
 	var partly partlyRead
 	var rom *qemu.ROMError
 	var failed *guestFailure
+	var late *unreadyError
 	switch {
 	case errors.As(err, &failed):
 		return cmp.Or(failed.failure.Exit, exitFailed)
-	case errors.As(err, &partial), errors.Is(err, assign.ErrStuck):
+	case errors.As(err, &partial), errors.Is(err, assign.ErrStuck), errors.As(err, &late):
 		return exitPartial
 	case errors.As(err, &partly):
 		return exitFailed
