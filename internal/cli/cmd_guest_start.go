@@ -89,7 +89,7 @@ func (s *starting) run(ctx context.Context, env *Env, name string) error {
 			Display: env.Getenv("DISPLAY"), XAuthority: env.Getenv("XAUTHORITY"), Wayland: env.Getenv("WAYLAND_DISPLAY"),
 			RuntimeDir: env.Getenv("XDG_RUNTIME_DIR"),
 		},
-	}, func(files []*os.File) error { return env.DetachWith(files, "guest", runnerCommand, name) })
+	}, func(files []*os.File) error { return env.detachRunner(name, files) })
 	if errors.Is(err, runner.ErrRuns) {
 		if now, e := dir.Status(ctx, env.Host); e == nil && now.PID != 0 {
 			err = fmt.Errorf("%w: process %d, %s", err, now.PID, now.State)

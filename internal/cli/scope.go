@@ -50,6 +50,16 @@ func detachInScope(guest string, warn func(error), files []*os.File, args ...str
 	return nil
 }
 
+// detachRunner starts the process of a guest: of root's in a scope of its own, where there is
+// systemd, of others in the session that they are in.
+func (e *Env) detachRunner(guest string, files []*os.File) error {
+	args := []string{"guest", runnerCommand, guest}
+	if e.DetachInScope == nil || os.Geteuid() != 0 {
+		return e.DetachWith(files, args...)
+	}
+	return e.DetachInScope(guest, func(err error) { e.errorf("%v; its limits of memory and processes may not be in force", err) }, files, args...)
+}
+
 // scope has systemd make a scope for a process, and waits until it is in there.
 func scope(ctx context.Context, guest string, pid int) error {
 	c, err := systemd.NewSystemdConnectionContext(ctx)

@@ -169,6 +169,8 @@ locked: true
 autostart: {priority: 9, ready: {serial: "work is up"}, needs: [net]}
 devices: [{want: storage, class: "0108", how: assign}]
 `))
+	put("var/lib/indy/guests/hand/guest.yaml", 0o600, []byte("name: hand\nmemory: 64MiB\nfirmware: bios\ndisks: [{file: hand.raw}]\n"))
+	put("var/lib/indy/guests/hand/hand.raw", 0o600, powerSector("hand is up"))
 	nvme := filepath.Join(t.TempDir(), "nvme.img")
 	if err := os.WriteFile(nvme, powerSector("work is up"), 0o600); err != nil {
 		t.Fatal(err)
@@ -293,6 +295,14 @@ func TestSystemdInside(t *testing.T) {
 	for name, s := range before {
 		insideScope(t, name, s)
 	}
+	// One that root starts by hand is confined as those are, and is nobody's but its own scope's.
+	run("indy", "guest", "start", "hand")
+	byHand, err := runner.Dir{Name: "hand", Path: "/run/indy/guests/hand"}.Status(t.Context(), hostfs.Live())
+	if err != nil || byHand.State != runner.Running {
+		t.Fatalf("hand: %+v, %v", byHand, err)
+	}
+	insideScope(t, "hand", byHand)
+	run("indy", "guest", "stop", "hand", "--force")
 	if failed := run("systemctl", "--failed", "--plain", "--no-legend"); failed != "" {
 		t.Errorf("failed units: %s", failed)
 	}
@@ -348,7 +358,7 @@ func mainPID(t *testing.T) string {
 	return strings.TrimSpace(string(out))
 }
 
-// insideScope looks at what confines a guest that the daemon has started.
+// insideScope looks at what confines a guest of root's.
 func insideScope(t *testing.T, name string, s runner.Status) {
 	t.Helper()
 	read := func(file string) string {
@@ -379,6 +389,9 @@ func insideScope(t *testing.T, name string, s runner.Status) {
 	}
 	if most := read("/sys/fs/cgroup" + group + "/memory.max"); len(most) < 9 { // or max
 		t.Errorf("the QEMU of %s may use %s bytes of memory", name, most)
+	}
+	if most := read("/sys/fs/cgroup" + group + "/pids.max"); most != "256" {
+		t.Errorf("the QEMU of %s may have %s processes", name, most)
 	}
 	status := read(fmt.Sprintf("/proc/%d/status", s.QEMU))
 	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
