@@ -27,6 +27,7 @@ import (
 
 func newDaemonCommand(env *Env) *cobra.Command {
 	var socket string
+	var images []string
 	cmd := &cobra.Command{
 		Use:   "daemon",
 		Short: "answer for root's guests on a socket, for those who may use or operate them",
@@ -34,6 +35,9 @@ func newDaemonCommand(env *Env) *cobra.Command {
 groups indy-users, indy-operators and indy-admins, of which each may do more than the
 one before. Guests run in processes of their own; they go on when the daemon ends, and
 the next one finds them.
+
+A guest of somebody who is no administrator has no files of the host but images in its own
+folder and below --images, which root alone may be able to change.
 
 It is meant to be started by systemd, and takes the socket from it if it has one. The
 guests that start by themselves are started by indy daemon start-guests, once each boot.
@@ -43,18 +47,24 @@ guests that start by themselves are started by indy daemon start-guests, once ea
 		RunE: func(*cobra.Command, []string) error {
 			ctx, stop := interruptible()
 			defer stop()
-			return serve(ctx, env, socket)
+			return serve(ctx, env, socket, images)
 		},
 	}
 	cmd.PersistentFlags().StringVar(&socket, "socket", daemon.Socket, "the `SOCKET` on which it answers")
+	cmd.Flags().StringArrayVar(&images, "images", []string{daemon.Images}, "a `FOLDER` of images that guests of others than administrators may have; may be given several times")
 	cmd.AddCommand(newStartGuestsCommand(env, &socket), newStopGuestsCommand(env, &socket), newDaemonReportCommand(env, &socket), newDaemonPowerCommand(env, &socket))
 	return cmd
 }
 
 // serve answers until ctx ends.
-func serve(ctx context.Context, env *Env, socket string) error {
+func serve(ctx context.Context, env *Env, socket string, images []string) error {
 	if os.Geteuid() != 0 {
 		return cannot{errors.New("the daemon answers for root's guests, and is run by root")}
+	}
+	for _, dir := range images {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
+			return usageError{fmt.Errorf("--images %q: expected a folder by its whole name", dir)}
+		}
 	}
 	groups, err := daemon.ReadGroups(env.Host)
 	if err != nil {
@@ -75,7 +85,7 @@ func serve(ctx context.Context, env *Env, socket string) error {
 		return err
 	}
 	d := daemon.New(daemon.Config{
-		Version: env.Version, Groups: groups, Store: store.Store{Dir: env.GuestDir}, Host: daemonHost{env}, BootID: boot, Started: sinceBoot(), Logger: told,
+		Version: env.Version, Groups: groups, Store: store.Store{Dir: env.GuestDir}, Images: images, Host: daemonHost{env}, BootID: boot, Started: sinceBoot(), Logger: told,
 		MakeDisk: qemu.MakeDisk,
 		Runners:  daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: func(name string) (*runner.Launched, error) { return env.launchAlone(name, told) }}, State: filepath.Join(kept, "starts.json"),
 	})

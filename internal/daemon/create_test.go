@@ -24,8 +24,9 @@ func TestCreateDisk(t *testing.T) {
 	}{
 		{"made", fmt.Sprintf(guest, "system.qcow2"), 1 << 20, nil, 201, ""},
 		{"none asked for", fmt.Sprintf(guest, "system.qcow2"), 0, nil, 201, ""},
-		{"elsewhere", fmt.Sprintf(guest, "/etc/x.qcow2"), 1 << 20, nil, 422, "in the guest's folder"},
-		{"above", fmt.Sprintf(guest, "../x.qcow2"), 1 << 20, nil, 422, ""},
+		{"elsewhere", fmt.Sprintf(guest, "/etc/x.qcow2"), 1 << 20, nil, 403, "in none of these"},
+		{"above", fmt.Sprintf(guest, "../x.qcow2"), 1 << 20, nil, 403, "has .. in it"},
+		{"below", fmt.Sprintf(guest, "sub/x.qcow2"), 1 << 20, nil, 422, "in the guest's folder"},
 		{"raw", fmt.Sprintf(guest, "system.raw"), 1 << 20, nil, 422, "qcow2"},
 		{"no disk", "name: new\nmemory: 1GiB\n", 1 << 20, nil, 422, "qcow2"},
 		{"half a sector", fmt.Sprintf(guest, "system.qcow2"), 100, nil, 422, "multiple"},

@@ -207,6 +207,11 @@ func (d *Daemon) storeOf(ctx context.Context) store.Store {
 }
 
 func (d *Daemon) create(ctx context.Context, in *createIn) (*textOut, error) {
+	if callerOf(ctx).Role != Admin {
+		if err := d.mayName(in.Body.Definition, guest.Definition{}); err != nil {
+			return nil, err
+		}
+	}
 	file, err := d.newDisk(in)
 	if err != nil {
 		return nil, err
@@ -264,6 +269,11 @@ func (d *Daemon) edit(ctx context.Context, in *editIn) (*textOut, error) {
 	}
 	if in.Body.Before != string(before.Text) {
 		return nil, store.ErrChanged
+	}
+	if callerOf(ctx).Role != Admin {
+		if err := d.mayName(in.Body.Definition, before.Definition); err != nil {
+			return nil, err
+		}
 	}
 	e, err := d.storeOf(ctx).Replace(ctx, before, []byte(in.Body.Definition))
 	if err != nil {

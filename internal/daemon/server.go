@@ -32,6 +32,7 @@ type Config struct {
 	Version string
 	Groups  Groups
 	Store   store.Store // of which Admin is set by who asks
+	Images  []string    // folders of images that guests of others than administrators may have; see [Images]
 	Runners Runners
 	Host    Host
 	State   string // the file with what became of the start of guests at this boot
