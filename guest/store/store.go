@@ -30,6 +30,10 @@ const (
 	maxKnown  = 1 << 20
 )
 
+// lockedFile marks a folder of which the guest is deleted, and was locked: its disks are for
+// administrators still.
+const lockedFile = ".locked"
+
 // LockTimeout is how long a change waits for others. They take milliseconds.
 const LockTimeout = 10 * time.Second
 
@@ -128,7 +132,8 @@ func (s Store) List() ([]Entry, error) {
 }
 
 // Create keeps a new definition. A guest of that name is [fs.ErrExist]; what else is in its
-// folder stays.
+// folder stays. What a locked guest left there is for administrators: without one it is
+// [ErrLocked].
 func (s Store) Create(ctx context.Context, text []byte) (Entry, error) {
 	d, err := s.parse(text)
 	if err != nil {
@@ -150,6 +155,13 @@ func (s Store) Create(ctx context.Context, text []byte) (Entry, error) {
 		return Entry{}, err
 	}
 	if err := os.Mkdir(e.Dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return Entry{}, err
+	}
+	mark := filepath.Join(e.Dir, lockedFile)
+	if _, err := os.Lstat(mark); !errors.Is(err, fs.ErrNotExist) && !s.Admin {
+		return Entry{}, fmt.Errorf("guest %s: what is left in its folder is of one that was locked: %w", d.Name, ErrLocked)
+	}
+	if err := os.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Entry{}, err
 	}
 	if err := s.write(e); err != nil {
@@ -194,6 +206,11 @@ func (s Store) Delete(ctx context.Context, before Entry, disks bool) (deleted []
 		return nil, err
 	}
 	dir := s.Folder(before.Name)
+	if now, err := s.Read(before.Name); err != nil || now.Locked { // of a damaged one it is not known
+		if err := os.WriteFile(filepath.Join(dir, lockedFile), nil, 0o600); err != nil {
+			return nil, err
+		}
+	}
 	// From here on there is no such guest, whatever fails.
 	if err := os.Remove(filepath.Join(dir, file)); err != nil {
 		return nil, err
@@ -216,6 +233,9 @@ func (s Store) Delete(ctx context.Context, before Entry, disks bool) (deleted []
 			errs = append(errs, err)
 		}
 	}
+	if left, err := os.ReadDir(dir); err == nil && len(left) == 1 && left[0].Name() == lockedFile {
+		errs = append(errs, os.Remove(filepath.Join(dir, lockedFile)))
+	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrExist) {
 		errs = append(errs, err)
 	}
@@ -227,7 +247,7 @@ func (e Entry) Own() []string {
 	var own []string
 	for _, k := range e.Disks {
 		name := filepath.Clean(k.File)
-		if name != file && name != knownFile && !strings.ContainsRune(name, filepath.Separator) && name != "." && name != ".." {
+		if name != file && name != knownFile && name != lockedFile && !strings.ContainsRune(name, filepath.Separator) && name != "." && name != ".." {
 			own = append(own, filepath.Join(e.Dir, name))
 		}
 	}

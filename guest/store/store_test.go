@@ -135,6 +135,66 @@ func TestLockedGuests(t *testing.T) {
 	}
 }
 
+// TestLeftOfLocked: the disks that a locked guest, or one of which nobody knows, left in its
+// folder are for administrators, until one makes a guest of them.
+func TestLeftOfLocked(t *testing.T) {
+	for _, test := range []struct {
+		name, text  string
+		disk, disks bool // there is one, and it is deleted
+		want        error
+	}{
+		{"locked", "locked: true", true, false, ErrLocked},
+		{"damaged", "locked: [", true, false, ErrLocked},
+		{"with its disks", "locked: true", true, true, nil},
+		{"without disks", "locked: true", false, false, nil},
+		{"free", "tpm: true", true, false, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			user := Store{Dir: t.TempDir()}
+			admin := Store{Dir: user.Dir, Admin: true}
+			disks := "disks: [{file: system.qcow2}]"
+			if _, err := admin.Create(t.Context(), text("work", disks)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(user.Folder("work"), file), text("work", disks, test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if test.disk {
+				if err := os.WriteFile(filepath.Join(user.Folder("work"), "system.qcow2"), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			e, _ := admin.Read("work") // which may be damaged
+			if _, err := admin.Delete(t.Context(), e, test.disks); err != nil {
+				t.Fatal(err)
+			}
+			_, err := os.Stat(user.Folder("work"))
+			if left := test.disk && !test.disks; (err == nil) != left {
+				t.Errorf("the folder is there: %v", err)
+			}
+			if _, err := user.Create(t.Context(), text("work", disks)); !errors.Is(err, test.want) {
+				t.Errorf("a user makes a guest of it: %v", err)
+			}
+			if test.want == nil {
+				return
+			}
+			if _, err := admin.Create(t.Context(), text("work", disks)); err != nil {
+				t.Fatal(err)
+			}
+			e, err = user.Read("work")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := user.Delete(t.Context(), e, false); err != nil {
+				t.Error(err)
+			}
+			if _, err := user.Create(t.Context(), text("work", disks)); err != nil {
+				t.Errorf("an administrator has made it free: %v", err)
+			}
+		})
+	}
+}
+
 // TestOneDamaged shows that a definition that cannot be read hides no other.
 func TestOneDamaged(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
