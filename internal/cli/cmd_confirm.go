@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"slices"
@@ -129,7 +130,7 @@ func newWatchdogCommand(env *Env) *cobra.Command {
 			signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 			store := env.store()
 			return watchdog{
-				lease: func() (*assign.Lease, error) { return store.HoldingNamed(args[0]) },
+				lease: func() (*assign.Lease, error) { return currentLease(env.Host, store, args[0]) },
 				undo: func() error {
 					_, err := store.Recover(context.Background(), env.assignHost())
 					return err
@@ -138,6 +139,18 @@ func newWatchdogCommand(env *Env) *cobra.Command {
 			}.run()
 		},
 	}
+}
+
+// currentLease is the lease with a device that was taken on the kernel which runs now.
+func currentLease(fsys fs.FS, store *assign.Store, name string) (*assign.Lease, error) {
+	l, err := store.HoldingNamed(name)
+	if err != nil {
+		return nil, err
+	}
+	if boot, err := bootID(fsys); err == nil && l.BootID != boot {
+		return nil, assign.ErrNotHeld
+	}
+	return l, nil
 }
 
 // bootTime is the time since the kernel started, asleep or not.
@@ -160,22 +173,30 @@ type watchdog struct {
 // watchdogStep is how long it sleeps without looking: the host may have been asleep
 // meanwhile, which time.Sleep does not count, and the lease may have been confirmed.
 // watchdogLimit is when it gives up what neither becomes a lease nor can be undone; then
-// that is for "indy recover".
+// that is for "indy recover". watchdogFirst is how long it looks for a lease that it has not
+// seen: it starts with the plan, and until that is on the disk the lease has neither what
+// the plan makes nor what goes along.
 const (
 	watchdogStep  = time.Second
 	watchdogLimit = confirmMost + 10*time.Minute
+	watchdogFirst = time.Minute
 )
 
 // run returns when nothing is left to be undone.
 func (w watchdog) run() error {
-	end := w.now() + watchdogLimit
+	begin := w.now()
+	end := begin + watchdogLimit
+	seen := false
 	var last error
 	for w.now() < end {
 		l, err := w.lease()
 		step := watchdogStep
+		seen = seen || err == nil
 		switch {
+		case errors.Is(err, assign.ErrNotHeld) && !seen && w.now()-begin < watchdogFirst:
+			// It is about to be taken.
 		case errors.Is(err, assign.ErrNotHeld):
-			return nil // given back
+			return nil // given back, or not taken
 		case err != nil:
 			last = err // cannot be read just now
 		case l.Confirm == nil && l.State == assign.Assigned:

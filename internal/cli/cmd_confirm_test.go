@@ -31,6 +31,11 @@ func TestWatchdog(t *testing.T) {
 			leases: map[time.Duration]any{0: &assign.Lease{State: assign.Planning}, 8 * time.Second: due},
 		},
 		{name: "never assigned", leases: map[time.Duration]any{0: &assign.Lease{State: assign.Planning}, 2 * time.Second: assign.ErrNotHeld}, ended: 4 * time.Second},
+		{
+			name: "not named so before its plan", undone: 1, first: within, ended: within + 2*time.Second,
+			leases: map[time.Duration]any{0: assign.ErrNotHeld, 3 * time.Second: due},
+		},
+		{name: "never taken", leases: map[time.Duration]any{0: assign.ErrNotHeld}, ended: watchdogFirst + 2*time.Second},
 		{name: "stuck for a while", leases: map[time.Duration]any{0: due}, undo: []error{fails, fails, fails}, undone: 4, first: within, ended: within + 6*time.Second},
 		{
 			name: "cannot be read for a while", undone: 1, first: within, ended: within + 2*time.Second,

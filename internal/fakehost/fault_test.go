@@ -264,3 +264,20 @@ func TestFault06Unplugged(t *testing.T) {
 		}
 	}
 }
+
+// TestUnconfirmed: what is made for a guest is taken away again when nobody confirms it. Its
+// lease is called by what is made only once the plan says what that is.
+func TestUnconfirmed(t *testing.T) {
+	machine := kernel(t, sim.Options{VFIO: true})
+	b := &bench{Host: host(t, machine.Clone())}
+	start := state(t, machine)
+	b.must(t, "assign", "0000:05:00.0", "--vfs", "2", "--confirm-within", "5s")
+	for end := time.Now().Add(time.Minute); b.leases(t) != ""; time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is still handed out")
+		}
+	}
+	if diff := cmp.Diff(start, state(t, b.Kernel())); diff != "" {
+		t.Errorf("not as before (-before +after):\n%s", diff)
+	}
+}
