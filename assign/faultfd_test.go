@@ -182,7 +182,7 @@ func TestFault48DescriptorLeak(t *testing.T) {
 		{"recover", true, recoverAct},
 		{"list", true, func(s *assign.Store, _ *assign.Host) error { _, err := s.List(); return err }},
 		{"holding", true, func(s *assign.Store, _ *assign.Host) error { _, err := s.Holding(a); return err }},
-		{"adopt", true, func(s *assign.Store, h *assign.Host) error { _, err := s.Adopt(t.Context(), h, a); return err }},
+		{"adopt", true, func(s *assign.Store, h *assign.Host) error { _, err := s.Adopt(t.Context(), h, a.String()); return err }},
 		{"release own", true, func(s *assign.Store, h *assign.Host) error {
 			own, err := s.Holding(a)
 			if err != nil {

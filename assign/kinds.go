@@ -229,21 +229,12 @@ func (s *Store) HoldingNamed(name string) (*Lease, error) {
 
 // ReleaseNamed is [Store.Release] for the lease that [Store.HoldingNamed] finds.
 func (s *Store) ReleaseNamed(ctx context.Context, h *Host, name string) (*Lease, error) {
-	for {
-		l, err := s.HoldingNamed(name)
-		if err != nil {
-			return nil, err
-		}
-		o, err := s.lockLease(ctx, h, l)
-		if errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
-			continue // it has ended meanwhile; another one may hold the device by now
-		}
-		if err != nil {
-			return nil, err
-		}
-		defer o.close()
-		return s.release(ctx, h, o)
+	o, err := s.lockFound(ctx, h, func() (*Lease, error) { return s.HoldingNamed(name) })
+	if err != nil {
+		return nil, err
 	}
+	defer o.close()
+	return s.release(ctx, h, o)
 }
 
 // madeGroups returns the IOMMU groups of what a plan makes, which have no number before

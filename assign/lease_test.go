@@ -180,18 +180,18 @@ func TestAdopt(t *testing.T) {
 		t.Fatal(err)
 	}
 	var held *assign.HeldError
-	if _, err := store.Adopt(t.Context(), first, l.Devices[0]); !errors.As(err, &held) {
+	if _, err := store.Adopt(t.Context(), first, l.Name()); !errors.As(err, &held) {
 		t.Errorf("adopted from a process that runs: %v", err)
 	}
 	// The process that took it has gone, and another one has its number.
-	own, err := store.Adopt(t.Context(), h, l.Devices[0])
+	own, err := store.Adopt(t.Context(), h, l.Name())
 	if err != nil || own.PID != os.Getpid() || own.Started != "777" {
 		t.Fatalf("%+v, %v", own, err)
 	}
 	if err := store.ReleaseOwn(t.Context(), first, l); err != nil || drivers(t, k)["0000:02:00.0"] == "nvme" {
 		t.Errorf("gave back another's lease: %v", err)
 	}
-	if _, err := store.Adopt(t.Context(), h, l.Devices[0]); !errors.As(err, &held) {
+	if _, err := store.Adopt(t.Context(), h, l.Name()); !errors.As(err, &held) {
 		t.Errorf("adopted twice: %v", err)
 	}
 	if err := errors.Join(store.ReleaseOwn(t.Context(), h, own), store.ReleaseOwn(t.Context(), h, own)); err != nil {

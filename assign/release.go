@@ -19,7 +19,7 @@ import (
 // It waits until no other process works on the lease, or ctx is done. It is not
 // interrupted by ctx once it has begun to write.
 func (s *Store) Release(ctx context.Context, h *Host, a pci.Address) (*Lease, error) {
-	o, err := s.lockHolding(ctx, h, a)
+	o, err := s.lockFound(ctx, h, func() (*Lease, error) { return s.Holding(a) })
 	if err != nil {
 		return nil, err
 	}
@@ -45,11 +45,11 @@ func (s *Store) ReleaseOwn(ctx context.Context, h *Host, own *Lease) error {
 	return err
 }
 
-// Adopt makes the lease that holds function a this process's own, if the run that took
-// it has ended without giving it back. Of several that try, one gets it, and the others
-// a *[HeldError].
-func (s *Store) Adopt(ctx context.Context, h *Host, a pci.Address) (*Lease, error) {
-	o, err := s.lockHolding(ctx, h, a)
+// Adopt makes the lease with a device, named as for [Store.HoldingNamed], this process's
+// own, if the run that took it has ended without giving it back. Of several that try, one
+// gets it, and the others a *[HeldError].
+func (s *Store) Adopt(ctx context.Context, h *Host, name string) (*Lease, error) {
+	o, err := s.lockFound(ctx, h, func() (*Lease, error) { return s.HoldingNamed(name) })
 	if err != nil {
 		return nil, err
 	}
@@ -68,10 +68,10 @@ func (l *Lease) claim() Claim {
 	return l.Claims[0]
 }
 
-// lockHolding finds the lease that holds function a, and locks it.
-func (s *Store) lockHolding(ctx context.Context, h *Host, a pci.Address) (*openLease, error) {
+// lockFound locks the lease that find returns.
+func (s *Store) lockFound(ctx context.Context, h *Host, find func() (*Lease, error)) (*openLease, error) {
 	for {
-		l, err := s.Holding(a)
+		l, err := find()
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +79,7 @@ func (s *Store) lockHolding(ctx context.Context, h *Host, a pci.Address) (*openL
 		if !errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
 			return o, err
 		}
-		// It has ended meanwhile; another one may hold the function by now.
+		// It has ended meanwhile; another one may hold the device by now.
 	}
 }
 

@@ -43,15 +43,17 @@ func (r *holding) hold(ctx context.Context, env *Env, m *machine, devices []pci.
 		undo = append(undo, func() error { return env.giveBack(context.WithoutCancel(ctx), l) })
 	}
 	var wanted []string
-	var left []string // the leases that a killed run left
+	var ours []string // leases that the guest has
 	groups := map[iommu.GroupID]bool{}
 	take := func(name string, claim assign.Claim, group iommu.GroupID) error {
 		l, err := env.store().HoldingNamed(name)
-		switch {
-		case err != nil || !m.current(l):
+		if err != nil || !m.current(l) {
 			wanted = append(wanted, name)
 			return nil
-		case l.Guest != r.guest, l.Locked != r.locked, l.Run && !l.Abandoned(env.Host):
+		}
+		known := slices.Contains(ours, l.ID)
+		switch {
+		case l.Guest != r.guest, l.Locked != r.locked, l.Run && !known && !l.Abandoned(env.Host):
 			return assign.NewHeldError(env.Host, claim, l)
 		case l.State != assign.Assigned:
 			return fmt.Errorf("%s is held by a lease that was interrupted while %s; indy release %s first", name, l.State, name)
@@ -61,15 +63,25 @@ func (r *holding) hold(ctx context.Context, env *Env, m *machine, devices []pci.
 				return &assign.BusyError{Group: group, Lease: *l, Err: err}
 			}
 		}
-		if l.Run && !slices.Contains(left, l.ID) {
-			left = append(left, l.ID)
-			release(l) // a run that was killed left it, and this one gives it back
+		if l.Run && !known { // one that was killed left it
+			if r.guest == assign.Unnamed { // which is never the same guest
+				if _, err := env.store().ReleaseNamed(ctx, env.assignHost(), name); err != nil {
+					return err
+				}
+				wanted = append(wanted, name)
+				return nil
+			}
+			// This one gives it back. From here on nobody takes it for left.
+			if l, err = env.store().Adopt(ctx, env.assignHost(), name); err != nil {
+				return err
+			}
+			release(l)
 		}
 		if group.IsValid() {
 			groups[group] = true
 		}
-		if !slices.ContainsFunc(r.leases, func(known *assign.Lease) bool { return known.ID == l.ID }) {
-			r.leases = append(r.leases, l)
+		if !known {
+			ours, r.leases = append(ours, l.ID), append(r.leases, l)
 		}
 		return nil
 	}
