@@ -135,8 +135,9 @@ func (g *Guard) Check(ctx context.Context) ([]Incident, error) {
 		return all, nil // on its way back
 	}
 	lost := slices.Clone(o.Lost)
+	w := &work{host: g.Host, plan: g.Lease.Plan, stuck: o.stillStuck(g.Host.FS)}
 	for _, a := range back {
-		i := g.isolate(ctx, a)
+		i := g.isolate(ctx, w, a)
 		if i.What != "" {
 			lost = slices.DeleteFunc(lost, func(b pci.Address) bool { return a == b })
 		}
@@ -147,6 +148,9 @@ func (g *Guard) Check(ctx context.Context) ([]Incident, error) {
 	}
 	if !slices.Equal(lost, o.Lost) {
 		err = o.lose(lost)
+	}
+	if len(w.stuck) != len(o.Stuck) {
+		err = errors.Join(err, o.append(record{Op: opStuck, Stuck: w.stuck}))
 	}
 	return all, err
 }
@@ -181,8 +185,8 @@ func (g *Guard) look(a pci.Address) (i Incident, came bool) {
 }
 
 // isolate gives function a, which came back, to vfio-pci again, if it is the one that was
-// leased.
-func (g *Guard) isolate(ctx context.Context, a pci.Address) (i Incident) {
+// leased, and no write to it is waited for.
+func (g *Guard) isolate(ctx context.Context, w *work, a pci.Address) (i Incident) {
 	begin := time.Now()
 	i.Device = a
 	lost := func(err error) Incident {
@@ -193,7 +197,10 @@ func (g *Guard) isolate(ctx context.Context, a pci.Address) (i Incident) {
 		i.What, i.Detail = Lost, "it came back, and could not be taken from the host again: "+err.Error()
 		return i
 	}
-	w := &work{host: g.Host, plan: g.Lease.Plan}
+	if at := slices.IndexFunc(w.stuck, func(s StuckWrite) bool { return waitsFor([]StuckWrite{s}, a.String()) }); at >= 0 {
+		i.What, i.Detail = Lost, "it came back, and is with the host: "+w.stuck[at].Error()
+		return i // tried again once the kernel says that something has become of it
+	}
 	step := slices.IndexFunc(w.plan.Steps, func(s Step) bool { return s.Bus == "" && s.Device == a.String() })
 	if step < 0 {
 		g.failed[a] = maxFailures
@@ -217,7 +224,10 @@ func (g *Guard) isolate(ctx context.Context, a pci.Address) (i Incident) {
 			return lost(err)
 		}
 		g.failed[a] = maxFailures
-		err := g.Host.Undo(w.plan.of(a))
+		undo := &work{host: g.Host, plan: w.plan.of(a), note: func(string, int) error { return nil }, stuck: w.stuck}
+		undo.begun = len(undo.plan.Steps)
+		err := undo.undo()
+		w.stuck = undo.stuck
 		i.What, i.Detail = Replaced, "another one of its make has its address, with "+changed+"; it is left to the host"
 		if err != nil {
 			i.Detail += ": " + err.Error()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/project-independence/indy/assign"
 	"github.com/project-independence/indy/internal/sim"
+	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/uevent"
 )
@@ -160,6 +162,74 @@ func TestFault08RemoveRescan(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestGuardStuck: a host driver that does not let go of what came back is on record, so that
+// nobody else writes to it before the kernel has come back, and everybody then. The guest
+// keeps what else it has.
+func TestGuardStuck(t *testing.T) {
+	tree := emulated(t, sim.Options{}).Tree()
+	put(tree, "proc/4711/stat", "4711 (indy) D 1 1 1 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 99 0 0")
+	k, err := sim.New(tree, sim.Options{VFIO: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, k)
+	l, err := b.assign("work", true, igbNIC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comeBack(t, k, igbNIC)
+	writes := 0
+	k.Fail = func(name string, data []byte) error {
+		if strings.Contains(name+string(data), igbNIC) {
+			writes++
+		}
+		if strings.HasSuffix(name, "/igb/unbind") {
+			return &assign.StuckError{File: name, Waited: time.Second, PID: 4711, Started: "99"}
+		}
+		return nil
+	}
+	guard := func() *assign.Guard { return &assign.Guard{Store: b.store, Host: b.host, Lease: l} }
+	if all, err := guard().Check(t.Context()); err != nil || len(all) != 1 || all[0].What != assign.Lost || writes != 2 {
+		t.Fatalf("%+v, %v, %d writes", all, err, writes)
+	}
+	if got := all1(t, b.store); got.State != assign.Assigned || len(got.Stuck) != 1 || got.Stuck[0].Device != igbNIC {
+		t.Errorf("%+v", got)
+	}
+	// A guard of another process, and whoever gives it back.
+	if all, err := guard().Check(t.Context()); err != nil || len(all) != 1 || all[0].What != assign.Lost || !strings.Contains(all[0].Detail, "process 4711") {
+		t.Errorf("%+v, %v", all, err)
+	}
+	b.host.InUse = func(iommu.GroupID) error { return syscall.EBUSY }
+	var busy *assign.BusyError
+	if _, err := b.store.Release(t.Context(), b.host, l.Devices[0]); !errors.As(err, &busy) {
+		t.Errorf("while a guest runs with it: %v", err)
+	}
+	b.host.InUse = nil
+	var partial *assign.PartialError
+	if _, err := b.store.Release(t.Context(), b.host, l.Devices[0]); !errors.As(err, &partial) || !errors.Is(err, assign.ErrStuck) {
+		t.Errorf("release: %v", err)
+	}
+	if writes != 2 {
+		t.Errorf("%d writes", writes)
+	}
+	k.Fail = nil
+	b.host.FS = ended{k}
+	if all, err := b.store.Recover(t.Context(), b.host); err != nil || len(all) != 1 || all[0].Result != assign.GivenBack {
+		t.Errorf("%+v, %v", all, err)
+	}
+	expectDriver(t, k, igbNIC, "igb")
+}
+
+// ended is a kernel whose process 4711 has ended.
+type ended struct{ *sim.Kernel }
+
+func (k ended) ReadFile(name string) ([]byte, error) {
+	if name == "proc/4711/stat" {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return k.Kernel.ReadFile(name)
 }
 
 // What has gone is told once, and isolated when it comes, however often.

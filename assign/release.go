@@ -132,10 +132,10 @@ func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, err
 	return o.Lease, nil
 }
 
-// inUse says which group somebody has open: the kernel would wait for them. A device that
-// is stuck is waited for already.
+// inUse says which group somebody has open: the kernel would wait for them. What was stuck
+// while it was given back is waited for already.
 func (o *openLease) inUse(h *Host) error {
-	if len(o.stillStuck(h.FS)) > 0 {
+	if o.State != Assigned && len(o.stillStuck(h.FS)) > 0 {
 		return nil
 	}
 	if err := h.busy(o.Lease); err != nil || h.InUse == nil {
