@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/project-independence/indy/hostfs"
@@ -176,7 +176,7 @@ func (e *BusyError) Error() string {
 	if what == "" {
 		what = "IOMMU group " + e.Group.String()
 	}
-	if errors.Is(e.Err, ErrStuck) || errors.Is(e.Err, os.ErrDeadlineExceeded) {
+	if e.What == "" && !errors.Is(e.Err, syscall.EBUSY) {
 		return fmt.Sprintf("whether guest %q still runs with %s cannot be told: %v", e.Lease.Guest, what, e.Err)
 	}
 	return fmt.Sprintf("guest %q still runs with %s; stop it first (%v)", e.Lease.Guest, what, e.Err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/project-independence/indy/assign"
@@ -29,10 +30,16 @@ func (b *Broker) InUse(fsys fs.FS, id pci.GroupID) error {
 	}
 	flags, err := b.group(id)
 	var errno syscall.Errno
-	if err == nil || errors.As(err, &errno) && errno != syscall.EBUSY {
+	if err == nil || errors.As(err, &errno) && errno != syscall.EBUSY && !short(errno) {
 		return nil
 	}
 	return vfio.Verdict(fsys, id, flags, err)
+}
+
+// short reports whether the kernel lacked something, or was interrupted, before it looked
+// who has the group.
+func short(errno syscall.Errno) bool {
+	return slices.Contains([]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, syscall.EAGAIN}, errno)
 }
 
 // group returns the flags of a group. The kernel's own errors are an errno in a

@@ -62,6 +62,17 @@ func TestGroupBusy(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+	// Nor is one free that could not be opened for want of something else.
+	for _, errno := range []syscall.Errno{syscall.ENFILE, syscall.EMFILE, syscall.ENOMEM, syscall.EINTR, syscall.EAGAIN} {
+		go func() { h.reply(<-h.writes, errno, nil) }()
+		if err := b.InUse(new(hostfs.Tree), pci.NewGroupID(7)); !errors.Is(err, errno) {
+			t.Errorf("%v: %v", errno, err)
+		}
+	}
+	go func() { h.reply(<-h.writes, syscall.ENODEV, nil) }()
+	if err := b.InUse(new(hostfs.Tree), pci.NewGroupID(7)); err != nil {
+		t.Errorf("without a device: %v", err)
+	}
 }
 
 // A group that the kernel does not open is in use, and nobody waits for it.
