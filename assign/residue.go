@@ -49,14 +49,21 @@ type User struct {
 	Weak   bool      `json:"weak,omitempty"` // a weak reset came after it, see [Reset.Weak]
 }
 
-// maxUsers bounds how many users are told apart. More of one name and kind are one.
+// maxUsers bounds how many users are noted. More of one name and kind are one then, beside
+// the last, whose lease still is; and with so many it is kept from everybody, whoever was
+// the first.
 const maxUsers = 32
 
 // use returns what is left once u has had it, too. A tainted function stays tainted.
 func (r Residue) use(u User, boot string) Residue {
 	r.Users = append(slices.DeleteFunc(slices.Clone(r.Users), func(one User) bool { return one.Lease != "" && one.Lease == u.Lease }), u)
-	if len(r.Users) > maxUsers {
-		r.Users = distinctUsers(r.Users)
+	if before := r.Users[:len(r.Users)-1]; len(before) >= maxUsers {
+		before = distinctUsers(before)
+		for len(before) >= maxUsers {
+			first := max(slices.IndexFunc(before, func(one User) bool { return !one.Locked }), 0)
+			before = slices.Delete(before, first, first+1)
+		}
+		r.Users = append(before, u)
 	}
 	if r.State != Tainted && r.State != Unknown {
 		r.State = Used

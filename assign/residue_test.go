@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -243,11 +244,28 @@ func TestResidueUnused(t *testing.T) {
 	if r = (Residue{Device: nic.String(), State: Tainted}).use(first, "now").unuse("1"); r.State != Tainted {
 		t.Errorf("%+v", r)
 	}
-	for i := range 10 * maxUsers {
-		r = r.use(User{Guest: "play", Lease: strings.Repeat("x", i+1)}, "now")
-	}
-	if len(r.Users) > maxUsers {
-		t.Errorf("%d users are noted", len(r.Users))
+	for name, guest := range map[string]func(i int) User{
+		"one":    func(int) User { return User{Guest: "play"} },
+		"many":   func(i int) User { return User{Guest: "play-" + strconv.Itoa(i)} },
+		"locked": func(i int) User { return User{Guest: "play-" + strconv.Itoa(i), Locked: true} },
+	} {
+		r := Residue{Device: nic.String(), State: Clean}.use(User{Guest: "work", Lease: "first", Locked: true}, "now")
+		for i := range 10 * maxUsers {
+			u := guest(i)
+			u.Lease = strconv.Itoa(i)
+			if r = r.use(u, "now"); len(r.Users) > maxUsers || !r.usedIn(u.Lease) {
+				t.Fatalf("%s: of use %d: %+v", name, i, r.Users)
+			}
+			undone := r.unuse(u.Lease)
+			for _, q := range []Request{{Guest: u.Guest, Locked: u.Locked}, {Guest: "work", Locked: true}, {Guest: "next"}} {
+				if _, refused := undone.finding(q); !refused && (i > 0 || q.Guest != "work") {
+					t.Fatalf("%s: after use %d was undone %s gets it", name, i, q.Guest)
+				}
+			}
+		}
+		if i := slices.IndexFunc(r.Users, func(u User) bool { return u.Guest == "work" }); name != "locked" && i != 0 {
+			t.Errorf("%s: the locked one is forgotten: %+v", name, r.Users)
+		}
 	}
 }
 
