@@ -184,3 +184,40 @@ func TestResetHangsAtRelease(t *testing.T) {
 		t.Errorf("methods %q, %v", got, err)
 	}
 }
+
+// mute is a host that does not come back from being asked for configuration space once the
+// function was reset.
+type mute struct {
+	*sim.Kernel
+	address string
+}
+
+func (k mute) ReadFile(name string) ([]byte, error) {
+	reset := func(w sim.Write) bool { return strings.HasSuffix(w.Name, k.address+"/reset") }
+	if strings.HasSuffix(name, k.address+"/config") && slices.ContainsFunc(k.Writes(), reset) {
+		return nil, &assign.StuckError{File: name, PID: 1 << 30}
+	}
+	return k.Kernel.ReadFile(name)
+}
+
+// A function that does not come back from what it is asked after its reset gets no write, and
+// that is on record.
+func TestAnswerHangsAtRelease(t *testing.T) {
+	k := emulated(t, sim.Options{})
+	b := newBench(t, k)
+	l, err := b.assign("play", false, igbNIC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := len(k.Writes())
+	b.host.FS = mute{k, igbNIC}
+	if _, err = b.store.Release(t.Context(), b.host, l.Devices[0]); !errors.Is(err, assign.ErrStuck) {
+		t.Fatalf("%v", err)
+	}
+	if got := written(k, begin); !slices.Equal(got, []string{"reset_method=flr", "reset=1"}) {
+		t.Errorf("wrote %q", got)
+	}
+	if got := all1(t, b.store); got.State != assign.Stuck || len(got.Stuck) != 1 || got.Stuck[0].Device != igbNIC {
+		t.Errorf("%+v", got)
+	}
+}

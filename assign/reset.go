@@ -164,7 +164,7 @@ func (w *work) try(r *Reset, a pci.Address, method string) error {
 		File: deviceDir("", a.String()) + "/reset", Value: "1", After: Check{What: present, Is: "yes"},
 	})
 	if err == nil {
-		err = w.host.answers(a)
+		err = w.answers(a)
 	}
 	r.Tried = append(r.Tried, Try{Method: method, Error: kernelWords(err)})
 	switch {
@@ -222,6 +222,15 @@ func (h *Host) answers(a pci.Address) error {
 	return nil
 }
 
+// answers is [Host.answers], which may not come back either.
+func (w *work) answers(a pci.Address) error {
+	err := w.host.answers(a)
+	if stuck := (*StuckError)(nil); errors.As(err, &stuck) {
+		w.stuck = append(w.stuck, StuckWrite{Device: a.String(), StuckError: *stuck})
+	}
+	return err
+}
+
 // woken reads configuration space of a function that the kernel does not wake for it.
 func (h *Host) woken(a pci.Address) (pci.Config, error) {
 	file := deviceDir("", a.String()) + "/" + control
@@ -275,7 +284,7 @@ func (w *work) resetBuses(devices []pci.Address, results map[pci.Address]Reset, 
 		for _, b := range bus.Functions {
 			r, failed := results[b], err
 			if failed == nil {
-				failed = w.host.answers(b)
+				failed = w.answers(b)
 			}
 			r.Tried = append(slices.Clone(r.Tried), Try{hotMethod, kernelWords(failed)})
 			switch {
