@@ -49,13 +49,10 @@ const maxStarts = 4 << 20
 // nothing.
 func (d *Daemon) loadStarts() *starts {
 	s := &starts{file: d.State}
-	f, err := os.Open(filepath.Clean(d.State))
-	if err == nil {
-		defer f.Close()
-		var kept keptStarts
-		if kept, err = readStarts(f); err == nil && kept.BootID == d.BootID {
-			s.kept = kept
-		}
+	var kept keptStarts
+	err := recall(d.State, maxStarts, &kept)
+	if err == nil && kept.BootID == d.BootID {
+		s.kept = kept
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		d.Logger.Warn("what became of the start of guests is not known", "err", err)
@@ -65,18 +62,6 @@ func (d *Daemon) loadStarts() *starts {
 		s.save(d)
 	}
 	return s
-}
-
-// readStarts reads what is kept.
-func readStarts(r io.Reader) (kept keptStarts, err error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxStarts+1))
-	if err == nil && len(text) > maxStarts {
-		err = fmt.Errorf("more than %d bytes are kept", maxStarts)
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &kept)
-	}
-	return kept, err
 }
 
 // save writes the file. The caller has the lock, or is alone.
@@ -94,6 +79,31 @@ func keep(file string, what any) error {
 	text, err := json.Marshal(what)
 	if err == nil {
 		err = renameio.WriteFile(file, text, 0o600, renameio.WithTempDir(filepath.Dir(file)))
+	}
+	return err
+}
+
+// recall reads a file that keep has written, of at most so many bytes, into what. Without a
+// name there is none.
+func recall(file string, most int, what any) error {
+	if file == "" {
+		return fs.ErrNotExist
+	}
+	f, err := os.Open(filepath.Clean(file))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return parseKept(f, most, what)
+}
+
+func parseKept(r io.Reader, most int, what any) error {
+	text, err := io.ReadAll(io.LimitReader(r, int64(most)+1))
+	if err == nil && len(text) > most {
+		err = fmt.Errorf("more than %d bytes are kept", most)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, what)
 	}
 	return err
 }

@@ -233,6 +233,19 @@ func TestPowerSleep(t *testing.T) {
 	}
 }
 
+// sleep has the host go to sleep once logind waits for guests, and returns when it waits no
+// more, within the time that it does.
+func (h *house) sleep(t *testing.T) {
+	t.Helper()
+	until(t, "logind waits", func() bool { return h.holders() == 1 })
+	began := time.Now()
+	h.login.Sleep(true)
+	until(t, "logind waits no more", func() bool { return h.holders() == 0 })
+	if took := time.Since(began); took > 4900*time.Millisecond {
+		t.Errorf("it waited for %v", took)
+	}
+}
+
 func (h *house) state(name string) runner.State { return h.runners.state(name) }
 
 // A sleep that fails right after it was begun, and one that lasts: no guest is lost.
@@ -264,13 +277,7 @@ func TestPowerSleepHung(t *testing.T) {
 	h := newHouse(t)
 	h.runners.deaf["work"] = true
 	h.keep(t)
-	until(t, "logind waits", func() bool { return h.holders() == 1 })
-	began := time.Now()
-	h.login.Sleep(true)
-	until(t, "logind waits no more", func() bool { return h.holders() == 0 })
-	if took := time.Since(began); took > 4900*time.Millisecond {
-		t.Errorf("it waited for %v", took)
-	}
+	h.sleep(t)
 	if h.state("home") != runner.Suspended || h.state("network") != runner.Suspended {
 		t.Error("others do not stand still")
 	}
@@ -307,9 +314,7 @@ func TestPowerLostDevice(t *testing.T) {
 	h := newHouse(t)
 	h.runners.lost["network"] = true
 	h.keep(t)
-	until(t, "logind waits", func() bool { return h.holders() == 1 })
-	h.login.Sleep(true)
-	until(t, "logind waits no more", func() bool { return h.holders() == 0 })
+	h.sleep(t)
 	h.login.Sleep(false)
 	until(t, "the others go on", func() bool { return h.state("home") == runner.Running && h.state("work") == runner.Running })
 	time.Sleep(60 * time.Millisecond)
@@ -331,13 +336,7 @@ func TestPowerSleepRules(t *testing.T) {
 	h := newHouse(t, rule("dozes", "sleep"), rule("ends", "shutdown"), rule("stays", "shutdown"), rule("runs", "nothing"))
 	h.runners.stays["stays"] = true
 	h.keep(t)
-	until(t, "logind waits", func() bool { return h.holders() == 1 })
-	began := time.Now()
-	h.login.Sleep(true)
-	until(t, "logind waits no more", func() bool { return h.holders() == 0 })
-	if took := time.Since(began); took > 4900*time.Millisecond {
-		t.Errorf("it waited for %v", took)
-	}
+	h.sleep(t)
 	for name, want := range map[string]runner.State{"dozes": runner.Suspended, "ends": runner.Stopped, "stays": runner.Suspended, "runs": runner.Running} {
 		if got := h.state(name); got != want {
 			t.Errorf("%s is %s", name, got)
@@ -485,8 +484,8 @@ func FuzzOffs(f *testing.F) {
 	f.Add(`{"boot_id":"one","off":[{"name":"work","reason":"host-sleep","since":1.5}]}`)
 	f.Add(`{"off":[{"name":"../x"}]}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		kept, err := readOffs(strings.NewReader(text))
-		if err == nil {
+		var kept keptOffs
+		if err := parseKept(strings.NewReader(text), maxOffs, &kept); err == nil {
 			_ = power.Decide(power.Host{}, nil, kept.Off, 0)
 		}
 	})
@@ -498,9 +497,7 @@ func TestPowerKilledAsleep(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	kill := h.keep(t)
-	until(t, "logind waits", func() bool { return h.holders() == 1 })
-	h.login.Sleep(true)
-	until(t, "logind waits no more", func() bool { return h.holders() == 0 })
+	h.sleep(t)
 	kill()
 	h.bus.Signal(syscall.SIGSTOP)
 	h.keep(t)

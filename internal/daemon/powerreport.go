@@ -2,12 +2,8 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -91,26 +87,15 @@ const maxOffs = 1 << 20
 // loadOffs reads them. What is of another boot is nothing.
 func (d *Daemon) loadOffs(file string) *offs {
 	o := &offs{file: file, kept: keptOffs{BootID: d.BootID}}
-	f, err := os.Open(filepath.Clean(file))
-	if err == nil {
-		defer f.Close()
-		var kept keptOffs
-		if kept, err = readOffs(f); err == nil && kept.BootID == d.BootID {
-			o.kept = kept
-		}
+	var kept keptOffs
+	err := recall(file, maxOffs, &kept)
+	if err == nil && kept.BootID == d.BootID {
+		o.kept = kept
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		d.Logger.Warn("which guests are to be started again is not known", "err", err)
 	}
 	return o
-}
-
-func readOffs(r io.Reader) (kept keptOffs, err error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxOffs))
-	if err == nil {
-		err = json.Unmarshal(text, &kept)
-	}
-	return kept, err
 }
 
 func (o *offs) list() []power.Off {

@@ -342,8 +342,8 @@ func FuzzStarts(f *testing.F) {
 	f.Add([]byte(`{`))
 	runners := newFakeRunners(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		kept, err := readStarts(bytes.NewReader(text))
-		if err != nil {
+		var kept keptStarts
+		if err := parseKept(bytes.NewReader(text), maxStarts, &kept); err != nil {
 			t.Skip("it is not taken")
 		}
 		d := &Daemon{Config: Config{Runners: runners}, starts: &starts{kept: kept}}

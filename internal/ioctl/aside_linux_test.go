@@ -35,30 +35,44 @@ func asked(t *testing.T, socket int, verb byte, name, value string) (failed byte
 	return answer[0], unix.Errno(binary.NativeEndian.Uint32(answer[ioctl.AsideErrno:])), answer[ioctl.AsideData:n]
 }
 
-func TestAside(t *testing.T) {
+// start makes a process that is asked on socket. It has ended when end returns.
+func start(t *testing.T, name string) (socket, pid int, end func()) {
+	t.Helper()
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid, err := ioctl.Aside(ends[1], "a name of more than fifteen bytes")
+	pid, err = ioctl.Aside(ends[1], name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	unix.Close(ends[1])
+	return ends[0], pid, func() {
+		t.Helper()
+		unix.Close(ends[0])
+		var status unix.WaitStatus
+		if got, err := unix.Wait4(pid, &status, 0, nil); got != pid || err != nil || !status.Exited() || status.ExitStatus() != 0 {
+			t.Errorf("it ended: %d, %v, %v", got, status, err)
+		}
+	}
+}
+
+func TestAside(t *testing.T) {
+	socket, _, end := start(t, "a name of more than fifteen bytes")
 	file := filepath.Join(t.TempDir(), "attribute")
 	if err := os.WriteFile(file, []byte("before"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if failed, errno, _ := asked(t, ends[0], ioctl.AsideWrite, file, "after\n"); failed != 0 || errno != 0 {
+	if failed, errno, _ := asked(t, socket, ioctl.AsideWrite, file, "after\n"); failed != 0 || errno != 0 {
 		t.Errorf("write: %q, %v", failed, errno)
 	}
-	if failed, errno, data := asked(t, ends[0], ioctl.AsideRead, file, ""); failed != 0 || errno != 0 || string(data) != "after\n" {
+	if failed, errno, data := asked(t, socket, ioctl.AsideRead, file, ""); failed != 0 || errno != 0 || string(data) != "after\n" {
 		t.Errorf("read: %q, %v, %q", failed, errno, data)
 	}
 	if err := os.WriteFile(file, bytes.Repeat([]byte("x"), ioctl.AsideMost+1), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, data := asked(t, ends[0], ioctl.AsideRead, file, ""); len(data) != ioctl.AsideMost {
+	if _, _, data := asked(t, socket, ioctl.AsideRead, file, ""); len(data) != ioctl.AsideMost {
 		t.Errorf("%d bytes of a file that has more", len(data))
 	}
 	for _, test := range []struct {
@@ -71,15 +85,11 @@ func TestAside(t *testing.T) {
 		{ioctl.AsideRead, "/proc/self/mem", 'r', unix.EIO},
 		{ioctl.AsideWrite, "/dev/full", 'w', unix.ENOSPC},
 	} {
-		if failed, errno, _ := asked(t, ends[0], test.verb, test.name, "x"); failed != test.failed || errno != test.errno {
+		if failed, errno, _ := asked(t, socket, test.verb, test.name, "x"); failed != test.failed || errno != test.errno {
 			t.Errorf("%s: %q, %v; want %q, %v", test.name, failed, errno, test.failed, test.errno)
 		}
 	}
-	unix.Close(ends[0])
-	var status unix.WaitStatus
-	if got, err := unix.Wait4(pid, &status, 0, nil); got != pid || err != nil || !status.Exited() || status.ExitStatus() != 0 {
-		t.Errorf("it ended: %d, %v, %v", got, status, err)
-	}
+	end()
 	if _, err := ioctl.Aside(-1, ""); err != nil {
 		t.Errorf("a socket that is none is for the process to see: %v", err)
 	} else if _, err := unix.Wait4(-1, nil, 0, nil); err != nil {
@@ -90,15 +100,7 @@ func TestAside(t *testing.T) {
 // Descriptors that come with a request are had for as long as the call takes. Without all of
 // them there is no call.
 func TestAsideKeeps(t *testing.T) {
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := ioctl.Aside(ends[1], "aside")
-	if err != nil {
-		t.Fatal(err)
-	}
-	unix.Close(ends[1])
+	socket, pid, end := start(t, "aside")
 	dir := t.TempDir()
 	kept, err := os.Create(filepath.Join(dir, "kept"))
 	if err != nil {
@@ -130,7 +132,7 @@ func TestAsideKeeps(t *testing.T) {
 			}
 			rights = unix.UnixRights(fds...)
 		}
-		if err := unix.Sendmsg(ends[0], request, rights, nil, 0); err != nil {
+		if err := unix.Sendmsg(socket, request, rights, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 		want := unix.Errno(0)
@@ -147,7 +149,7 @@ func TestAsideKeeps(t *testing.T) {
 				read <- err
 			}()
 		}
-		if k, err := unix.Read(ends[0], answer); err != nil || k < ioctl.AsideData {
+		if k, err := unix.Read(socket, answer); err != nil || k < ioctl.AsideData {
 			t.Fatalf("%d bytes, %v", k, err)
 		}
 		if got := unix.Errno(binary.NativeEndian.Uint32(answer[ioctl.AsideErrno:])); got != want {
@@ -162,23 +164,12 @@ func TestAsideKeeps(t *testing.T) {
 			t.Errorf("with %d it has %d open after the call", n, len(all))
 		}
 	}
-	unix.Close(ends[0])
-	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil {
-		t.Error(err)
-	}
+	end()
 }
 
 // What has no status of a group says so.
 func TestAsideGroup(t *testing.T) {
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := ioctl.Aside(ends[1], "aside")
-	if err != nil {
-		t.Fatal(err)
-	}
-	unix.Close(ends[1])
+	socket, _, end := start(t, "aside")
 	for name, want := range map[string]struct {
 		failed byte
 		errno  unix.Errno
@@ -186,12 +177,9 @@ func TestAsideGroup(t *testing.T) {
 		"/dev/null":                      {ioctl.AsideGroup, unix.ENOTTY},
 		filepath.Join(t.TempDir(), "no"): {'o', unix.ENOENT},
 	} {
-		if failed, errno, _ := asked(t, ends[0], ioctl.AsideGroup, name, ""); failed != want.failed || errno != want.errno {
+		if failed, errno, _ := asked(t, socket, ioctl.AsideGroup, name, ""); failed != want.failed || errno != want.errno {
 			t.Errorf("%s: %q, %v", name, failed, errno)
 		}
 	}
-	unix.Close(ends[0])
-	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil {
-		t.Error(err)
-	}
+	end()
 }
