@@ -110,7 +110,7 @@ func below(fsys fs.FS, dir string, depth int, nodes *[]string) error {
 }
 
 // Holders returns who has one of the nodes open or mapped, by the number of the process.
-// It looks at all processes of the host; without nodes at none. Without root those of
+// It looks at all processes of the host, and names the first of many; without nodes at none. Without root those of
 // others are not seen, and a descriptor on its way between two processes is in none.
 func Holders(fsys fs.FS, nodes []string) ([]Holder, error) {
 	if len(nodes) == 0 {
@@ -131,13 +131,14 @@ func Holders(fsys fs.FS, nodes []string) ([]Holder, error) {
 	slices.SortFunc(holders, func(a, b Holder) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), strings.Compare(a.Node, b.Node))
 	})
-	return holders, err
+	return holders[:min(len(holders), maxHolders)], err
 }
 
 // vfioDevice is what a descriptor of a VFIO device leads to, whichever device it is.
 const vfioDevice = "anon_inode:[vfio-device]"
 
-// maxHolders bounds how many processes with any VFIO device are told.
+// maxHolders bounds how many holders are told: a lease has to have space for them, also on a
+// full disk.
 const maxHolders = 16
 
 // deviceHolders returns the processes that have any VFIO device open.

@@ -93,6 +93,17 @@ func TestHolders(t *testing.T) {
 	if d := cmp.Diff(want, said); d != "" {
 		t.Error(d)
 	}
+	// Of many the first, so that what is noted of them has its bounds.
+	many := holding()
+	for pid := range 100 {
+		dir := fmt.Sprintf("proc/%d", 1000+pid)
+		many[dir+"/comm"] = many["proc/900/comm"]
+		many[dir+"/fd/3"] = many["proc/900/fd/3"]
+		many[dir+"/maps"] = many["proc/1/maps"]
+	}
+	if got, err := assign.Holders(many, []string{"dev/snd/controlC0"}); err != nil || len(got) != 16 || got[0].PID != 900 || got[15].PID != 1014 {
+		t.Errorf("of many: %+v, %v", got, err)
+	}
 	// Who has closed the group and kept the device.
 	delete(host, "proc/812/fd/7")
 	got, err = assign.Holders(host, []string{"dev/vfio/11"})
