@@ -91,6 +91,42 @@ func TestFault23RealCommand(t *testing.T) {
 	}
 }
 
+// A hang is a write from which the kernel does not come back before answer is closed.
+type hang struct {
+	reached chan int // the process that makes it
+	answer  chan struct{}
+	writes  atomic.Int32 // about its device
+}
+
+// hang lets the write about a device to the file with that ending hang.
+func (b *bench) hang(device, file string) *hang {
+	h := &hang{reached: make(chan int, 16), answer: make(chan struct{})}
+	b.SetHook(func(o fakehost.Op) fakehost.Fault {
+		if o.Kind != "write" || o.State() || !strings.Contains(o.Name+string(o.Data), device) {
+			return fakehost.Fault{}
+		}
+		h.writes.Add(1)
+		if strings.HasSuffix(o.Name, file) {
+			h.reached <- process(o.TID)
+			return fakehost.Fault{Wait: h.answer}
+		}
+		return fakehost.Fault{}
+	})
+	return h
+}
+
+// await returns the process in which the kernel is.
+func (h *hang) await(t *testing.T) int {
+	t.Helper()
+	select {
+	case pid := <-h.reached:
+		return pid
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing was written")
+		return 0
+	}
+}
+
 // TestHang has one write that the kernel never answers. The command gives up, says that the
 // device is stuck and never writes to it again; other devices are handed over meanwhile, and
 // who asks is answered at once. When the kernel has come back, all of it can be recovered.
@@ -99,19 +135,7 @@ func TestHang(t *testing.T) {
 	b := &bench{Host: host(t, machine.Clone())}
 	start := state(t, machine)
 	const stuck, other = "0000:01:00.0", "0000:05:00.0"
-	reached, answer := make(chan struct{}), make(chan struct{})
-	var writes atomic.Int32
-	b.SetHook(func(o fakehost.Op) fakehost.Fault {
-		if o.Kind != "write" || o.State() || !strings.Contains(o.Name+string(o.Data), stuck) {
-			return fakehost.Fault{}
-		}
-		writes.Add(1)
-		if strings.HasSuffix(o.Name, "/e1000e/unbind") {
-			close(reached)
-			return fakehost.Fault{Wait: answer}
-		}
-		return fakehost.Fault{}
-	})
+	hung := b.hang(stuck, "/e1000e/unbind")
 	cmd := b.Command("indy", "assign", "--deadline", "3s", stuck)
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -120,11 +144,7 @@ func TestHang(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	select {
-	case <-reached:
-	case <-time.After(20 * time.Second):
-		t.Fatal("nothing was written")
-	}
+	hung.await(t)
 	at := time.Now()
 	asks := func(when, want string) {
 		t.Helper()
@@ -153,16 +173,16 @@ func TestHang(t *testing.T) {
 	}
 	asks("when it was given up", "stuck assigned")
 	// Nobody writes to the device a second time.
-	n := writes.Load()
+	n := hung.writes.Load()
 	for _, args := range [][]string{{"release", stuck}, {"recover"}, {"assign", stuck}} {
 		if r := b.run(t, args...); r.Code == 0 {
 			t.Errorf("indy %v of a stuck device: %+v", args, r)
 		}
 	}
-	if m := writes.Load(); m != n {
+	if m := hung.writes.Load(); m != n {
 		t.Errorf("%d more writes to a stuck device", m-n)
 	}
-	close(answer)
+	close(hung.answer)
 	time.Sleep(100 * time.Millisecond) // until the process that was in the kernel is gone
 	b.SetHook(nil)
 	b.recover(t)
@@ -181,29 +201,17 @@ func TestKilledWhileItHangs(t *testing.T) {
 	b := &bench{Host: host(t, machine.Clone())}
 	start := state(t, machine)
 	const stuck, other = "0000:01:00.0", "0000:05:00.0"
-	reached, answer := make(chan int, 1), make(chan struct{})
-	var writes atomic.Int32
-	b.SetHook(func(o fakehost.Op) fakehost.Fault {
-		if o.Kind != "write" || o.State() || !strings.Contains(o.Name+string(o.Data), stuck) {
-			return fakehost.Fault{}
-		}
-		writes.Add(1)
-		if strings.HasSuffix(o.Name, "/e1000e/unbind") {
-			reached <- process(o.TID)
-			return fakehost.Fault{Wait: answer}
-		}
-		return fakehost.Fault{}
-	})
+	hung := b.hang(stuck, "/e1000e/unbind")
 	cmd := b.Command("indy", "assign", stuck)
 	if err := b.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
-	child := <-reached
+	child := hung.await(t)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	n := writes.Load()
+	n := hung.writes.Load()
 	b.must(t, "assign", other)
 	told := fmt.Sprintf("e1000e/unbind for 10s (process %d is in it)", child)
 	for _, args := range [][]string{{"recover"}, {"release", stuck}} {
@@ -218,10 +226,10 @@ func TestKilledWhileItHangs(t *testing.T) {
 	if r := b.run(t, "assign", stuck); r.Code == 0 {
 		t.Errorf("indy assign: %+v", r)
 	}
-	if m := writes.Load(); m != n {
+	if m := hung.writes.Load(); m != n {
 		t.Errorf("%d more writes to a device that the kernel is at", m-n)
 	}
-	close(answer)
+	close(hung.answer)
 	b.SetHook(nil)
 	b.recover(t)
 	b.must(t, "release", other)
