@@ -34,6 +34,7 @@ type Info struct {
 	Format    Format
 	Virtual   int64  // size of the disk that the guest sees, in bytes
 	Snapshots int    // within the image; of qcow2 only
+	Encrypted bool   // by LUKS; of qcow2 only, see [CheckEncrypted]
 	Label     string // of the volume, of a CD-ROM only; one printable line
 	BootBIOS  bool   // a CD-ROM that a BIOS can start
 	BootUEFI  bool   // a CD-ROM that UEFI can start
@@ -52,7 +53,8 @@ const (
 	Parent         Trick = "parent disk"         // it is the difference to another file
 	UnknownFeature Trick = "unknown feature"     // it needs what is not known here
 	UnknownVersion Trick = "unknown version"     // its header is of another version
-	Encrypted      Trick = "encryption"          // there is no key
+	Encrypted      Trick = "encryption"          // there is no key, or it is none that keeps anything secret
+	NotEncrypted   Trick = "no encryption"       // there is a key, and nothing to open with it
 	Corrupt        Trick = "marked corrupt"      // QEMU found its tables wrong
 	Dirty          Trick = "unfinished writes"   // its log has to be replayed
 	HugeDisk       Trick = "size out of bounds"  // more than MaxVirtual, or nothing
@@ -86,10 +88,20 @@ func (e *RefusedError) Error() string {
 // begins as another format does is refused, because whoever guesses formats would take it for that:
 // Check is for taking an image in. A raw disk that guests have written to may hold anything.
 func Check(r io.ReaderAt, size int64, f Format) (Info, error) {
-	c := checker{r, size, f}
+	return checker{r: r, size: size, format: f}.check()
+}
+
+// CheckEncrypted is [Check] of a qcow2 image of which the data are encrypted by LUKS, and are to
+// be opened with a key. One that is not is refused, as Check refuses those that are: what is
+// said of an image is exactly what it is. Whether a key opens it is found out by QEMU.
+func CheckEncrypted(r io.ReaderAt, size int64) (Info, error) {
+	return checker{r: r, size: size, format: Qcow2, encrypted: true}.check()
+}
+
+func (c checker) check() (Info, error) {
 	var info Info
 	var err error
-	switch f {
+	switch f := c.format; f {
 	case Raw:
 		info, err = c.raw()
 	case Qcow2:
@@ -107,13 +119,13 @@ func Check(r io.ReaderAt, size int64, f Format) (Info, error) {
 	default:
 		return Info{}, fmt.Errorf("image format %q is not known", short(string(f)))
 	}
-	if err == nil && f != ISO && (info.Virtual <= 0 || info.Virtual > MaxVirtual) {
+	if err == nil && c.format != ISO && (info.Virtual <= 0 || info.Virtual > MaxVirtual) {
 		err = c.refuse(HugeDisk, "the disk would have %d bytes, at most %d are taken", info.Virtual, int64(MaxVirtual))
 	}
 	if err != nil {
 		return Info{}, err
 	}
-	info.Format = f
+	info.Format = c.format
 	return info, nil
 }
 
@@ -173,6 +185,8 @@ type checker struct {
 	r      io.ReaderAt
 	size   int64
 	format Format
+
+	encrypted bool // by LUKS, as it is said to be
 }
 
 func (c *checker) refuse(t Trick, format string, args ...any) *RefusedError {

@@ -215,7 +215,7 @@ func TestTricks(t *testing.T) {
 		{"unknown feature", qcow2, Qcow2, put64(72, 1<<40), UnknownFeature, "0x10000000000"},
 		{"unknown compression", qcow2, Qcow2, all(put64(72, 1<<3), put32(100, 112), put32(104, 7<<24)), UnknownFeature, "compressed"},
 		{"compression that is not marked", qcow2, Qcow2, all(put32(100, 112), put32(104, 1<<24)), UnknownFeature, "compressed"},
-		{"AES", qcow2, Qcow2, put32(32, 1), Encrypted, "there is no key"},
+		{"AES", qcow2, Qcow2, put32(32, 1), Encrypted, "the old method AES"},
 		{"LUKS", qcow2, Qcow2, put32(32, 2), Encrypted, "there is no key"},
 		{"LUKS by an extension", qcow2, Qcow2, extension(extensionLUKS, 16), Encrypted, "there is no key"},
 		{"other encryption", qcow2, Qcow2, put32(32, 9), Encrypted, "not known, 9"},

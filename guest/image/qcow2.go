@@ -20,6 +20,13 @@ const (
 	extensionLUKS     = 0x0537be77
 )
 
+// The methods of encryption in the header.
+const (
+	cryptNone = 0
+	cryptAES  = 1 // of one password, without a salt: QEMU itself warns of it
+	cryptLUKS = 2
+)
+
 // qcow2 reads the header of version 2 or 3.
 func (c *checker) qcow2() (Info, error) {
 	h, err := c.upTo(0, 112)
@@ -38,12 +45,8 @@ func (c *checker) qcow2() (Info, error) {
 	if off := be64(8); off != 0 {
 		return Info{}, c.backing(off, be32(16))
 	}
-	switch method := be32(32); method {
-	case 0:
-	case 1, 2:
-		return Info{}, c.refuse(Encrypted, "it is encrypted, and there is no key")
-	default:
-		return Info{}, c.refuse(Encrypted, "it is encrypted in a way that is not known, %d", method)
+	if err := c.encryption(be32(32)); err != nil {
+		return Info{}, err
 	}
 	bits := be32(20)
 	if bits < 9 || bits > 21 {
@@ -69,10 +72,30 @@ func (c *checker) qcow2() (Info, error) {
 			}
 		}
 	}
-	if err := c.extensions(headerLength, cluster); err != nil {
+	luks, err := c.extensions(headerLength, cluster)
+	if err != nil {
 		return Info{}, err
 	}
-	return c.tables(h, cluster, entry)
+	return c.tables(h, cluster, entry, luks)
+}
+
+// encryption checks the method that the header names against what the image is said to be.
+func (c *checker) encryption(method uint32) error {
+	switch {
+	case method == cryptAES:
+		e := c.refuse(Encrypted, "it is encrypted by the old method AES, which keeps nothing secret")
+		e.Remedy = "make a copy that is encrypted by LUKS, with qemu-img convert"
+		return e
+	case method > cryptLUKS:
+		return c.refuse(Encrypted, "it is encrypted in a way that is not known, %d", method)
+	case method == cryptLUKS && !c.encrypted:
+		e := c.refuse(Encrypted, "it is encrypted by LUKS, and there is no key")
+		e.Remedy = "say where its key comes from, as in the definition of a guest: key: passphrase"
+		return e
+	case method == cryptNone && c.encrypted:
+		return c.refuse(NotEncrypted, "a key is given for it, and everybody can read it; whoever put it there may have put it in the place of the encrypted one")
+	}
+	return nil
 }
 
 func (c *checker) backing(off uint64, length uint32) error {
@@ -114,36 +137,103 @@ func (c *checker) features(h []byte, incompatible uint64, refcountOrder uint32) 
 	return nil
 }
 
-// extensions walks what follows the header. Each has a type and a length, so there are at
-// most as many as fit in a cluster.
-func (c *checker) extensions(off, cluster uint64) error {
+// extensions walks what follows the header, and returns where the header of the encryption
+// is. Each has a type and a length, so there are at most as many as fit in a cluster.
+func (c *checker) extensions(off, cluster uint64) (luks part, err error) {
 	for off+8 <= cluster {
 		b, err := c.upTo(int64(off), 8)
 		if err != nil {
-			return err
+			return part{}, err
 		}
 		if len(b) < 8 {
-			return nil // without any, a file may end here
+			break // without any, a file may end here
 		}
 		kind, length := binary.BigEndian.Uint32(b), uint64(binary.BigEndian.Uint32(b[4:]))
-		switch kind {
-		case extensionEnd:
-			return nil
-		case extensionDataFile:
-			return c.convert(DataFile, "its data file is not opened")
-		case extensionLUKS:
-			return c.refuse(Encrypted, "it is encrypted, and there is no key")
+		if kind == extensionEnd {
+			break
+		}
+		switch {
+		case kind == extensionDataFile:
+			return part{}, c.convert(DataFile, "its data file is not opened")
+		case kind == extensionLUKS && !c.encrypted:
+			return part{}, c.refuse(Encrypted, "it is encrypted, and there is no key")
+		case kind == extensionLUKS && luks.what != "":
+			return part{}, c.refuse(Damaged, "two headers of encryption")
+		case kind == extensionLUKS:
+			if luks, err = c.luks(off+8, length, cluster); err != nil {
+				return part{}, err
+			}
 		}
 		if length > cluster-off-8 {
-			return c.refuse(Damaged, "a header extension of %d bytes", length)
+			return part{}, c.refuse(Damaged, "a header extension of %d bytes", length)
 		}
 		off += 8 + (length+7)/8*8
 	}
-	return nil
+	if c.encrypted && luks.what == "" {
+		return part{}, c.refuse(Damaged, "it is encrypted by LUKS, and does not say where the header of that is")
+	}
+	return luks, nil
 }
 
-// tables checks where the tables are and that they are as large as the disk needs.
-func (c *checker) tables(h []byte, cluster, entry uint64) (Info, error) {
+// The header of LUKS 1 (LUKS On-Disk Format Specification 1.2.3, 2), with the material of its
+// eight keys behind it. Those that QEMU makes have less than 2 MiB.
+const (
+	minLUKS       = 592
+	maxLUKS       = 16 << 20
+	maxIterations = 1 << 28 // minutes of a fast processor
+	luksSlot      = 208     // where the first of eight slots for keys is
+	luksSlotSize  = 48
+	luksSlots     = 8
+	luksActive    = 0x00ac71f3
+)
+
+// luks checks the header of the encryption that an extension of that length at off points to.
+func (c *checker) luks(off, length, cluster uint64) (part, error) {
+	const what = "header of the encryption"
+	if length != 16 {
+		return part{}, c.refuse(Damaged, "a pointer of %d bytes to the %s", length, what)
+	}
+	b, err := c.read(off, 16, "pointer to the "+what)
+	if err != nil {
+		return part{}, err
+	}
+	at, size := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	switch {
+	case at == 0 || at%cluster != 0:
+		return part{}, c.refuse(Damaged, "the %s is at byte %d, where no cluster begins", what, at)
+	case size < minLUKS || size > maxLUKS:
+		return part{}, c.refuse(HugeTable, "the %s has %d bytes, not between %d and %d", what, size, minLUKS, maxLUKS)
+	}
+	if err := c.within(at, size, what); err != nil {
+		return part{}, err
+	}
+	h, err := c.read(at, minLUKS, what)
+	if err != nil {
+		return part{}, err
+	}
+	if string(h[:8]) != "LUKS\xba\xbe\x00\x01" {
+		return part{}, c.refuse(Damaged, "the %s is not one of LUKS 1", what)
+	}
+	iterations, active := binary.BigEndian.Uint32(h[164:]), 0
+	for i := range luksSlots {
+		slot := h[luksSlot+i*luksSlotSize:]
+		if binary.BigEndian.Uint32(slot) == luksActive {
+			active++
+			iterations = max(iterations, binary.BigEndian.Uint32(slot[4:]))
+		}
+	}
+	switch {
+	case active == 0:
+		return part{}, c.refuse(Damaged, "no key opens it: all places for keys are empty")
+	case iterations > maxIterations:
+		return part{}, c.refuse(HugeTable, "%d iterations to try a key are more than %d", iterations, maxIterations)
+	}
+	return part{what, at, at + (size+cluster-1)/cluster*cluster}, nil
+}
+
+// tables checks where the tables are and that they are as large as the disk needs. luks is
+// the header of the encryption, if there is one.
+func (c *checker) tables(h []byte, cluster, entry uint64, luks part) (Info, error) {
 	be32 := func(at int) uint64 { return uint64(binary.BigEndian.Uint32(h[at:])) }
 	be64 := func(at int) uint64 { return binary.BigEndian.Uint64(h[at:]) }
 	virtual := be64(24)
@@ -164,6 +254,9 @@ func (c *checker) tables(h []byte, cluster, entry uint64) (Info, error) {
 		return Info{}, c.refuse(HugeTable, "%d snapshots are more than %d", snapshots, maxSnapshots)
 	}
 	parts := []part{{"header", 0, cluster}}
+	if luks.what != "" {
+		parts = append(parts, luks)
+	}
 	for _, table := range []struct {
 		what        string
 		off, length uint64
@@ -186,5 +279,5 @@ func (c *checker) tables(h []byte, cluster, entry uint64) (Info, error) {
 	if err := c.apart(parts); err != nil {
 		return Info{}, err
 	}
-	return Info{Virtual: int64(virtual), Snapshots: int(snapshots)}, nil
+	return Info{Virtual: int64(virtual), Snapshots: int(snapshots), Encrypted: c.encrypted}, nil
 }
