@@ -42,6 +42,13 @@ func TestValidateDefinition(t *testing.T) {
 				"power.low_battery.do: \"hibernate\" is not known; expected nothing, pause, sleep or shutdown\npower.low_battery.at: 96 is not between 1 and 95"},
 		{"CD-ROM among disks", func(d *Definition) { d.Disks = []Disk{{File: "a", CDROM: true}} }, "disks[0].file: a CD-ROM is no disk; it goes into cdroms"},
 		{"disk and CD-ROM", func(d *Definition) { d.Disks, d.CDROMs = []Disk{{File: "a"}}, []string{"./a"} }, `cdroms[0]: "./a" is given twice; only read-only disks can be shared`},
+		{"key to a raw disk", func(d *Definition) { d.Disks = []Disk{{File: "a", Key: Key{Kind: Passphrase}}} }, "disks[0].key: only a qcow2 disk can be encrypted; it goes with format: qcow2"},
+		{"key that is none", func(d *Definition) { d.Disks = []Disk{{File: "a", Format: Qcow2, Key: Key{Kind: 3}}} }, "disks[0].key: KeyKind(3) is no key"},
+		{"passphrase in a file", func(d *Definition) { d.Disks = []Disk{{File: "a", Format: Qcow2, Key: Key{Passphrase, "b"}}} }, "disks[0].key: a credential, and no other key, is in a file"},
+		{"credential without a name", func(d *Definition) { d.Disks = []Disk{{File: "a", Format: Qcow2, Key: Key{Credential, "b/.."}}} },
+			`disks[0].key: "b/.." is no name of a credential, which is a file's of at most 255 bytes`},
+		{"credential of two lines", func(d *Definition) { d.Disks = []Disk{{File: "a", Format: Qcow2, Key: Key{Credential, "a\nb"}}} },
+			`disks[0].key: "a\nb" is not a file name in one line of at most 1024 bytes of text`},
 		{"bridge", func(d *Definition) { d.Network = Network{Bridged, "br0,id=x"} }, `network: "br0,id=x" is no name of a bridge; expected bridge:NAME, with 1 to 15 of a-z, A-Z, 0-9, -, _ and .`},
 		{"display of no GPU", func(d *Definition) { d.Display.Kind = AssignedDisplay }, "display.kind: no gpu is assigned; it goes with one among devices"},
 		{"locked with a folder", func(d *Definition) { d.Locked, d.Folders = true, []Folder{{Path: "/a", Name: "a"}} }, "folders: a locked guest sees no folder of the host"},
@@ -131,7 +138,7 @@ func TestDefinitionGuest(t *testing.T) {
 	a, b := pci.NewAddress(0, 1, 0, 0), pci.NewAddress(0, 1, 0, 1)
 	d := Definition{
 		Name: "work", CPUs: 4, Memory: 8 << 30, Firmware: UEFI,
-		Disks: []Disk{{File: "system.qcow2", Format: Qcow2, Bus: NVMe}, {File: "/dev/sdb", ReadOnly: true}}, CDROMs: []string{"a.iso"},
+		Disks: []Disk{{File: "system.qcow2", Format: Qcow2, Bus: NVMe, Key: Key{Credential, "office.cred"}}, {File: "/dev/sdb", ReadOnly: true}}, CDROMs: []string{"a.iso"},
 		Devices: []Need{
 			{Want: WantGPU, How: Assign, ROM: &NeedROM{"gpu.rom", Digest{1}}},
 			{Want: WantWLAN, How: Share},
@@ -141,7 +148,7 @@ func TestDefinitionGuest(t *testing.T) {
 	got, err := d.Guest("/g/office", [][]pci.Address{{a, b}, nil, nil})
 	want := Guest{
 		Name: "work", CPUs: 4, Memory: 8 << 30, Firmware: UEFI, Variables: "/g/office/uefi-variables",
-		Disks: []Disk{{File: "/g/office/system.qcow2", Format: Qcow2, Bus: NVMe}, {File: "/dev/sdb", ReadOnly: true},
+		Disks: []Disk{{File: "/g/office/system.qcow2", Format: Qcow2, Bus: NVMe, Key: Key{Credential, "/g/office/office.cred"}}, {File: "/dev/sdb", ReadOnly: true},
 			{File: "/g/office/a.iso", ReadOnly: true, CDROM: true}},
 		Devices: []pci.Address{a, b},
 		ROMs:    []ROM{{a, "/g/office/gpu.rom", Digest{1}}},

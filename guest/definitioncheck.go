@@ -207,6 +207,11 @@ func (c *checks) disks(d Definition) {
 		case k.Bus == SATA && k.ReadOnly:
 			c.bad(at+"read_only", "a SATA disk cannot be read-only; use bus: virtio")
 		}
+		if why := k.badKey(); why != "" {
+			c.bad(at+"key", "%s", why)
+		} else if k.Key.Kind == Credential {
+			c.file(at+"key", k.Key.File)
+		}
 		if k.OnSATA() {
 			sata++
 		}

@@ -31,6 +31,9 @@ func (d Definition) Guest(dir string, functions [][]pci.Address) (Guest, error) 
 	g := Guest{Name: d.Name, CPUs: d.CPUs, Memory: d.Memory, Firmware: d.Firmware}
 	for _, k := range d.Disks {
 		k.File = below(k.File)
+		if k.Key.Kind == Credential {
+			k.Key.File = below(k.Key.File)
+		}
 		g.Disks = append(g.Disks, k)
 	}
 	for _, file := range d.CDROMs {

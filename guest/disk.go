@@ -23,6 +23,10 @@ type Disk struct {
 
 	// CDROM makes it a CD-ROM in a drive, which is always read-only.
 	CDROM bool
+
+	// Key is what opens a disk that is encrypted by LUKS, of the format Qcow2; the zero value
+	// is a disk that is not. It is believed: a disk that is something else is refused.
+	Key Key
 }
 
 // A Format is how a file holds a disk.
@@ -150,6 +154,9 @@ func validateDisks(disks []Disk) (errs []error) {
 			sata++
 		}
 		write := !d.ReadOnly && !d.CDROM
+		if why := d.badKey(); why != "" {
+			bad(why)
+		}
 		name := path.Clean(d.File)
 		if before, twice := writable[name]; twice && (before || write) {
 			bad("given twice; only read-only disks can be shared")

@@ -327,6 +327,16 @@ func (v value) disk() (d Disk) {
 				d.Bus = SATA
 			}
 		}},
+		member{"key", func(v value) {
+			s := v.line("passphrase or credential:FILE")
+			if s == "" {
+				return
+			}
+			var err error
+			if d.Key, err = ParseKey(s); err != nil {
+				v.bad("%v", err)
+			}
+		}},
 	)
 	if d.File == "" || slices.Contains(v.r.failed, v.field+".format") {
 		return d

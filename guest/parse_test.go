@@ -31,7 +31,7 @@ locked: false
 autostart: {priority: 10, ready: {serial: "login:"}, delay: 1m30s, needs: [network, usb], fullscreen: true}
 power: {host_sleep: sleep, lid_closed: stay-awake, low_battery: {at: 10, do: pause}}
 disks:
-  - {file: system.qcow2, bus: nvme}
+  - {file: system.qcow2, bus: nvme, key: credential:work.cred}
   - file: data          # no extension
     format: raw
     read_only: true
@@ -56,7 +56,7 @@ func everythingDefined() Definition {
 		Name: "work", CPUs: 4, Memory: 8 << 30, Firmware: UEFI, SecureBoot: true, TPM: true,
 		Autostart: &Autostart{Priority: 10, Ready: Ready{Serial: "login:"}, Delay: 90 * time.Second, Needs: []string{"network", "usb"}, Fullscreen: true},
 		Power:     Power{DoSleep, StayAwake, LowBattery{10, DoPause}},
-		Disks:     []Disk{{File: "system.qcow2", Format: Qcow2, Bus: NVMe}, {File: "data", ReadOnly: true, Bus: VirtIO}},
+		Disks:     []Disk{{File: "system.qcow2", Format: Qcow2, Bus: NVMe, Key: Key{Credential, "work.cred"}}, {File: "data", ReadOnly: true, Bus: VirtIO}},
 		CDROMs:    []string{"debian.iso"},
 		Network:   Network{Bridged, "br0"},
 		Display:   Display{VirglDisplay, InWindow},
@@ -105,7 +105,7 @@ tpm: true
 autostart: {priority: 10, ready: {serial: "login:"}, delay: 1m30s, needs: [network, usb], fullscreen: true}
 power: {host_sleep: sleep, lid_closed: stay-awake, low_battery: {at: 10, do: pause}}
 disks:
-  - {file: system.qcow2, bus: nvme}
+  - {file: system.qcow2, bus: nvme, key: credential:work.cred}
   - {file: data, format: raw, read_only: true, bus: virtio}
 cdroms:
   - debian.iso
@@ -193,6 +193,9 @@ func definitions() *rapid.Generator[Definition] {
 			k := Disk{File: line.Draw(t, "file") + strconv.Itoa(i) + rapid.SampledFrom([]string{"", ".raw", ".qcow2", ".img", ".iso"}).Draw(t, "extension"),
 				Format: rapid.SampledFrom([]Format{Raw, Qcow2}).Draw(t, "format"), Bus: rapid.SampledFrom([]Bus{AutoBus, VirtIO, NVMe, SATA}).Draw(t, "bus")}
 			k.ReadOnly = k.Bus != SATA && rapid.Bool().Draw(t, "read-only")
+			if k.Format == Qcow2 {
+				k.Key = rapid.SampledFrom([]Key{{}, {Kind: Passphrase}, {Credential, line.Draw(t, "credential") + "x"}}).Draw(t, "key")
+			}
 			d.Disks = append(d.Disks, k)
 		}
 		for i := range rapid.IntRange(0, 2).Draw(t, "CD-ROMs") {

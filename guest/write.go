@@ -135,6 +135,9 @@ func (d Disk) yaml() string {
 	if d.Bus != AutoBus {
 		f.add("bus", d.Bus.String())
 	}
+	if d.Key != (Key{}) {
+		f.text("key", d.Key.String())
+	}
 	return f.String()
 }
 

@@ -23,6 +23,10 @@ type Layout struct {
 	// Disks has one entry for each of the guest's disks.
 	Disks []DiskFile
 
+	// Keys has, for each of the guest's disks, a pipe with the key to one that is encrypted,
+	// and 0 for the others; nil when none is.
+	Keys []int
+
 	// ROMs has one descriptor for each of the guest's ROMs.
 	ROMs []int
 
@@ -119,6 +123,7 @@ func Args(g guest.Guest, l Layout) ([]string, error) {
 	b.add("-mon", option("", "chardev", "qmp", "mode", "control"))
 	b.socket("serial0", l.Serial)
 	b.json("-device", value{"driver": "isa-serial", "id": "serial0", "chardev": "serial0"})
+	b.keys(g, l)
 	for i, d := range g.Disks {
 		b.disk(i, d, l.Disks[i])
 	}
@@ -180,8 +185,15 @@ func (l Layout) validate(g guest.Guest) error {
 	if g.Sound.Model != guest.NoSound && l.Sound == WAV {
 		fds = append(fds, l.Recording)
 	}
-	for _, d := range l.Disks {
+	for i, d := range l.Disks {
 		fds = append(fds, d.FD)
+		if g.Disks[i].Key.Kind == guest.NoKey {
+			continue
+		}
+		if i >= len(l.Keys) {
+			return fmt.Errorf("no descriptor for the key to disk %d", i+1)
+		}
+		fds = append(fds, l.Keys[i])
 	}
 	if g.Firmware == guest.UEFI {
 		fds = append(fds, l.Code, l.Variables)

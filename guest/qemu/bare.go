@@ -44,7 +44,7 @@ func bareStart(ctx context.Context, g guest.Guest, o Options) (b BareStart, err 
 		if err != nil {
 			return b, err
 		}
-		g.Disks[i].Format, g.Disks[i].File = guest.Raw, "empty"
+		g.Disks[i].Format, g.Disks[i].File, g.Disks[i].Key = guest.Raw, "empty", guest.Key{}
 		l.Disks = append(l.Disks, DiskFile{FD: h.add(f, "an empty disk")})
 	}
 	if g.Firmware == guest.UEFI {

@@ -27,6 +27,9 @@ func (b *builder) disk(i int, d guest.Disk, f DiskFile) {
 	if d.Format == guest.Qcow2 {
 		format["backing"] = nil // whatever the image names is not opened
 	}
+	if d.Key.Kind != guest.NoKey {
+		format["encrypt"] = value{"format": "luks", "key-secret": keyID(i)}
+	}
 	b.json("-blockdev", format)
 
 	device := value{"id": "disk" + n, "drive": "node" + n, "bootindex": b.bootindex()}

@@ -12,26 +12,27 @@ import (
 	"github.com/project-independence/indy/guest/image"
 )
 
-// MakeDisk makes the qcow2 image file, which is not there yet, for an empty disk of size bytes. It runs
+// MakeDisk makes the qcow2 image file, which is not there yet, for an empty disk of size bytes, encrypted
+// by LUKS unless there is no key. It runs
 // qemu-img, as whoever QEMU runs as; without that program the error is
 // errors.ErrUnsupported and names the package. On an error there is no such file.
-func MakeDisk(ctx context.Context, file string, size int64) error {
-	return makeImage(ctx, file, nil, func(made string) []string {
-		return []string{"create", "-q", "-f", "qcow2", made, strconv.FormatInt(size, 10)}
+func MakeDisk(ctx context.Context, file string, size int64, key *DiskKey) error {
+	return makeImage(ctx, file, nil, key, func(made string, encrypted []string) []string {
+		return append(append([]string{"create", "-q", "-f", "qcow2"}, encrypted...), made, strconv.FormatInt(size, 10))
 	})
 }
 
 // ConvertDisk makes the qcow2 image file, which is not there yet, of what the open image holds in the given
 // format. The image is one that [image.Check] takes: what refers to other files would be followed. Of
 // root's images it reads those that whoever QEMU runs as may read. The rest is as of [MakeDisk].
-func ConvertDisk(ctx context.Context, file string, open *os.File, format image.Format) error {
+func ConvertDisk(ctx context.Context, file string, open *os.File, format image.Format, key *DiskKey) error {
 	name := string(format)
 	if format == image.VHD {
 		name = "vpc"
 	}
-	err := makeImage(ctx, file, open, func(made string) []string {
+	err := makeImage(ctx, file, open, key, func(made string, encrypted []string) []string {
 		// The file that was checked, whatever has its name by now.
-		return []string{"convert", "-q", "-f", name, "-O", "qcow2", "/proc/self/fd/4", made}
+		return append(append([]string{"convert", "-q", "-f", name, "-O", "qcow2"}, encrypted...), "/proc/self/fd/4", made)
 	})
 	if err != nil {
 		return fmt.Errorf("convert %s: %w", open.Name(), err)
@@ -39,7 +40,7 @@ func ConvertDisk(ctx context.Context, file string, open *os.File, format image.F
 	return nil
 }
 
-func makeImage(ctx context.Context, file string, open *os.File, args func(made string) []string) (err error) {
+func makeImage(ctx context.Context, file string, open *os.File, key *DiskKey, args func(made string, encrypted []string) []string) (err error) {
 	const program = "qemu-img"
 	binary, err := exec.LookPath(program)
 	if err != nil {
@@ -65,12 +66,27 @@ func makeImage(ctx context.Context, file string, open *os.File, args func(made s
 		}
 		defer func() { err = errors.Join(err, f.Chown(uid, gid)) }()
 	}
-	cmd := exec.CommandContext(ctx, binary, args("/proc/self/fd/3")...)
-	cmd.Env, cmd.Dir = []string{"LC_ALL=C"}, "/"
-	cmd.ExtraFiles = []*os.File{f}
+	files := []*os.File{f}
 	if open != nil {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, open)
+		files = append(files, open)
 	}
+	var encrypted []string
+	if key != nil {
+		pipe, err := keyPipe(key.Secret, cred)
+		if err != nil {
+			return err
+		}
+		defer pipe.Close()
+		how := []string{"encrypt.format", "luks", "encrypt.key-secret", "key"}
+		if key.Random {
+			how = append(how, "encrypt.iter-time", "10")
+		}
+		encrypted = []string{"--object", option("secret", "id", "key", "file", "/proc/self/fd/"+strconv.Itoa(3+len(files))), "-o", option("", how...)}
+		files = append(files, pipe)
+	}
+	cmd := exec.CommandContext(ctx, binary, args("/proc/self/fd/3", encrypted)...)
+	cmd.Env, cmd.Dir = []string{"LC_ALL=C"}, "/"
+	cmd.ExtraFiles = files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", program, err, summary(string(out)))

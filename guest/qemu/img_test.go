@@ -39,7 +39,7 @@ func checked(t *testing.T, name string) image.Info {
 func TestMakeDisk(t *testing.T) {
 	needImg(t)
 	name := filepath.Join(t.TempDir(), "disk,driver=raw.qcow2")
-	if err := MakeDisk(t.Context(), name, 5<<30); err != nil {
+	if err := MakeDisk(t.Context(), name, 5<<30, nil); err != nil {
 		t.Fatal(err)
 	}
 	if info := checked(t, name); info.Virtual != 5<<30 {
@@ -54,11 +54,11 @@ func TestMakeDisk(t *testing.T) {
 	} else {
 		f.Close()
 	}
-	if err := MakeDisk(t.Context(), name, 1<<30); !errors.Is(err, fs.ErrExist) || checked(t, name).Virtual != 5<<30 {
+	if err := MakeDisk(t.Context(), name, 1<<30, nil); !errors.Is(err, fs.ErrExist) || checked(t, name).Virtual != 5<<30 {
 		t.Errorf("over what is there: %v", err)
 	}
 	other := filepath.Join(t.TempDir(), "other.qcow2")
-	if err := MakeDisk(t.Context(), other, -1); err == nil {
+	if err := MakeDisk(t.Context(), other, -1, nil); err == nil {
 		t.Error("a disk of -1 bytes")
 	}
 	if _, err := os.Stat(other); !errors.Is(err, fs.ErrNotExist) {
@@ -87,7 +87,7 @@ func TestConvertDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if err := ConvertDisk(t.Context(), to, f, format); err != nil {
+		if err := ConvertDisk(t.Context(), to, f, format, nil); err != nil {
 			t.Error(err)
 			continue
 		}
@@ -105,7 +105,7 @@ func TestConvertDisk(t *testing.T) {
 	}
 	defer f.Close()
 	bad := filepath.Join(dir, "bad.qcow2")
-	if err := ConvertDisk(t.Context(), bad, f, image.VMDK); err == nil {
+	if err := ConvertDisk(t.Context(), bad, f, image.VMDK, nil); err == nil {
 		t.Error("a raw disk is converted as VMDK")
 	}
 	if _, err := os.Stat(bad); !errors.Is(err, fs.ErrNotExist) {

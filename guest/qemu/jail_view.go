@@ -48,7 +48,7 @@ func newCell(g guest.Guest, o Options, l Layout) (*cell, error) {
 	}
 	j.spec = v.spec()
 	// QEMU finds some of what it inherits by this, and libusb which device it has.
-	j.spec.Proc = len(l.ROMs) > 0 || g.HasUSB() || g.Sound.Model != guest.NoSound || g.Graphics == guest.VirGL || g.Screen.Kind == guest.Window
+	j.spec.Proc = len(l.ROMs) > 0 || len(l.Keys) > 0 || g.HasUSB() || g.Sound.Model != guest.NoSound || g.Graphics == guest.VirGL || g.Screen.Kind == guest.Window
 	return j, nil
 }
 

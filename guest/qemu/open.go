@@ -140,7 +140,12 @@ func checkDisk(f *os.File, d guest.Disk) (fs.FileInfo, error) {
 		if !mode.IsRegular() {
 			size = -1
 		}
-		if _, err := image.Check(f, size, image.Qcow2); err != nil {
+		if d.Key.Kind == guest.NoKey {
+			_, err = image.Check(f, size, image.Qcow2)
+		} else {
+			_, err = image.CheckEncrypted(f, size)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.File, err)
 		}
 	}

@@ -68,6 +68,11 @@ type Options struct {
 	// open for reading and writing. They stay the caller's.
 	USB []*os.File
 
+	// Keys has, for each of the guest's disks in order, the key to one that is encrypted, as
+	// [CheckKey] wants it; those of others are not looked at. Start overwrites them with zeros,
+	// also with an error: what is left is with QEMU.
+	Keys [][]byte
+
 	// Sound is what carries the guest's sound.
 	Sound Sound
 

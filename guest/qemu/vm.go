@@ -51,6 +51,7 @@ type VM struct {
 // nothing is left behind.
 func Start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 	vm, err := start(ctx, g, o)
+	o.forget()
 	if err != nil {
 		if o.Viewers != nil {
 			o.Viewers.Close()
@@ -82,6 +83,10 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 			return nil, err
 		}
 	}
+	if l.Keys, err = openKeys(&h, g, o); err != nil {
+		return nil, err
+	}
+	o.forget()
 	if err := share(ctx, &h, g, o, &l); err != nil {
 		return nil, err
 	}
@@ -95,7 +100,7 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 	}
 	vm, err := run(ctx, g, o, l, &h)
 	if err != nil {
-		return nil, explain(ctx, g, o, l, err)
+		return nil, explain(ctx, g, o, l, keyError(g, err))
 	}
 	return vm, nil
 }

@@ -194,7 +194,7 @@ func (s Store) Replace(ctx context.Context, before Entry, text []byte) (Entry, e
 
 // Delete forgets the guest of which before was read, with its UEFI variables. With disks
 // it deletes those that are in its folder, too, and returns their names; others are never
-// deleted. What its TPM keeps goes with the disks: it may hold the key to them. The folder
+// deleted. Keys and what its TPM keeps go with the disks: that may hold the key to them. The folder
 // stays as long as there is something else in it.
 func (s Store) Delete(ctx context.Context, before Entry, disks bool) (deleted []string, err error) {
 	unlock, err := s.lock(ctx)
@@ -242,11 +242,18 @@ func (s Store) Delete(ctx context.Context, before Entry, disks bool) (deleted []
 	return deleted, errors.Join(append(errs, syncDir(s.Dir))...)
 }
 
-// Own returns the paths of the guest's disks that are in its folder, by name, each once.
+// Own returns the paths of the guest's disks that are in its folder, and of the credentials with
+// their keys, by name, each once.
 func (e Entry) Own() []string {
-	var own []string
+	var own, named []string
 	for _, k := range e.Disks {
-		name := filepath.Clean(k.File)
+		named = append(named, k.File)
+		if k.Key.Kind == guest.Credential {
+			named = append(named, k.Key.File)
+		}
+	}
+	for _, name := range named {
+		name = filepath.Clean(name)
 		if name != file && name != knownFile && name != lockedFile && !strings.ContainsRune(name, filepath.Separator) && name != "." && name != ".." {
 			own = append(own, filepath.Join(e.Dir, name))
 		}

@@ -77,25 +77,25 @@ func TestDelete(t *testing.T) {
 		t.Run(fmt.Sprint(disks), func(t *testing.T) {
 			s := Store{Dir: t.TempDir()}
 			outside := filepath.Join(t.TempDir(), "other.raw")
-			e, err := s.Create(t.Context(), text("work", "disks: [{file: system.qcow2}, {file: "+outside+"}, {file: ../beside.raw}, {file: guest.yaml, format: raw, read_only: true}]"))
+			e, err := s.Create(t.Context(), text("work", "disks: [{file: system.qcow2, key: credential:work.cred}, {file: "+outside+"}, {file: ../beside.raw}, {file: guest.yaml, format: raw, read_only: true}]"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			system, beside := filepath.Join(e.Dir, "system.qcow2"), filepath.Join(s.Dir, "beside.raw")
-			tpm := filepath.Join(e.Dir, "tpm")
+			tpm, credential := filepath.Join(e.Dir, "tpm"), filepath.Join(e.Dir, "work.cred")
 			if err := os.Mkdir(tpm, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			for _, f := range []string{system, outside, beside, filepath.Join(e.Dir, "uefi-variables"), filepath.Join(tpm, "tpm2-00.permall")} {
+			for _, f := range []string{system, credential, outside, beside, filepath.Join(e.Dir, "uefi-variables"), filepath.Join(tpm, "tpm2-00.permall")} {
 				if err := os.WriteFile(f, nil, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
 			deleted, err := s.Delete(t.Context(), e, disks)
-			if err != nil || len(deleted) == 1 != disks || disks && deleted[0] != system {
+			if err != nil || len(deleted) == 2 != disks || disks && deleted[0] != system {
 				t.Errorf("%v, %v", deleted, err)
 			}
-			for f, want := range map[string]bool{system: !disks, tpm: !disks, e.Dir: !disks, outside: true, beside: true, filepath.Join(e.Dir, "uefi-variables"): false} {
+			for f, want := range map[string]bool{system: !disks, credential: !disks, tpm: !disks, e.Dir: !disks, outside: true, beside: true, filepath.Join(e.Dir, "uefi-variables"): false} {
 				if _, err := os.Stat(f); (err == nil) != want {
 					t.Errorf("%s: %v", f, err)
 				}

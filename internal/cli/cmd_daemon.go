@@ -86,8 +86,10 @@ func serve(ctx context.Context, env *Env, socket string, images []string) error 
 	}
 	d := daemon.New(daemon.Config{
 		Version: env.Version, Groups: groups, Store: store.Store{Dir: env.GuestDir}, Images: images, Host: daemonHost{env}, BootID: boot, Started: sinceBoot(), Logger: told,
-		MakeDisk: qemu.MakeDisk,
-		Runners:  daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: func(name string) (*runner.Launched, error) { return env.launchAlone(name, told) }}, State: filepath.Join(kept, "starts.json"),
+		MakeDisk: func(ctx context.Context, file string, size int64, key []byte) error {
+			return qemu.MakeDisk(ctx, file, size, secretKey(key))
+		},
+		Runners: daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: func(name string, key []byte) (*runner.Launched, error) { return env.launchAlone(name, key, told) }}, State: filepath.Join(kept, "starts.json"),
 	})
 	d.Resume(ctx)
 	go env.keepPower(ctx, d, kept)
@@ -210,7 +212,7 @@ func listenAt(socket string) (*net.UnixListener, error) {
 }
 
 // launchAlone starts a guest's runner, which has no seat: nobody sits where a daemon is.
-func (e *Env) launchAlone(name string, told *slog.Logger) (*runner.Launched, error) {
+func (e *Env) launchAlone(name string, key []byte, told *slog.Logger) (*runner.Launched, error) {
 	if e.DetachInScope == nil {
 		return nil, cannot{errors.New("no process can be started from here")}
 	}
@@ -219,7 +221,7 @@ func (e *Env) launchAlone(name string, told *slog.Logger) (*runner.Launched, err
 		return nil, err
 	}
 	return runner.Launch(dir, e.Host, runnerRequest{
-		Guests: e.GuestDir, Leases: e.LeaseDir, State: e.StateDir, Run: e.RunDir, Accelerator: "auto",
+		Guests: e.GuestDir, Leases: e.LeaseDir, State: e.StateDir, Run: e.RunDir, Accelerator: "auto", Key: key,
 	}, func(files []*os.File) error {
 		return e.DetachInScope(name, func(err error) { told.Warn("a guest is counted to the daemon", "err", err) }, files, "guest", runnerCommand, name)
 	})

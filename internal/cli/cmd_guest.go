@@ -134,6 +134,11 @@ func refused(err error) error {
 // checkImage reads the header of the image in a file, which stays open. A block device has
 // no header but what guests wrote.
 func checkImage(name string, format image.Format) (*os.File, image.Info, error) {
+	return checkImageOf(name, format, guest.Key{})
+}
+
+// checkImageOf is checkImage of a disk with a key, by which it must be encrypted.
+func checkImageOf(name string, format image.Format, key guest.Key) (*os.File, image.Info, error) {
 	f, err := openImage(name)
 	if err != nil {
 		return nil, image.Info{}, err
@@ -146,7 +151,12 @@ func checkImage(name string, format image.Format) (*os.File, image.Info, error) 
 	case !st.Mode().IsRegular():
 		err = fmt.Errorf("%s is no file", name)
 	default:
-		if info, err = image.Check(f, st.Size(), format); err != nil {
+		if key.Kind != guest.NoKey {
+			info, err = image.CheckEncrypted(f, st.Size())
+		} else {
+			info, err = image.Check(f, st.Size(), format)
+		}
+		if err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 	}

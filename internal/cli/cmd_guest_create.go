@@ -27,6 +27,7 @@ type creating struct {
 	cpus         int
 	locked       bool
 	system       bool
+	encrypt      encryption
 }
 
 func (c *creating) add(cmd *cobra.Command) {
@@ -34,6 +35,7 @@ func (c *creating) add(cmd *cobra.Command) {
 	f.StringVar(&c.template, "template", "linux", "what to begin with: "+templateNames())
 	f.StringVar(&c.memory, "memory", "", "memory of the guest, such as 8GiB")
 	f.IntVar(&c.cpus, "cpus", 0, "processors of the guest")
+	c.encrypt.add(cmd)
 	f.BoolVar(&c.locked, "locked", false, "let nobody but administrators change it")
 	_ = cmd.RegisterFlagCompletionFunc("template", cobra.FixedCompletions(strings.Split(templateNames(), ", "), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -66,6 +68,12 @@ Images named by --disk are those that the guest writes to, where they are: raw d
 qcow2. One of another format (vmdk, vhdx, vhd, vdi) is read once and made a qcow2 image
 of. Which format it is the name says, or FILE,format=FORMAT; it is never guessed. An image
 that refers to other files, or is otherwise more than it seems, is refused.
+
+With --encrypt the disk that is made is encrypted by LUKS. Its passphrase is asked for now
+and at each start, or read from --key-file. With --encrypt=credential or --encrypt=tpm its
+key is a random one in a file, encrypted by systemd-creds with a key of this host or of its
+TPM: the guest then starts by itself, and on no other host. Nobody can open a disk whose
+passphrase or credential is lost.
 
 With --system the daemon is asked to make it, for all who may use the machine's guests;
 indy guest edit and delete then ask it, too. Root's guests are always those.
@@ -113,6 +121,9 @@ func (c *creating) create(ctx context.Context, env *Env, name string) error {
 			}
 		}
 	}()
+	if err := c.encrypt.check(); err != nil {
+		return err
+	}
 	if len(c.disks) > 0 {
 		if c.size != "" {
 			return usageError{errors.New("--size is that of a disk that is made; it does not go with --disk")}
@@ -127,10 +138,16 @@ func (c *creating) create(ctx context.Context, env *Env, name string) error {
 			if err != nil {
 				return err
 			}
+			if c.encrypt.word != "" && m.from == nil {
+				return usageError{fmt.Errorf("--encrypt is of a disk that is made; %s is used where it is, and of what is encrypted already the definition says so (key: passphrase)", disk.File)}
+			}
 			d.Disks = append(d.Disks, disk)
 		}
 	} else {
 		todo = append(todo, making{file: d.Disks[0].File, size: size})
+	}
+	for i := range d.Disks {
+		d.Disks[i].Key = c.encrypt.of(name)
 	}
 	var notes []string
 	if c.iso != "" {
@@ -144,21 +161,38 @@ func (c *creating) create(ctx context.Context, env *Env, name string) error {
 		return usageError{err}
 	}
 	if c.system && env.Socket != "" {
+		if c.encrypt.word == byCredential || c.encrypt.word == byTPM {
+			return cannot{fmt.Errorf("the daemon makes no credentials; root does: indy guest create %s --encrypt=%s", name, c.encrypt.word)}
+		}
+		key, err := c.encrypt.secret(ctx, env, name)
+		if err != nil {
+			return err
+		}
 		for _, n := range notes {
 			env.errorf("%s", n)
 		}
-		return createBy(ctx, env, d, todo)
+		return createBy(ctx, env, d, todo, key)
 	}
 	for _, m := range todo {
 		if _, err := os.Lstat(filepath.Join(s.Folder(name), m.file)); !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s is there already, of a guest that was deleted; delete it, or give it to the guest by --disk", filepath.Join(s.Folder(name), m.file))
 		}
 	}
+	key, err := c.encrypt.secret(ctx, env, name)
+	if err != nil {
+		return err
+	}
+	if key != nil {
+		defer clear(key.Secret)
+	}
 	made, err := s.Create(ctx, d.YAML())
 	if err != nil {
 		return refused(err)
 	}
-	if err := makeDisks(ctx, made, todo); err != nil {
+	if err = c.encrypt.seal(ctx, filepath.Join(made.Dir, c.encrypt.of(name).File), key); err == nil {
+		err = makeDisks(ctx, made, todo, key)
+	}
+	if err != nil {
 		_, derr := s.Delete(context.WithoutCancel(ctx), made, true)
 		return errors.Join(err, derr)
 	}
@@ -260,14 +294,15 @@ func takeISO(d *guest.Definition, file string) (notes []string, err error) {
 	return notes, nil
 }
 
-func makeDisks(ctx context.Context, made store.Entry, disks []making) error {
+// makeDisks makes the disks of a new guest, encrypted unless there is no key.
+func makeDisks(ctx context.Context, made store.Entry, disks []making, key *qemu.DiskKey) error {
 	for _, m := range disks {
 		file := filepath.Join(made.Dir, m.file)
 		var err error
 		if m.from != nil {
-			err = qemu.ConvertDisk(ctx, file, m.from, m.format)
+			err = qemu.ConvertDisk(ctx, file, m.from, m.format, key)
 		} else {
-			err = qemu.MakeDisk(ctx, file, m.size)
+			err = qemu.MakeDisk(ctx, file, m.size, key)
 		}
 		if err != nil {
 			return err

@@ -94,10 +94,10 @@ func importDefinition(ctx context.Context, env *Env, file string) error {
 		if k.Format == guest.Qcow2 {
 			format = image.Qcow2
 		}
-		errs = append(errs, checkIfThere(k.File, format))
+		errs = append(errs, checkIfThere(k.File, format, k.Key))
 	}
 	for _, c := range d.CDROMs {
-		errs = append(errs, checkIfThere(c, image.ISO))
+		errs = append(errs, checkIfThere(c, image.ISO, guest.Key{}))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -112,8 +112,8 @@ func importDefinition(ctx context.Context, env *Env, file string) error {
 	return nil
 }
 
-func checkIfThere(file string, format image.Format) error {
-	f, _, err := checkImage(file, format)
+func checkIfThere(file string, format image.Format, key guest.Key) error {
+	f, _, err := checkImageOf(file, format, key)
 	if err == nil {
 		_ = f.Close()
 	}
@@ -129,6 +129,9 @@ func absolute(d *guest.Definition, dir string) (changed bool, err error) {
 	names := make([]*string, 0, len(d.Disks)+len(d.CDROMs)+len(d.Devices))
 	for i := range d.Disks {
 		names = append(names, &d.Disks[i].File)
+		if k := &d.Disks[i].Key; k.Kind == guest.Credential {
+			names = append(names, &k.File)
+		}
 	}
 	for i := range d.CDROMs {
 		names = append(names, &d.CDROMs[i])

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -84,10 +85,10 @@ func writeDefinition(env *Env, e store.Entry) {
 		if k.Format == guest.Qcow2 {
 			format = image.Qcow2
 		}
-		add("disk", k.File, imageState(inFolder(e, k.File), format), when(k.Bus != guest.AutoBus, k.Bus.String()), when(k.ReadOnly, "read-only"))
+		add("disk", k.File, imageState(inFolder(e, k.File), format, k.Key), keyState(e, k.Key), when(k.Bus != guest.AutoBus, k.Bus.String()), when(k.ReadOnly, "read-only"))
 	}
 	for _, c := range e.CDROMs {
-		add("CD-ROM", c, imageState(inFolder(e, c), image.ISO))
+		add("CD-ROM", c, imageState(inFolder(e, c), image.ISO, guest.Key{}))
 	}
 	if e.Network.Kind != guest.NoNetwork {
 		add("network", e.Network.String())
@@ -110,9 +111,26 @@ func writeDefinition(env *Env, e store.Entry) {
 	t.writePlain(env, env.Stdout)
 }
 
+// keyState says in a few words that a disk is encrypted, and where its key is.
+func keyState(e store.Entry, k guest.Key) string {
+	switch k.Kind {
+	case guest.Passphrase:
+		if e.Autostart != nil {
+			return "encrypted, opened by a passphrase, so that it does not start by itself"
+		}
+		return "encrypted, opened by a passphrase"
+	case guest.Credential:
+		if _, err := os.Stat(inFolder(e, k.File)); errors.Is(err, fs.ErrNotExist) {
+			return "encrypted, opened by the credential " + k.File + ", which is missing"
+		}
+		return "encrypted, opened by the credential " + k.File
+	}
+	return ""
+}
+
 // imageState says in a few words how an image is: how large, or why not.
-func imageState(file string, format image.Format) string {
-	f, info, err := checkImage(file, format)
+func imageState(file string, format image.Format, key guest.Key) string {
+	f, info, err := checkImageOf(file, format, key)
 	var tricky *image.RefusedError
 	switch {
 	case errors.As(err, &tricky):

@@ -23,6 +23,7 @@ type starting struct {
 	wait  waiting
 	accel string
 	allow []string
+	key   keyFlag
 }
 
 func newGuestStartCommand(env *Env) *cobra.Command {
@@ -38,6 +39,8 @@ A required need that nothing on this laptop meets keeps it from starting; an opt
 does not. With an error nothing is left behind, and indy guest log says more. A guest that is
 not as far as --wait says when --timeout is over goes on, which is exit status 3.
 
+The passphrase of an encrypted disk is asked for on the terminal, or read from --key-file.
+
 ` + exitHelp,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -51,6 +54,7 @@ not as far as --wait says when --timeout is over goes on, which is exit status 3
 	flags.wait.add(f)
 	f.StringVar(&flags.accel, "accel", "auto", "auto, kvm or tcg (software emulation)")
 	f.StringSliceVar(&flags.allow, "allow", nil, "override the refusal of this `NAME`, such as no-reset, at your own risk")
+	flags.key.add(cmd)
 	flags.addJSON(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("wait", cobra.FixedCompletions([]cobra.Completion{"ready", "running", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -76,20 +80,26 @@ func (s *starting) run(ctx context.Context, env *Env, name string) error {
 	if _, err := parseAccelerator(s.accel); err != nil {
 		return usageError{err}
 	}
-	found, dir, err := env.stored(name)
+	e, dir, err := env.stored(name)
 	if err != nil {
 		return err
 	}
 	if env.DetachWith == nil {
 		return cannot{errors.New("no process can be started from here")}
 	}
+	key, err := s.key.ofGuest(ctx, env, e.Definition)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
 	l, err := runner.Launch(dir, env.Host, runnerRequest{
-		Guests: env.GuestDir, Leases: env.LeaseDir, State: env.StateDir, Run: env.RunDir, Accelerator: s.accel, Allow: s.allow,
+		Guests: env.GuestDir, Leases: env.LeaseDir, State: env.StateDir, Run: env.RunDir, Accelerator: s.accel, Allow: s.allow, Key: key,
 		Seat: qemu.Seat{
 			Display: env.Getenv("DISPLAY"), XAuthority: env.Getenv("XAUTHORITY"), Wayland: env.Getenv("WAYLAND_DISPLAY"),
 			RuntimeDir: env.Getenv("XDG_RUNTIME_DIR"),
 		},
 	}, func(files []*os.File) error { return env.detachRunner(name, files) })
+	clear(key)
 	if errors.Is(err, runner.ErrRuns) {
 		if now, e := dir.Status(ctx, env.Host); e == nil && now.PID != 0 {
 			err = fmt.Errorf("%w: process %d, %s", err, now.PID, now.State)
@@ -99,7 +109,7 @@ func (s *starting) run(ctx context.Context, env *Env, name string) error {
 		return err
 	}
 	defer l.Close()
-	status, err := s.await(ctx, env, l, name, readyBy(found.Definition))
+	status, err := s.await(ctx, env, l, name, readyBy(e.Definition))
 	if err != nil {
 		return err
 	}

@@ -144,7 +144,12 @@ func startBy(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Command
 	if err := errors.Join(err1, err2, wait.valid()); err != nil {
 		return err
 	}
-	now, err := startAndWait(ctx, c, args[0], wait)
+	key, err := keyBy(ctx, env, c, cmd, args[0])
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	now, err := startAndWait(ctx, c, args[0], key, wait)
 	if err != nil {
 		return err
 	}
@@ -156,7 +161,7 @@ func startBy(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Command
 }
 
 // startAndWait has the daemon start a guest, which it does until that runs.
-func startAndWait(ctx context.Context, c *daemon.Client, name string, wait waiting) (runner.Status, error) {
+func startAndWait(ctx context.Context, c *daemon.Client, name string, key []byte, wait waiting) (runner.Status, error) {
 	var d guest.Definition
 	if text, err := c.Show(ctx, name); err != nil {
 		return runner.Status{}, err
@@ -165,7 +170,7 @@ func startAndWait(ctx context.Context, c *daemon.Client, name string, wait waiti
 	}
 	ctx, late, cancel := wait.within(ctx, name, readyBy(d))
 	defer cancel()
-	now, err := c.Start(ctx, name)
+	now, err := c.Start(ctx, name, key)
 	for err == nil && wait.until == "ready" && !now.Ready {
 		late.saw(now)
 		if now.Over() {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/project-independence/indy/guest"
+	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/guest/store"
 	"github.com/project-independence/indy/internal/daemon"
 )
@@ -78,7 +79,7 @@ func consoleBy(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Comma
 }
 
 // createBy makes a guest of the machine, of which todo says which disks are to be made.
-func createBy(ctx context.Context, env *Env, d guest.Definition, todo []making) error {
+func createBy(ctx context.Context, env *Env, d guest.Definition, todo []making, key *qemu.DiskKey) error {
 	size := int64(0)
 	for _, m := range todo {
 		if m.from != nil {
@@ -91,7 +92,12 @@ func createBy(ctx context.Context, env *Env, d guest.Definition, todo []making) 
 		return cannot{errNoDaemon}
 	}
 	defer c.Close()
-	made, err := c.Create(ctx, string(d.YAML()), size)
+	var secret []byte
+	if key != nil {
+		secret = key.Secret
+		defer clear(secret)
+	}
+	made, err := c.Create(ctx, string(d.YAML()), size, secret)
 	if err != nil {
 		return refusedBy(err)
 	}

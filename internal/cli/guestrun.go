@@ -36,6 +36,9 @@ type runnerRequest struct {
 	Seat                       qemu.Seat
 	Accelerator                string
 	Allow                      []string
+
+	// Key is the passphrase of the guest's disks, if it has one that asks for it.
+	Key []byte
 }
 
 // runDir is where running guests have their directories: of root with what ends with the
@@ -147,6 +150,9 @@ func (r *guestRun) prepare(ctx context.Context, env *Env, told *slog.Logger, pas
 		return p, err
 	}
 	if p.Options, err = r.options(ctx, p.Guest, env.jail(), told); err != nil {
+		return p, err
+	}
+	if p.Options.Keys, err = diskKeys(ctx, p.Guest, r.how.Key); err != nil {
 		return p, err
 	}
 	passed(runner.PhaseResolved)

@@ -195,7 +195,7 @@ func guestModules(t *testing.T, dir string) (files []string) {
 	}
 	seen := map[string]bool{}
 	for _, name := range []string{
-		"virtio-pci", "virtio-net", "virtio-gpu", "virtio-console", "snd-hda-codec-generic", "snd-hda-intel", "snd-mixer-oss", "snd-pcm-oss",
+		"virtio-pci", "virtio-blk", "virtio-net", "virtio-gpu", "virtio-console", "snd-hda-codec-generic", "snd-hda-intel", "snd-mixer-oss", "snd-pcm-oss",
 	} {
 		f, ok := lines[name]
 		if !ok && !bytes.Contains(builtin, []byte("/"+strings.ReplaceAll(name, "-", "_")+".ko")) && !bytes.Contains(builtin, []byte("/"+name+".ko")) {

@@ -128,7 +128,7 @@ func (d *Daemon) launchOnce(ctx context.Context, name string, launched func()) (
 	if err == nil && !now.Over() {
 		return now, nil
 	}
-	now, err = d.launch(ctx, name, launched)
+	now, err = d.launch(ctx, name, nil, launched)
 	if errors.Is(err, runner.ErrRuns) { // somebody else has started it meanwhile
 		return d.status(ctx, name)
 	}

@@ -108,6 +108,7 @@ func (c *Client) raw(ctx context.Context, method, path string, in any) ([]byte, 
 		if err != nil {
 			return nil, err
 		}
+		defer clear(text) // there may be a key in it
 		body = bytes.NewReader(text)
 	}
 	q, err := http.NewRequestWithContext(ctx, method, "http://indy"+path, body)
@@ -181,9 +182,13 @@ func (c *Client) Show(ctx context.Context, name string) (g GuestText, err error)
 }
 
 // Create makes a guest of a definition, and the first of its disks empty, of that many bytes,
-// unless they are 0.
-func (c *Client) Create(ctx context.Context, definition string, disk int64) (g GuestText, err error) {
-	err = c.ask(ctx, http.MethodPost, "/v1/guests", map[string]any{"definition": definition, "disk_size": disk}, &g)
+// unless they are 0. The key is the passphrase of that disk, nil for one that has none.
+func (c *Client) Create(ctx context.Context, definition string, disk int64, key []byte) (g GuestText, err error) {
+	in := map[string]any{"definition": definition, "disk_size": disk}
+	if len(key) > 0 {
+		in["key"] = key
+	}
+	err = c.ask(ctx, http.MethodPost, "/v1/guests", in, &g)
 	return g, err
 }
 
@@ -200,9 +205,14 @@ func (c *Client) Delete(ctx context.Context, name string, disks bool) (deleted [
 	return out.Deleted, err
 }
 
-// Start starts a guest and returns when it runs.
-func (c *Client) Start(ctx context.Context, name string) (runner.Status, error) {
-	return c.post(ctx, name, "start")
+// Start starts a guest and returns when it runs. The key is the passphrase of its disks, nil
+// for a guest that asks for none.
+func (c *Client) Start(ctx context.Context, name string, key []byte) (s runner.Status, err error) {
+	if len(key) == 0 {
+		return c.post(ctx, name, "start")
+	}
+	err = c.ask(ctx, http.MethodPost, guestPath(name, "start"), map[string][]byte{"key": key}, &s)
+	return s, err
 }
 
 // Stop has a guest shut itself down within a time, 0 for as long as usual, and returns when

@@ -44,7 +44,7 @@ func TestCreateDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			var made []string
-			f.MakeDisk = func(_ context.Context, file string, size int64) error {
+			f.MakeDisk = func(_ context.Context, file string, size int64, _ []byte) error {
 				made = append(made, fmt.Sprint(filepath.Base(file), " ", size))
 				return tt.fails
 			}

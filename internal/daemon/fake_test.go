@@ -27,6 +27,7 @@ type fakeRunners struct {
 	mu      sync.Mutex
 	guests  map[string]*runner.Status
 	said    []string                 // what was asked of which, in order
+	keys    []string                 // that guests were started with
 	fails   map[string]string        // guests that fail, and why
 	delays  map[string]time.Duration // until a guest is ready; below 0 is never
 	stops   map[string]time.Duration // how long a guest takes to stop
@@ -57,10 +58,11 @@ func (f *fakeRunners) asked() []string {
 	return slices.Clone(f.said)
 }
 
-func (f *fakeRunners) Start(name string) (Starts, error) {
+func (f *fakeRunners) Start(name string, key []byte) (Starts, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.note("start %s", name)
+	f.keys = append(f.keys, string(key))
 	if s := f.guests[name]; s != nil && !s.Over() {
 		return nil, runner.ErrRuns
 	}
@@ -248,7 +250,7 @@ func newFixture(t testing.TB, definitions ...string) fixture {
 func (f fixture) run(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if _, err := f.runners.Start(name); err != nil {
+		if _, err := f.runners.Start(name, nil); err != nil {
 			t.Fatal(err)
 		}
 		r := fakeRunner{f.runners, name}

@@ -54,6 +54,7 @@ type createIn struct {
 	Body struct {
 		Definition string `json:"definition" maxLength:"65536" doc:"YAML; its disks must be there, but for the one that is made"`
 		DiskSize   int64  `json:"disk_size,omitempty" minimum:"0" maximum:"70368744177664" multipleOf:"512" doc:"How many bytes the first of its disks has, which is made, an empty qcow2 image in the guest's folder; 0 makes none"`
+		Key        []byte `json:"key,omitempty" doc:"The passphrase of the disk that is made, when the definition says key: passphrase, in base64; it is kept nowhere"`
 	}
 }
 
@@ -207,6 +208,7 @@ func (d *Daemon) storeOf(ctx context.Context) store.Store {
 }
 
 func (d *Daemon) create(ctx context.Context, in *createIn) (*textOut, error) {
+	defer clear(in.Body.Key)
 	if callerOf(ctx).Role != Admin {
 		if err := d.mayName(in.Body.Definition, guest.Definition{}); err != nil {
 			return nil, err
@@ -221,7 +223,7 @@ func (d *Daemon) create(ctx context.Context, in *createIn) (*textOut, error) {
 		return nil, err
 	}
 	if file != "" {
-		if err := d.MakeDisk(ctx, file, in.Body.DiskSize); err != nil {
+		if err := d.MakeDisk(ctx, file, in.Body.DiskSize, in.Body.Key); err != nil {
 			_, undone := d.storeOf(ctx).Delete(context.WithoutCancel(ctx), e, true)
 			return nil, errors.Join(err, undone)
 		}
@@ -245,6 +247,12 @@ func (d *Daemon) newDisk(in *createIn) (string, error) {
 	}
 	if len(def.Disks) == 0 || def.Disks[0].Format != guest.Qcow2 || !filepath.IsLocal(def.Disks[0].File) || filepath.Base(def.Disks[0].File) != def.Disks[0].File {
 		return "", huma.Error422UnprocessableEntity("the disk that is made is a qcow2 image in the guest's folder, named as that is: disks: [{file: system.qcow2}]")
+	}
+	switch kind := def.Disks[0].Key.Kind; {
+	case kind == guest.Credential:
+		return "", huma.Error501NotImplemented("this daemon makes no credentials; root does: indy guest create --encrypt=credential")
+	case (kind == guest.Passphrase) != (len(in.Body.Key) > 0):
+		return "", huma.Error422UnprocessableEntity("a disk that is made has a key exactly when its definition says key: passphrase")
 	}
 	file := filepath.Join(d.Store.Folder(def.Name), def.Disks[0].File)
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {

@@ -19,8 +19,9 @@ import (
 // started anew finds all that run: what there is of them is in their directories.
 type Runners interface {
 	// Start starts the runner of a guest, and does not wait for what it makes of it.
-	// [runner.ErrRuns] is that there is a runner already.
-	Start(name string) (Starts, error)
+	// [runner.ErrRuns] is that there is a runner already. The key is the passphrase of the
+	// guest's disks, if somebody has given it; it is kept nowhere.
+	Start(name string, key []byte) (Starts, error)
 
 	// Runner returns what speaks with the runner of a guest, if there is one or not.
 	Runner(name string) (Runner, error)
@@ -66,7 +67,7 @@ var ErrNoRunner = errors.New("it is not running")
 type Directories struct {
 	Root   string
 	Host   fs.FS // of which proc says whether what is there is of this boot
-	Launch func(name string) (*runner.Launched, error)
+	Launch func(name string, key []byte) (*runner.Launched, error)
 }
 
 // Runner returns the directory of a guest.
@@ -87,8 +88,8 @@ func (d directory) Status(ctx context.Context) (runner.Status, error) {
 }
 
 // Start starts a runner.
-func (d Directories) Start(name string) (Starts, error) {
-	l, err := d.Launch(name)
+func (d Directories) Start(name string, key []byte) (Starts, error) {
+	l, err := d.Launch(name, key)
 	if err != nil {
 		return nil, err // not a nil *Launched
 	}

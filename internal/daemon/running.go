@@ -18,6 +18,13 @@ type statusOut struct{ Body runner.Status }
 
 type topOut struct{ Body runner.Top }
 
+type startIn struct {
+	One
+	Body *struct {
+		Key []byte `json:"key,omitempty" doc:"The passphrase of the guest's disks, of a guest that asks for one, in base64; it is kept nowhere"`
+	}
+}
+
 type stopIn struct {
 	One
 	Body *struct {
@@ -50,7 +57,7 @@ func (d *Daemon) runnerVerbs() {
 	post := func(word string) huma.Operation {
 		return huma.Operation{Method: http.MethodPost, Path: "/v1/guests/{name}/" + word, Errors: []int{404, 409, 504}}
 	}
-	answer(d, post("start"), GuestsStart, named[One](d), d.start)
+	answer(d, post("start"), GuestsStart, named[startIn](d), d.start)
 	answer(d, post("stop"), GuestsStop, named[stopIn](d), d.stop)
 	answer(d, post("kill"), GuestsKill, running[One](d), func(ctx context.Context, in *One) (*statusOut, error) {
 		return d.ending(ctx, in.Name, askLimit, func(ctx context.Context, r Runner) (runner.Status, error) {
@@ -160,12 +167,17 @@ func answered(err error) error {
 	return err
 }
 
-func (d *Daemon) start(ctx context.Context, in *One) (*statusOut, error) {
+func (d *Daemon) start(ctx context.Context, in *startIn) (*statusOut, error) {
+	var key []byte
+	if in.Body != nil {
+		key = in.Body.Key
+		defer clear(key)
+	}
 	if _, err := d.Store.Read(in.Name); err != nil {
 		return nil, err
 	}
 	d.Logger.Info("starts a guest", "guest", in.Name, "uid", callerOf(ctx).Peer.UID)
-	s, err := d.launch(ctx, in.Name, func() {})
+	s, err := d.launch(ctx, in.Name, key, func() {})
 	if err != nil {
 		return nil, err
 	}
@@ -177,8 +189,9 @@ func (d *Daemon) start(ctx context.Context, in *One) (*statusOut, error) {
 
 // launch starts a guest's runner, calls launched when that is there, and returns what became
 // of the guest.
-func (d *Daemon) launch(ctx context.Context, name string, launched func()) (runner.Status, error) {
-	l, err := d.Runners.Start(name)
+func (d *Daemon) launch(ctx context.Context, name string, key []byte, launched func()) (runner.Status, error) {
+	l, err := d.Runners.Start(name, key)
+	clear(key)
 	defer d.lookAtPower() // which may be another one with this guest
 	launched()
 	if err != nil {

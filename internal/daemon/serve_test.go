@@ -59,20 +59,20 @@ func TestClient(t *testing.T) {
 	if err != nil || v.Version != "test" || v.Role != "admin" || v.UID != 0 {
 		t.Errorf("%+v, %v", v, err)
 	}
-	made, err := c.Create(ctx, "name: third\nmemory: 1GiB\n", 0)
+	made, err := c.Create(ctx, "name: third\nmemory: 1GiB\n", 0, nil)
 	if err != nil || made.Name != "third" {
 		t.Errorf("%+v, %v", made, err)
 	}
 	for what, text := range map[string]string{"422": "name: third\nmemory: 1GB\n", "409": "name: third\nmemory: 1GiB\n"} {
 		var refused *RefusalError
-		if _, err := c.Create(ctx, text, 0); !errors.As(err, &refused) || fmt.Sprint(refused.Code) != what {
+		if _, err := c.Create(ctx, text, 0, nil); !errors.As(err, &refused) || fmt.Sprint(refused.Code) != what {
 			t.Errorf("%v, want %s", err, what)
 		}
 	}
-	if s, err := c.Start(ctx, "third"); err != nil || s.State != "running" {
+	if s, err := c.Start(ctx, "third", nil); err != nil || s.State != "running" {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if _, err := c.Start(ctx, "third"); err == nil || !strings.Contains(err.Error(), runner.ErrRuns.Error()) {
+	if _, err := c.Start(ctx, "third", nil); err == nil || !strings.Contains(err.Error(), runner.ErrRuns.Error()) {
 		t.Errorf("started twice: %v", err)
 	}
 	if _, err := c.Delete(ctx, "third", true); err == nil || !strings.Contains(err.Error(), runner.ErrRuns.Error()) {
@@ -103,7 +103,7 @@ func TestClient(t *testing.T) {
 	f.runners.mu.Lock()
 	f.runners.fails["third"] = "no such disk"
 	f.runners.mu.Unlock()
-	if _, err := c.Start(ctx, "third"); err == nil || !strings.Contains(err.Error(), "guest third failed: no such disk") {
+	if _, err := c.Start(ctx, "third", nil); err == nil || !strings.Contains(err.Error(), "guest third failed: no such disk") {
 		t.Errorf("%v", err)
 	}
 	if s, err := c.Status(ctx, "third"); err != nil || s.State != "failed" {

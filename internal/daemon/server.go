@@ -37,9 +37,9 @@ type Config struct {
 	Host    Host
 	State   string // the file with what became of the start of guests at this boot
 	BootID  string // of the running kernel
-	// MakeDisk makes an empty qcow2 image of that many bytes for a new guest; nil is that none
-	// are made.
-	MakeDisk func(ctx context.Context, file string, size int64) error
+	// MakeDisk makes an empty qcow2 image of that many bytes for a new guest, encrypted with the
+	// key unless there is none; nil is that none are made.
+	MakeDisk func(ctx context.Context, file string, size int64, key []byte) error
 
 	Started float64      // when the daemon was started, in seconds since the kernel was
 	Logger  *slog.Logger // nil is none

@@ -42,6 +42,7 @@ func Launch(d Dir, host fs.FS, request any, detach func(files []*os.File) error)
 	if err != nil {
 		return nil, err
 	}
+	defer clear(text) // there may be a key in it
 	lock, err := d.lockAnew()
 	if err != nil {
 		return nil, err
@@ -122,6 +123,7 @@ func Inherit(request any) (announce io.WriteCloser, err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer clear(text)
 	if err := json.Unmarshal(text, request); err != nil {
 		return nil, err
 	}

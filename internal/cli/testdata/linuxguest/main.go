@@ -37,7 +37,7 @@ func main() {
 	for _, job := range []struct {
 		name string
 		do   func(string) error
-	}{{"COLOUR", paint}, {"TONE", play}, {"DHCP", network}, {"AGENT", agent}} {
+	}{{"COLOUR", paint}, {"TONE", play}, {"DHCP", network}, {"AGENT", agent}, {"KEEP", keep}} {
 		if how := os.Getenv(job.name); how != "" {
 			go func() {
 				if err := job.do(how); err != nil {
@@ -120,6 +120,33 @@ func paint(colour string) error {
 		}
 		time.Sleep(time.Second) // over what the kernel's console blinks with
 	}
+}
+
+// keep writes a word to the second disk, unless there is one already, which it says.
+func keep(word string) error {
+	name, err := await("/dev/vdb")
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_SYNC, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sector := make([]byte, 512)
+	if _, err := io.ReadFull(f, sector); err != nil {
+		return err
+	}
+	if before := bytes.TrimRight(sector, "\x00"); len(before) > 0 {
+		say("found %s", before)
+		return nil
+	}
+	copy(sector, word)
+	if _, err := f.WriteAt(sector, 0); err != nil {
+		return err
+	}
+	say("wrote %s", word)
+	return nil
 }
 
 // Requests of the Open Sound System, include/uapi/linux/soundcard.h.
