@@ -145,6 +145,10 @@ func TestDefinitionGuest(t *testing.T) {
 			{Want: WantEthernet, How: Assign, Optional: true, ROM: &NeedROM{"nic.rom", Digest{2}}},
 		},
 	}
+	secure := Definition{Name: "work", Memory: 1 << 30, Firmware: UEFI, SecureBoot: true}
+	if got, err := secure.Guest("/g", nil); err != nil || !got.SecureBoot || got.Variables != "/g/uefi-variables-secure" {
+		t.Errorf("%+v, %v", got, err)
+	}
 	got, err := d.Guest("/g/office", [][]pci.Address{{a, b}, nil, nil})
 	want := Guest{
 		Name: "work", CPUs: 4, Memory: 8 << 30, Firmware: UEFI, Variables: "/g/office/uefi-variables",

@@ -28,7 +28,7 @@ func (d Definition) Guest(dir string, functions [][]pci.Address) (Guest, error) 
 		}
 		return path.Join(dir, file)
 	}
-	g := Guest{Name: d.Name, CPUs: d.CPUs, Memory: d.Memory, Firmware: d.Firmware}
+	g := Guest{Name: d.Name, CPUs: d.CPUs, Memory: d.Memory, Firmware: d.Firmware, SecureBoot: d.SecureBoot}
 	for _, k := range d.Disks {
 		k.File = below(k.File)
 		if k.Key.Kind == Credential {
@@ -40,7 +40,11 @@ func (d Definition) Guest(dir string, functions [][]pci.Address) (Guest, error) 
 		g.Disks = append(g.Disks, Disk{File: below(file), ReadOnly: true, CDROM: true})
 	}
 	if d.Firmware == UEFI {
+		// Those of a firmware without Secure Boot have no keys, and would switch it off.
 		g.Variables = below("uefi-variables")
+		if d.SecureBoot {
+			g.Variables += "-secure"
+		}
 	}
 	var errs []error
 	for i, n := range d.Devices {

@@ -38,6 +38,11 @@ type Guest struct {
 	// Firmware is what starts the guest; the zero value is BIOS.
 	Firmware Firmware
 
+	// SecureBoot has the firmware start only what is signed with a key that Microsoft, or a
+	// system in the guest, has enrolled. Only with UEFI; the variables are those of such a
+	// firmware.
+	SecureBoot bool
+
 	// Variables is the file that keeps the UEFI variables, boot entries among them,
 	// from one run to the next. It is made at the first start. Empty: they last as
 	// long as the run. Only with UEFI.
@@ -141,6 +146,9 @@ func (g Guest) Validate() error {
 	}
 	if g.Variables != "" && g.Firmware != UEFI {
 		bad("variables: only UEFI keeps any")
+	}
+	if g.SecureBoot && g.Firmware != UEFI {
+		bad("secure boot: only UEFI has it")
 	}
 	if strings.ContainsRune(g.Variables, 0) {
 		bad("variables: a file name has no zero byte")

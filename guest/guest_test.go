@@ -29,6 +29,7 @@ func TestValidate(t *testing.T) {
 		{"unknown firmware", func(g *Guest) { g.Firmware = 7 }, "Firmware(7) is none"},
 		{"variables with BIOS", func(g *Guest) { g.Variables = "x" }, "only UEFI"},
 		{"variables", func(g *Guest) { g.Variables, g.Firmware = "x", UEFI }, ""},
+		{"Secure Boot with BIOS", func(g *Guest) { g.SecureBoot = true }, "secure boot: only UEFI has it"},
 		{"no file", func(g *Guest) { g.Disks = []Disk{{}} }, `disk 1 (""): not a file name`},
 		{"same file twice", func(g *Guest) { g.Disks = []Disk{{File: "a/b.raw"}, {File: "a/./b.raw", ReadOnly: true}} }, `disk 2 ("a/./b.raw"): given twice`},
 		{"same file read-only", func(g *Guest) { g.Disks = []Disk{{File: "a", ReadOnly: true}, {File: "a", ReadOnly: true}} }, ""},

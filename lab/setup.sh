@@ -1,8 +1,8 @@
 #!/bin/bash
 # usage: lab/setup.sh
 # Makes this machine ready to build and test indy: the Debian packages that are
-# needed, and the kernel of the emulated laptop, unpacked into .lab (or $INDY_LAB),
-# not installed. Installs only what is missing; when nothing is, it needs neither
+# needed, and the kernel of the emulated laptop and Debian's shim, unpacked into .lab
+# (or $INDY_LAB), not installed. Installs only what is missing; when nothing is, it needs neither
 # root nor a network and is done in a moment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -84,7 +84,8 @@ kernel_package() {
 missing_packages
 no_kernel=
 kernel_missing && no_kernel=yes
-[ -n "$missing$no_kernel" ] || exit 0
+signed=$lab/shim/usr/lib/shim/shimx64.efi.signed
+[ -n "$missing$no_kernel" ] || [ ! -e "$signed" ] || exit 0
 
 mkdir -p "$lab"
 exec 9>"$lab/.setup.lock"
@@ -130,5 +131,20 @@ if kernel_missing; then
   rm -rf "$lab/kernel" "$lab/kernel.new"
   cp -a "$tmp/kernel" "$lab/kernel.new"
   mv "$lab/kernel.new" "$lab/kernel"
+fi
+# A program that Microsoft has signed, for the test of Secure Boot.
+if [ ! -e "$signed" ]; then
+  shim=$(mktemp -d)
+  trap 'rm -rf "$shim" "${tmp:-}"' EXIT
+  chmod 777 "$shim"
+  say "unpacking shim-signed into $lab/shim"
+  download_shim() { (cd "$shim" && apt-get -qq download shim-signed); }
+  if download_shim || { [ "$(id -u)" = 0 ] && update && download_shim; }; then
+    dpkg -x "$shim"/*.deb "$shim/unpacked"
+    rm -rf "$lab/shim"
+    cp -a "$shim/unpacked" "$lab/shim"
+  else
+    say "shim-signed cannot be downloaded; that a signed program starts with Secure Boot is not tested"
+  fi
 fi
 say "ready"

@@ -274,7 +274,14 @@ func (b *builder) firmware(g guest.Guest, l Layout) {
 		})
 		b.json("-blockdev", value{"driver": "raw", "node-name": f.node, "file": f.node + "-file", "read-only": f.readOnly})
 	}
-	b.add("-machine", option("q35", append(machine, "pflash0", "code", "pflash1", "variables")...))
+	machine = append(machine, "pflash0", "code", "pflash1", "variables")
+	if g.SecureBoot {
+		// The variables, in which the keys are, are changed by the firmware alone, in system
+		// management mode: what runs in the guest asks it, and it wants a signature.
+		machine = append(machine, "smm", "on")
+		b.add("-global", option("", "driver", "cfi.pflash01", "property", "secure", "value", "on"))
+	}
+	b.add("-machine", option("q35", machine...))
 }
 
 func (b *builder) accelerator(l Layout) {

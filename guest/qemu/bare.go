@@ -112,7 +112,7 @@ func bareStart(ctx context.Context, g guest.Guest, o Options) (b BareStart, err 
 
 // ownMachine returns g without what it has of the host, which is returned in words.
 func ownMachine(g guest.Guest) (guest.Guest, []string) {
-	own := guest.Guest{Name: g.Name, CPUs: g.CPUs, Memory: g.Memory, Firmware: g.Firmware, Variables: g.Variables, Graphics: g.Graphics}
+	own := guest.Guest{Name: g.Name, CPUs: g.CPUs, Memory: g.Memory, Firmware: g.Firmware, SecureBoot: g.SecureBoot, Variables: g.Variables, Graphics: g.Graphics}
 	own.Disks = append(own.Disks, g.Disks...) // not those of the caller
 	var without []string
 	leave := func(has bool, what string) {
@@ -153,6 +153,6 @@ func newVariables(h *inheritance, g guest.Guest, l *Layout) error {
 	}
 	defer os.RemoveAll(f)
 	g.Variables = f + "/variables"
-	l.Code, l.Variables, err = openFirmware(h, g, Firmware())
+	l.Code, l.Variables, err = openUEFI(h, g)
 	return err
 }

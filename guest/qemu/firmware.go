@@ -26,6 +26,33 @@ func Firmware() [][2]string {
 	}
 }
 
+// openUEFI opens the firmware that g wants and g's variables: with Secure Boot what the descriptors
+// of the host say, which tell what a firmware is made to do, and otherwise what Firmware finds.
+func openUEFI(h *inheritance, g guest.Guest) (code, variables int, err error) {
+	if !g.SecureBoot {
+		return openFirmware(h, g, Firmware())
+	}
+	return openSecure(h, g, descriptorDirs())
+}
+
+// openSecure is openUEFI of what has Secure Boot.
+func openSecure(h *inheritance, g guest.Guest, dirs []string) (code, variables int, err error) {
+	found, damaged := secureFirmware(dirs)
+	var pairs [][2]string
+	for _, f := range found {
+		pairs = append(pairs, [2]string{f.Code, f.Variables})
+	}
+	code, variables, err = openFirmware(h, g, pairs)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = lacking("there is no UEFI firmware with Secure Boot here, of which a descriptor in " + dirs[len(dirs)-1] +
+			" says secure-boot, enrolled-keys and requires-smm; install the package ovmf (Debian, Ubuntu), edk2-ovmf (Fedora) or qemu-ovmf-x86_64 (SUSE)")
+		if damaged != nil {
+			err = fmt.Errorf("%w: %w", err, damaged)
+		}
+	}
+	return code, variables, err
+}
+
 // openFirmware opens the code of the UEFI firmware and the guest's variables, of the first
 // of the pairs that is there.
 func openFirmware(h *inheritance, g guest.Guest, pairs [][2]string) (code, variables int, err error) {

@@ -61,7 +61,7 @@ func Check(g guest.Guest) error {
 		err = errors.Join(disks, roms)
 		if g.Firmware == guest.UEFI {
 			g.Variables = "" // they are made at the start, and not before
-			_, _, firmware := openFirmware(&h, g, Firmware())
+			_, _, firmware := openUEFI(&h, g)
 			err = errors.Join(err, firmware)
 		}
 		h.close()

@@ -79,7 +79,7 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 		return nil, err
 	}
 	if g.Firmware == guest.UEFI {
-		if l.Code, l.Variables, err = openFirmware(&h, g, Firmware()); err != nil {
+		if l.Code, l.Variables, err = openUEFI(&h, g); err != nil {
 			return nil, err
 		}
 	}

@@ -228,7 +228,7 @@ func (s Store) Delete(ctx context.Context, before Entry, disks bool) (deleted []
 		}
 		errs = append(errs, os.RemoveAll(filepath.Join(dir, "tpm")))
 	}
-	for _, name := range []string{"uefi-variables", knownFile} {
+	for _, name := range []string{"uefi-variables", "uefi-variables-secure", knownFile} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -208,9 +208,6 @@ func startable(host fs.FS, d guest.Definition) error {
 	if err == nil && d.Memory > total {
 		errs = append(errs, cannot{fmt.Errorf("guest %s has %s of memory, more than the %s of this host", d.Name, guest.FormatSize(d.Memory), guest.FormatSize(total>>20<<20))})
 	}
-	if d.SecureBoot {
-		errs = append(errs, cannot{fmt.Errorf("guest %s wants Secure Boot, with which guests are not started yet; set secure_boot: false", d.Name)})
-	}
 	return errors.Join(errs...)
 }
 
