@@ -52,6 +52,13 @@ func (d *Daemon) mayName(text string, before guest.Definition) error {
 			check(fmt.Sprintf("disks[%d].file", i), k.File, !k.ReadOnly, false)
 		}
 	}
+	for i, k := range now.Disks {
+		if k.Key.Kind == guest.Credential && !slices.ContainsFunc(before.Disks, func(b guest.Disk) bool { return b.Key == k.Key }) {
+			if err := r.checkKey(k.Key.File); err != nil {
+				errs = append(errs, fmt.Errorf("disks[%d].key: %.200q %w", i, k.Key.File, err))
+			}
+		}
+	}
 	for i, file := range now.CDROMs {
 		if !slices.Contains(before.CDROMs, file) {
 			check(fmt.Sprintf("cdroms[%d]", i), file, false, false)
@@ -139,6 +146,24 @@ func (r *fileRule) check(name string, write, folder bool) error {
 	same := func(other fs.FileInfo) bool { return os.SameFile(info, other) }
 	if slices.ContainsFunc(r.others, same) || write && slices.ContainsFunc(r.readers, same) {
 		return errors.New("is a disk of a locked guest")
+	}
+	return nil
+}
+
+// checkKey returns why a credential may not be named: root decrypts it, and another guest's
+// would open that guest's disks.
+func (r *fileRule) checkKey(name string) error {
+	if filepath.Base(name) != name || filepath.Ext(name) != ".cred" {
+		return errors.New("is no credential in the guest's own folder, NAME.cred")
+	}
+	info, err := keptByRoot(r.own, filepath.Join(r.own, name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return errors.New("is no file")
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func (f fixture) files(t *testing.T) (dir string) {
 	}
 	errs = append(errs,
 		os.Symlink("/dev/null", in("images/link.iso")), os.Symlink("../others", in("images/aside")), os.Symlink(in("images"), in("alias")),
-		os.Symlink("/etc", filepath.Join(own, "etc")), os.Symlink("../secret/secret.raw", filepath.Join(own, "theirs.raw")),
+		os.Symlink("/etc", filepath.Join(own, "etc")), os.Symlink("../secret/secret.raw", filepath.Join(own, "theirs.raw")), os.Symlink("../secret/secret.cred", filepath.Join(own, "theirs.cred")),
 		os.Chmod(in("images/shared"), 0o777), os.Chmod(in("images/open.iso"), 0o666), syscall.Mkfifo(in("images/fifo.raw"), 0o600), os.Mkdir(in("images/dir.raw"), 0o755),
 		os.WriteFile(filepath.Join(f.Store.Folder("secret"), "guest.yaml"),
 			fmt.Appendf(nil, "name: secret\nmemory: 1GiB\nlocked: true\ndisks: [{file: %s}, {file: %s, format: raw, read_only: true}]\n", in("images/secret.raw"), in("images/read.raw")), 0o600))
@@ -47,6 +47,7 @@ func (f fixture) files(t *testing.T) (dir string) {
 func TestFiles(t *testing.T) {
 	disk := func(file string) string { return "disks: [{file: " + file + ", format: raw}]" }
 	reads := func(file string) string { return "disks: [{file: " + file + ", format: raw, read_only: true}]" }
+	key := func(file string) string { return "disks: [{file: system.qcow2, key: \"credential:" + file + "\"}]" }
 	iso := func(file string) string { return "cdroms: [" + file + "]" }
 	for _, test := range []struct {
 		name, text string
@@ -64,6 +65,11 @@ func TestFiles(t *testing.T) {
 		{"the folder of images by another name", iso("$dir/alias/a.iso"), ""},
 		{"not there yet", iso("$dir/images/z.iso"), ""},
 
+		{"its own credential, not there yet", key("free.cred"), ""},
+		{"another guest's credential", key("../secret/secret.cred"), "is no credential in the guest's own folder"},
+		{"another guest's credential, by the whole name", key("$guests/secret/secret.cred"), "is no credential in the guest's own folder"},
+		{"a credential that is a link", key("theirs.cred"), "symbolic link"},
+		{"a file that is no credential", key("system.qcow2"), "is no credential"},
 		{"a disk of the host", disk("/dev/sda"), "is in none of these"},
 		{"a disk of the host, read", reads("/dev/nvme0n1"), "is in none of these"},
 		{"one as a CD-ROM", iso("/dev/sr0"), "is in none of these"},
