@@ -22,6 +22,8 @@ type Laptop struct {
 	Uses    []Use // what the host itself needs
 
 	host hostUses // the same, and how far it is known, for judging once more
+
+	partial bool // there are more functions than are in Devices, see ReadGroups
 }
 
 // A Device is one PCI function, one USB device, or one device on neither bus that a

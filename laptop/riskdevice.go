@@ -35,7 +35,7 @@ func (l *Laptop) virtualInUse(fsys fs.FS, f pci.Function) (Finding, bool, error)
 	}
 	var held []pci.Address
 	for _, vf := range vfs {
-		if d := l.Function(vf); d != nil && d.PCI.Driver != "" && managesDMA(d.PCI.Driver) {
+		if driver := l.driverOf(fsys, vf); driver != "" && managesDMA(driver) {
 			held = append(held, vf)
 		}
 	}
@@ -43,6 +43,18 @@ func (l *Laptop) virtualInUse(fsys fs.FS, f pci.Function) (Finding, bool, error)
 		finding.Detail += "; " + named(held) + " of them may be in a guest's hands, and its driver would wait for that guest to end"
 	}
 	return finding, true, err
+}
+
+// driverOf returns the driver of a function, also of a machine that was read in part.
+func (l *Laptop) driverOf(fsys fs.FS, a pci.Address) string {
+	if d := l.Function(a); d != nil {
+		return d.PCI.Driver
+	}
+	if !l.partial {
+		return ""
+	}
+	f, _ := pci.ReadFunction(fsys, a) // as Read does, which goes on with what it could read
+	return f.Driver
 }
 
 // virtual says what a function's virtual functions, or its physical one, mean for it.

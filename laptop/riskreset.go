@@ -14,7 +14,8 @@ import (
 // for, once.
 type resets struct {
 	fsys      fs.FS
-	functions []pci.Function
+	machine   *Laptop
+	functions []pci.Function               // of the machine, once they were asked for
 	buses     map[pci.Address]pci.BusReset // by the first address on each
 	methods   map[pci.Address]resetMethods
 	stated    iommu.Answer
@@ -31,7 +32,19 @@ type resetMethods struct {
 }
 
 func newResets(fsys fs.FS, l *Laptop) *resets {
-	return &resets{fsys: fsys, functions: functionsOf(l), methods: map[pci.Address]resetMethods{}, buses: map[pci.Address]pci.BusReset{}}
+	return &resets{fsys: fsys, machine: l, methods: map[pci.Address]resetMethods{}, buses: map[pci.Address]pci.BusReset{}}
+}
+
+// all returns the functions of the machine, also when it was read in part.
+func (r *resets) all() []pci.Function {
+	switch {
+	case r.functions != nil:
+	case r.machine.partial:
+		r.functions, _ = pci.Functions(r.fsys) // as Read does, which goes on with those it could read
+	default:
+		r.functions = functionsOf(r.machine)
+	}
+	return r.functions
 }
 
 // of returns what the kernel states of a function.
@@ -61,7 +74,7 @@ func (r *resets) kernelStates() bool {
 				return true
 			}
 		}
-		for _, f := range r.functions {
+		for _, f := range r.all() {
 			if r.of(f.Address).stated {
 				r.stated = iommu.Yes
 				break
@@ -116,7 +129,7 @@ func (r *resets) finding(f pci.Function, handed []pci.Address, full bool) (Findi
 	case bus.Possible() && len(outside) > 0:
 		finding.Detail = fmt.Sprintf("%s can be reset only with its whole bus, and %s on it would not be handed over%s", a, named(outside), left)
 		finding.Remedy = "hand over " + named(outside) + ", too"
-		if slices.ContainsFunc(r.functions, func(f pci.Function) bool { return f.IsBridge() && slices.Contains(outside, f.Address) }) {
+		if slices.ContainsFunc(r.all(), func(f pci.Function) bool { return f.IsBridge() && slices.Contains(outside, f.Address) }) {
 			finding.Remedy = switchOff // bridges stay
 		}
 	case bus.Unfit.IsValid() && bus.Bridge.IsValid():
@@ -158,7 +171,7 @@ func (r *resets) bus(a pci.Address) (pci.BusReset, error) {
 	if ok {
 		return b, nil
 	}
-	b, err := pci.ReadBusReset(r.fsys, a, r.functions)
+	b, err := pci.ReadBusReset(r.fsys, a, r.all())
 	if err == nil {
 		r.buses[key] = b
 	}

@@ -77,7 +77,7 @@ func (l *library) assign(ctx context.Context, t target) error {
 		}
 	}
 	_, err = l.store.Assign(ctx, &l.host, assign.Taking{Guest: "bench", Devices: devices, Claims: claims, Plan: func() (*assign.Plan, error) {
-		machine, err := laptop.Read(&l.fsys)
+		machine, err := laptop.ReadGroups(&l.fsys, devices)
 		if machine == nil {
 			return nil, err
 		}

@@ -126,7 +126,7 @@ func takeOver(ctx context.Context, env *Env, req *request, words []string, run b
 	return env.store().Assign(ctx, host, assign.Taking{
 		Run: run, Guest: req.guest, Devices: devices, Claims: claims, Confirm: req.confirm.within,
 		Plan: func() (*assign.Plan, error) {
-			m := readMachine(env, env.Host)
+			m := req.machine(env, words)
 			p, err := req.plan(m, words)
 			if err == nil {
 				err = m.disksFree(env, p, req)
@@ -140,6 +140,21 @@ func takeOver(ctx context.Context, env *Env, req *request, words []string, run b
 			return p, nil
 		},
 	})
+}
+
+// machine reads as much of this host as it takes to plan for what words name: of whole
+// functions that are named by their addresses, their groups.
+func (r *request) machine(env *Env, words []string) *machine {
+	var devices []pci.Address
+	for _, w := range words {
+		a, err := pci.ParseAddress(strings.TrimPrefix(w, "pci:"))
+		if err != nil || r.parts.vfs > 0 || r.parts.mdev != "" {
+			return readMachine(env, env.Host)
+		}
+		devices = append(devices, a)
+	}
+	l, err := laptop.ReadGroups(env.Host, devices)
+	return machineOf(env, env.Host, l, err)
 }
 
 // wanted returns the functions that words name, and the claims of their groups and of

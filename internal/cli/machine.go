@@ -86,6 +86,11 @@ type machine struct {
 
 func readMachine(env *Env, fsys fs.FS) *machine {
 	l, err := laptop.Read(fsys)
+	return machineOf(env, fsys, l, err)
+}
+
+// machineOf is readMachine of one that has been read, with what could not be.
+func machineOf(env *Env, fsys fs.FS, l *laptop.Laptop, err error) *machine {
 	// Names come from the lists installed here, whichever machine is looked at, and
 	// from its devices where the lists know none.
 	m := &machine{Laptop: l, fsys: fsys, names: laptop.NewNames(env.Names).Of(fsys), err: err, settings: env.settingsOf(fsys)}
