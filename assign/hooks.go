@@ -44,7 +44,7 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 	for _, p := range ports {
 		names = append(names, nameUSB(p))
 	}
-	before, err := s.residuesAt(l.BootID, names)
+	before, err := s.residuesAt(l, names)
 	if err != nil {
 		h.told(err.Error())
 	}
@@ -61,7 +61,7 @@ func (s *Store) beforeUndo(h *Host, l *Lease, stuck []StuckWrite) []StuckWrite {
 	ports = slices.DeleteFunc(ports, func(p usb.PortPath) bool { _, ok := done[nameUSB(p)]; return ok })
 	more, uerr := h.resetUSB(ports, all)
 	hung = append(hung, more...)
-	noted, nerr := s.noteReset(h.FS, all, hung, false)
+	noted, nerr := s.noteReset(h.FS, l, all, hung, false)
 	if err = errors.Join(err, uerr, nerr); err != nil {
 		h.told(fmt.Sprintf("reset: %v", err))
 	}

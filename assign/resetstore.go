@@ -63,7 +63,7 @@ func (s *Store) Clean(ctx context.Context, h *Host, c Cleaning) ([]Residue, erro
 // clean does the work of Clean under a claim.
 func (s *Store) clean(h *Host, o *openLease, c Cleaning) ([]Residue, []StuckWrite, error) {
 	if c.PowerCycled {
-		residues, err := s.notePowerCycle(h, c.names())
+		residues, err := s.notePowerCycle(h, o.Lease, c.names())
 		return residues, nil, err
 	}
 	for _, a := range c.Devices {
@@ -111,7 +111,7 @@ func (s *Store) clean(h *Host, o *openLease, c Cleaning) ([]Residue, []StuckWrit
 	all := byName(results)
 	more, uerr := h.resetUSB(c.USB, all)
 	stuck = append(stuck, more...)
-	noted, nerr := s.noteReset(h.FS, all, stuck, c.AsNew)
+	noted, nerr := s.noteReset(h.FS, o.Lease, all, stuck, c.AsNew)
 	return noted, stuck, errors.Join(err, uerr, nerr)
 }
 
@@ -138,11 +138,11 @@ func resetPlan(h *Host, devices []pci.Address) (*Plan, error) {
 }
 
 // notePowerCycle takes the owner's word for it that the machine was without power.
-func (s *Store) notePowerCycle(h *Host, devices []string) ([]Residue, error) {
+func (s *Store) notePowerCycle(h *Host, own *Lease, devices []string) ([]Residue, error) {
 	var noted []Residue
 	var refused []error
 	at := time.Now().UTC().Truncate(time.Second)
-	err := s.note(h.FS, devices, ifAwake, 0, func(r Residue, now Fingerprint, boot string) Residue {
+	err := s.note(h.FS, own, devices, ifAwake, 0, func(r Residue, now Fingerprint, boot string) Residue {
 		switch {
 		case r.State == Clean || r.State == "":
 		case r.BootID == boot:

@@ -1,6 +1,7 @@
 package assign
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -95,11 +96,11 @@ func TestResidueOnFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		full = true
-		if _, err := s.noteReset(k, map[string]Reset{nic.String(): failing}, nil, false); err != nil {
+		if _, err := s.noteReset(k, nil, map[string]Reset{nic.String(): failing}, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		state(Tainted)
-		if _, err := s.noteReset(k, map[string]Reset{nic.String(): worked}, nil, false); err != nil {
+		if _, err := s.noteReset(k, nil, map[string]Reset{nic.String(): worked}, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		state(Clean)
@@ -193,7 +194,7 @@ func TestResidueSameSerialNumber(t *testing.T) {
 	}
 	reset := func(m *hostfs.Tree, name string) {
 		t.Helper()
-		if _, err := s.noteReset(m, map[string]Reset{name: worked}, nil, false); err != nil {
+		if _, err := s.noteReset(m, nil, map[string]Reset{name: worked}, nil, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -222,4 +223,14 @@ func TestResidueSameSerialNumber(t *testing.T) {
 	reset(second, "usb:1-5") // the one of 1-4, as far as anybody can tell
 	want(second, "usb:1-5", Clean)
 	want(both, "usb:1-4", Clean)
+}
+
+// What is no JSON is never taken for clean, whatever its checksum.
+func TestResidueNoJSON(t *testing.T) {
+	for _, text := range []string{"", "{", `{"device":"0000:02:00.0","state":"clean"`} {
+		r := lastResidue("0000:02:00.0", []json.RawMessage{json.RawMessage(`{"device":"0000:02:00.0","state":"clean"}`), json.RawMessage(text)}, nil)
+		if r.State != Unknown || r.Detail == "" {
+			t.Errorf("%q: %+v", text, r)
+		}
+	}
 }

@@ -45,25 +45,25 @@ func (s *Store) Residues(fsys fs.FS) (*Residues, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.residues(boot, files), nil
+	return s.residues(nil, boot, files), nil
 }
 
-// residuesAt is Residues of what is noted at the given addresses only: enough for
-// [Residues.locked] of these.
-func (s *Store) residuesAt(boot string, devices []string) (*Residues, error) {
+// residuesAt is Residues of what is noted at the given addresses only, for who has locked
+// the lease own: enough for [Residues.locked] of these.
+func (s *Store) residuesAt(own *Lease, devices []string) (*Residues, error) {
 	files, err := s.residueFiles(func(name string) bool { return slices.Contains(devices, name) })
 	if err != nil {
 		return nil, err
 	}
-	return s.residues(boot, files), nil
+	return s.residues(own, own.BootID, files), nil
 }
 
-func (s *Store) residues(boot string, files []residueFile) *Residues {
+func (s *Store) residues(own *Lease, boot string, files []residueFile) *Residues {
 	r := &Residues{boot: boot}
 	for _, f := range files {
 		r.all = append(r.all, f.Residue)
 	}
-	leases, _ := s.List() // what is damaged there keeps everybody from assigning
+	leases, _ := s.list(own) // what is damaged there keeps everybody from assigning
 	for _, l := range leases {
 		if l.State == Planning || l.State == Assigning {
 			continue // its guest has nothing yet
@@ -170,8 +170,8 @@ func residueFileName(device string, n int) string { return device + "-" + strcon
 // note changes what is noted of the given functions, each as change says of what was noted
 // and of what the function is now. It returns once all of it is on the disk; room is how
 // many bytes more can be noted of each then, whatever becomes of the disk. A function that
-// has gone is left as it was noted.
-func (s *Store) note(fsys fs.FS, devices []string, ask asking, room int, change func(Residue, Fingerprint, string) Residue) error {
+// has gone is left as it was noted. The caller has locked the lease own.
+func (s *Store) note(fsys fs.FS, own *Lease, devices []string, ask asking, room int, change func(Residue, Fingerprint, string) Residue) error {
 	if s.StateDir == "" || len(devices) == 0 {
 		return nil
 	}
@@ -195,7 +195,7 @@ func (s *Store) note(fsys fs.FS, devices []string, ask asking, room int, change 
 	if err != nil {
 		return err
 	}
-	all := s.residues(boot, files)
+	all := s.residues(own, boot, files)
 	var errs []error
 	for i, a := range devices {
 		now, err := prints[i], failed[i]
@@ -312,19 +312,19 @@ func appendTo(d journal.Dir, name string, r Residue, room int) error {
 func (s *Store) noteUse(fsys fs.FS, l *Lease) error { return s.noteUseOf(fsys, l, l.given()) }
 
 func (s *Store) noteUseOf(fsys fs.FS, l *Lease, devices []string) error {
-	return s.note(fsys, devices, ifAwake, residueRoom, func(r Residue, _ Fingerprint, boot string) Residue {
+	return s.note(fsys, l, devices, ifAwake, residueRoom, func(r Residue, _ Fingerprint, boot string) Residue {
 		return r.use(l.user(), boot)
 	})
 }
 
 // noteUnused takes noteUse back: the hand-over was undone before the guest had anything.
 func (s *Store) noteUnused(fsys fs.FS, l *Lease) error {
-	return s.note(fsys, l.given(), ifAwake, 0, func(r Residue, _ Fingerprint, _ string) Residue { return r.unuse(l.ID) })
+	return s.note(fsys, l, l.given(), ifAwake, 0, func(r Residue, _ Fingerprint, _ string) Residue { return r.unuse(l.ID) })
 }
 
 // noteReset notes what came of resetting functions, and returns it. Those that are stuck are
 // asked nothing. With asNew the functions may be others than before.
-func (s *Store) noteReset(fsys fs.FS, results map[string]Reset, stuck []StuckWrite, asNew bool) ([]Residue, error) {
+func (s *Store) noteReset(fsys fs.FS, own *Lease, results map[string]Reset, stuck []StuckWrite, asNew bool) ([]Residue, error) {
 	var devices, hung []string
 	for _, a := range slices.SortedFunc(maps.Keys(results), compareNames) {
 		if waitsFor(stuck, a) {
@@ -342,8 +342,8 @@ func (s *Store) noteReset(fsys fs.FS, results map[string]Reset, stuck []StuckWri
 		noted = append(noted, r)
 		return r
 	}
-	err := s.note(fsys, devices, always, 0, change)
-	return noted, errors.Join(err, s.note(fsys, hung, never, 0, change))
+	err := s.note(fsys, own, devices, always, 0, change)
+	return noted, errors.Join(err, s.note(fsys, own, hung, never, 0, change))
 }
 
 // notGivenBack reports whether it is noted of a function that the guest of a lease has it,

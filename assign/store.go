@@ -77,7 +77,11 @@ func lock(ctx context.Context, d journal.Dir) (unlock func(), err error) {
 
 // List returns the leases by first device. A file that is damaged, or of another form, is
 // in the error and hides no other lease; what is certain of it is listed, too.
-func (s *Store) List() ([]Lease, error) {
+func (s *Store) List() ([]Lease, error) { return s.list(nil) }
+
+// list is List for who has locked the lease own, and so knows what its file says; nil is
+// none.
+func (s *Store) list(own *Lease) ([]Lease, error) {
 	names, err := s.dir().Names()
 	if err != nil {
 		return nil, fmt.Errorf("list leases: %w", err)
@@ -85,6 +89,10 @@ func (s *Store) List() ([]Lease, error) {
 	var leases []Lease
 	var errs []error
 	for _, name := range names {
+		if own != nil && name == own.ID+suffix {
+			leases = append(leases, *own)
+			continue
+		}
 		l, err := s.read(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // given back meanwhile
