@@ -28,11 +28,12 @@ type Host struct {
 	// and in the hands of one lease. Its error may be a *[StuckError].
 	ResetBus func([]pci.Address) error
 
-	// Lend is told the descriptor by which this process has a lease locked, from then on
-	// until back is called. Whatever writes to FS by another process gives it that as well
-	// for as long as the write takes: when this process is killed meanwhile, the lease stays
-	// locked until the kernel has come back.
-	Lend func(fd int) (back func())
+	// Lend is told the descriptor by which this process has a lease locked, and returns by
+	// what that lease is worked on until back is called, in place of FS and ResetBus. Whatever
+	// these write by another process, they give it the descriptor as well for as long as the
+	// write takes: when this process is killed meanwhile, that lease stays locked until the
+	// kernel has come back, and no other does.
+	Lend func(fd int) (fsys hostfs.FS, resetBus func([]pci.Address) error, back func())
 
 	// Did is told each write as it is made, with the error it gave.
 	Did func(device string, w Write, err error)

@@ -135,7 +135,7 @@ func (g *Guard) Check(ctx context.Context) ([]Incident, error) {
 		return all, nil // on its way back
 	}
 	lost := slices.Clone(o.Lost)
-	w := &work{host: g.Host, plan: g.Lease.Plan, stuck: o.stillStuck(g.Host.FS)}
+	w := &work{host: o.lent(g.Host), plan: g.Lease.Plan, stuck: o.stillStuck(g.Host.FS)}
 	for _, a := range back {
 		i := g.isolate(ctx, w, a)
 		if i.What != "" {

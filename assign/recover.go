@@ -285,7 +285,7 @@ func (s *Store) recoverDamaged(ctx context.Context, h *Host, name string, o *ope
 		r.Err = err
 		return r
 	}
-	w := &work{host: h, plan: o.Plan, note: func(string, int) error { return nil }, begun: len(o.Plan.Steps), stuck: o.stillStuck(h.FS)}
+	w := &work{host: o.lent(h), plan: o.Plan, note: func(string, int) error { return nil }, begun: len(o.Plan.Steps), stuck: o.stillStuck(h.FS)}
 	left := w.undo()
 	r.Told = append(r.Told, w.told...)
 	if left != nil {

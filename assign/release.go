@@ -85,6 +85,7 @@ func (s *Store) lockFound(ctx context.Context, h *Host, find func() (*Lease, err
 
 // release gives back a lease that this process has locked, and ends it.
 func (s *Store) release(ctx context.Context, h *Host, o *openLease) (*Lease, error) {
+	h = o.lent(h)
 	boot, err := bootID(h.FS)
 	if err != nil {
 		return nil, err

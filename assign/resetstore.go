@@ -53,7 +53,7 @@ func (s *Store) Clean(ctx context.Context, h *Host, c Cleaning) ([]Residue, erro
 		return nil, err
 	}
 	defer o.close()
-	residues, stuck, err := s.clean(h, o, c)
+	residues, stuck, err := s.clean(o.lent(h), o, c)
 	if len(stuck) > 0 {
 		return residues, &PartialError{Left: append([]error{err}, o.setStuck(stuck)...)}
 	}

@@ -197,16 +197,30 @@ type openLease struct {
 	file  *journal.File
 	torn  bool
 	me    *Process
-	back  func() // see [Host.Lend]
+
+	// See [Host.Lend].
+	fsys     hostfs.FS // nil when nothing is lent
+	resetBus func([]pci.Address) error
+	back     func()
 }
 
 // hold makes the lease of a file that this process has locked.
 func (s *Store) hold(h *Host, file *journal.File) *openLease {
 	o := &openLease{store: s, file: file, back: func() {}}
 	if fd, ok := file.Descriptor(); ok && h.Lend != nil {
-		o.back = h.Lend(fd)
+		o.fsys, o.resetBus, o.back = h.Lend(fd)
 	}
 	return o
+}
+
+// lent is h for the work on this lease.
+func (o *openLease) lent(h *Host) *Host {
+	if o.fsys == nil {
+		return h
+	}
+	lent := *h
+	lent.FS, lent.ResetBus = o.fsys, o.resetBus
+	return &lent
 }
 
 // name is that of its file.

@@ -51,6 +51,7 @@ func (s *Store) Assign(ctx context.Context, h *Host, t Taking) (*Lease, error) {
 		return nil, err
 	}
 	defer o.close()
+	h = o.lent(h)
 	p, err := s.planHeld(ctx, h, o, t)
 	if err == nil {
 		err = o.planned(p, t.Confirm)

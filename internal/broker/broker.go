@@ -47,8 +47,6 @@ type Broker struct {
 	mu    sync.Mutex
 	idle  map[bool][]*child  // by whether they are the program
 	stuck map[string][]stuck // by device
-
-	locks locks
 }
 
 // A stuck device has a call that has not returned.
@@ -82,7 +80,7 @@ func (b *Broker) ReadFile(name string) ([]byte, error) {
 	if !fs.ValidPath(name) || !b.Waits(name) {
 		return nil, &fs.PathError{Op: "read", Path: "/" + name, Err: errNotOurs}
 	}
-	a, err := b.call(ioctl.AsideRead, name, "")
+	a, err := b.call(nil, ioctl.AsideRead, name, "")
 	switch {
 	case err != nil:
 		return nil, err
@@ -103,14 +101,17 @@ func (b *Broker) ReadFile(name string) ([]byte, error) {
 // the error is [os.ErrDeadlineExceeded]. If not it is an *[assign.StuckError]: the
 // kernel is still at it. Until it has come back every other call about the same device
 // is that error, and is not made.
-func (b *Broker) WriteFile(name string, data []byte) error {
+func (b *Broker) WriteFile(name string, data []byte) error { return b.writeFile(nil, name, data) }
+
+// writeFile is WriteFile that lends a lock.
+func (b *Broker) writeFile(lent *lock, name string, data []byte) error {
 	if !b.Writes(name) {
 		return &fs.PathError{Op: "write", Path: "/" + name, Err: errNotOurs}
 	}
 	if path.Dir(path.Dir(name)) == "usbfs" {
-		return b.resetUSB(name, string(data))
+		return b.resetUSB(lent, name, string(data))
 	}
-	a, err := b.call(ioctl.AsideWrite, name, string(data))
+	a, err := b.call(lent, ioctl.AsideWrite, name, string(data))
 	switch {
 	case err != nil:
 		return err
@@ -128,11 +129,11 @@ func (b *Broker) WriteFile(name string, data []byte) error {
 
 // resetUSB resets a USB device for which usbfs/PATH/reset stands, if it still has the node
 // named, as 001/004 below dev/bus/usb: a replug gives it another.
-func (b *Broker) resetUSB(name, node string) error {
+func (b *Broker) resetUSB(lent *lock, name, node string) error {
 	if bus, number, ok := strings.Cut(node, "/"); !ok || !digits(bus) || !digits(number) {
 		return b.fail("write", name, unix.EINVAL)
 	}
-	a, err := b.callOn(ioctl.AsideReset, name, "dev/bus/usb/"+node, "")
+	a, err := b.callOn(lent, ioctl.AsideReset, name, "dev/bus/usb/"+node, "")
 	if err == nil && a.errno != 0 {
 		err = b.fail("reset", "dev/bus/usb/"+node, a.errno)
 	}
@@ -149,12 +150,13 @@ func (b *Broker) fail(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: b.root + "/" + name, Err: err}
 }
 
-func (b *Broker) call(verb byte, name, value string) (answer, error) {
-	return b.callOn(verb, name, name, value)
+func (b *Broker) call(lent *lock, verb byte, name, value string) (answer, error) {
+	return b.callOn(lent, verb, name, name, value)
 }
 
-// callOn makes a call on a file, which is about the device that name is about.
-func (b *Broker) callOn(verb byte, name, file, value string) (answer, error) {
+// callOn makes a call on a file, which is about the device that name is about, and lends it
+// a lock.
+func (b *Broker) callOn(lent *lock, verb byte, name, file, value string) (answer, error) {
 	about, program := affected(name, value), byTheProgram(name)
 	c, err := b.child(about, program)
 	if err != nil {
@@ -174,7 +176,7 @@ func (b *Broker) callOn(verb byte, name, file, value string) (answer, error) {
 	if !program {
 		asked = b.root + "/" + file
 	}
-	a, err := c.ask(verb, asked, value, limit, &b.locks)
+	a, err := c.ask(verb, asked, value, limit, lent)
 	switch {
 	case err == nil:
 		b.mu.Lock()

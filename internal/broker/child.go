@@ -49,7 +49,7 @@ type answer struct {
 
 // ask has the child make a call. The error is errLate or errEnded, or the request could
 // not be made.
-func (c *child) ask(verb byte, name, value string, limit time.Duration, locks *locks) (answer, error) {
+func (c *child) ask(verb byte, name, value string, limit time.Duration, lent *lock) (answer, error) {
 	if len(name) >= ioctl.AsideValue-ioctl.AsideName || len(value) > ioctl.AsideMost {
 		return answer{}, unix.ENAMETOOLONG
 	}
@@ -57,7 +57,7 @@ func (c *child) ask(verb byte, name, value string, limit time.Duration, locks *l
 	request[0] = verb
 	copy(request[ioctl.AsideName:], name)
 	copy(request[ioctl.AsideValue:], value)
-	if err := locks.send(c.socket, request, verb == ioctl.AsideWrite || verb == ioctl.AsideReset); err != nil {
+	if err := lent.send(c.socket, request); err != nil {
 		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
 			return answer{}, errEnded
 		}

@@ -49,7 +49,7 @@ func (b *Broker) group(id pci.GroupID) (flags uint32, err error) {
 		return 0, errors.New("no IOMMU group was given")
 	}
 	name := "dev/vfio/" + id.String()
-	a, err := b.call(ioctl.AsideGroup, name, "")
+	a, err := b.call(nil, ioctl.AsideGroup, name, "")
 	switch {
 	case err != nil:
 		return 0, &askError{err}

@@ -1,55 +1,61 @@
 package broker
 
 import (
-	"fmt"
 	"os"
-	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/project-independence/indy/internal/ioctl"
+	"github.com/project-independence/indy/pci"
 )
 
-// locks are the descriptors by which this process has something locked (flock(2)) that
-// its writes are about.
-type locks struct {
-	mu  sync.Mutex
-	fds []int
+// A Lender is a [Broker] for what is written about one thing that this process has locked
+// (flock(2)). It is a [github.com/project-independence/indy/hostfs.Aside], and may be used by
+// many goroutines at once.
+type Lender struct {
+	*Broker
+	lock lock
 }
 
-// Lend gives a descriptor to each process that makes a write from now on, until back is
-// called, for as long as that write takes. The lock of its file then is not free when this
-// process is killed before the write has come back. It is lent with every write, whatever
-// that is about. With more than [ioctl.AsideKept] at once no write is made.
+// lock is the descriptor of a file that is locked, -1 for none. Nil is none, too.
+type lock struct {
+	mu sync.Mutex
+	fd int
+}
+
+// Lend returns b for writes about what this process has locked by a descriptor. The process
+// that makes such a write has the descriptor for as long as that takes, so that the lock is
+// not free when this process is killed before the write has come back. Other writes of b do
+// not have it, nor do those after back was called.
 //
 // The descriptor is open until back has returned. Whoever lends it unlocks the file by
 // flock(2) in the end, and does not only close it: a process that has been given up may
 // still have it.
-func (b *Broker) Lend(fd int) (back func()) {
-	b.locks.mu.Lock()
-	defer b.locks.mu.Unlock()
-	b.locks.fds = append(b.locks.fds, fd)
-	return func() {
-		b.locks.mu.Lock()
-		defer b.locks.mu.Unlock()
-		if i := slices.Index(b.locks.fds, fd); i >= 0 {
-			b.locks.fds = slices.Delete(b.locks.fds, i, i+1)
-		}
+func (b *Broker) Lend(fd int) (l *Lender, back func()) {
+	l = &Lender{Broker: b, lock: lock{fd: fd}}
+	return l, func() {
+		l.lock.mu.Lock()
+		defer l.lock.mu.Unlock()
+		l.lock.fd = -1
 	}
 }
 
-// send sends a request, with the locks if it is to have them. Whoever is asked has nothing
-// else to do, so that there is space for it.
-func (l *locks) send(socket int, request []byte, lend bool) error {
-	l.mu.Lock() // none of them is closed meanwhile
-	defer l.mu.Unlock()
+// WriteFile is [Broker.WriteFile], and lends the descriptor.
+func (l *Lender) WriteFile(name string, data []byte) error { return l.writeFile(&l.lock, name, data) }
+
+// ResetBus is [Broker.ResetBus], and lends the descriptor.
+func (l *Lender) ResetBus(functions []pci.Address) error { return l.resetBus(&l.lock, functions) }
+
+// send sends a request, with the lock if there is one. Whoever is asked has nothing else to
+// do, so that there is space for it.
+func (l *lock) send(socket int, request []byte) error {
 	var rights []byte
-	if lend && len(l.fds) > 0 {
-		rights = unix.UnixRights(l.fds...)
-	}
-	if len(l.fds) > ioctl.AsideKept && lend {
-		return fmt.Errorf("%d leases are worked on at once, and a process takes the locks of %d", len(l.fds), ioctl.AsideKept)
+	if l != nil {
+		l.mu.Lock() // it is not closed meanwhile
+		defer l.mu.Unlock()
+		if l.fd >= 0 {
+			rights = unix.UnixRights(l.fd)
+		}
 	}
 	return os.NewSyscallError("sendmsg", unix.Sendmsg(socket, request, rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT))
 }

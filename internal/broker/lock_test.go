@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,8 +54,8 @@ func TestLend(t *testing.T) {
 			b := test.broker
 			warm(t, b)
 			fd, free := lockedFile(t)
-			back := b.Lend(fd)
-			if err := b.WriteFile(test.other, []byte("0000:05:00.0")); err != nil {
+			l, back := b.Lend(fd)
+			if err := l.WriteFile(test.other, []byte("0000:05:00.0")); err != nil {
 				t.Fatal(err)
 			}
 			for _, all := range b.idle {
@@ -66,7 +67,7 @@ func TestLend(t *testing.T) {
 			}
 			h := hang(t, filepath.Join(b.root, test.name))
 			var stuck *assign.StuckError
-			if err := b.WriteFile(test.name, []byte("0000:02:00.0")); !errors.As(err, &stuck) {
+			if err := l.WriteFile(test.name, []byte("0000:02:00.0")); !errors.As(err, &stuck) {
 				t.Fatalf("it hangs: %v", err)
 			}
 			// As when this process is killed.
@@ -84,17 +85,24 @@ func TestLend(t *testing.T) {
 				}
 			}
 
-			// Nothing is lent after back, nor to who reads.
+			// Nothing is lent after back, nor to who reads, nor with the writes of others.
 			for what, call := range map[string]func(fd int) error{
 				"after back": func(fd int) error {
-					b.Lend(fd)()
-					return b.WriteFile(test.name, []byte("0000:02:00.0"))
+					l, back := b.Lend(fd)
+					back()
+					return l.WriteFile(test.name, []byte("0000:02:00.0"))
 				},
 				"to read": func(fd int) error {
-					defer b.Lend(fd)()
+					l, back := b.Lend(fd)
+					defer back()
 					h.opens.Store(true)
-					_, err := b.ReadFile(test.name)
+					_, err := l.ReadFile(test.name)
 					return err
+				},
+				"to another": func(fd int) error {
+					_, back := b.Lend(fd)
+					defer back()
+					return b.WriteFile(test.name, []byte("0000:02:00.0"))
 				},
 			} {
 				h.opens.Store(false)
@@ -146,32 +154,41 @@ func lent(t *testing.T, pid int) (n int) {
 	return n
 }
 
-// TestLendMany: a process takes so many and no more, and without one of them nothing is
-// written.
-func TestLendMany(t *testing.T) {
+// TestLendTwo: of two leases that one process works on, a write keeps the one that it
+// belongs to, and the other is free as soon as that process has ended.
+func TestLendTwo(t *testing.T) {
 	b := below(t, 300*time.Millisecond, unbind, override)
 	h := hang(t, filepath.Join(b.root, unbind))
-	for range 16 {
-		fd, _ := lockedFile(t)
-		defer unix.Close(fd)
-		defer b.Lend(fd)()
-	}
-	fd, _ := lockedFile(t)
-	defer unix.Close(fd)
-	back := b.Lend(fd)
-	if err := b.WriteFile(override, []byte("x")); err == nil || b.content(t, override) != "(null)\n" {
-		t.Errorf("a write with 17: %q, %v", b.content(t, override), err)
-	}
-	if _, err := b.ReadFile(override); err != nil {
-		t.Errorf("a read with 17: %v", err)
-	}
-	back()
+	first, firstFree := lockedFile(t)
+	second, secondFree := lockedFile(t)
+	l, back := b.Lend(first)
+	other, otherBack := b.Lend(second)
 	var stuck *assign.StuckError
-	if err := b.WriteFile(unbind, []byte("0000:05:00.0")); !errors.As(err, &stuck) {
+	if err := l.WriteFile(unbind, []byte("0000:05:00.0")); !errors.As(err, &stuck) {
 		t.Fatalf("it hangs: %v", err)
 	}
-	if n := lent(t, stuck.PID); n != 16 {
+	if n := lent(t, stuck.PID); n != 1 {
 		t.Errorf("%d lent", n)
 	}
+	if err := other.WriteFile(override, []byte("x")); err != nil || !strings.HasPrefix(b.content(t, override), "x") {
+		t.Errorf("a write for the other: %q, %v", b.content(t, override), err)
+	}
+	// As when this process is killed.
+	back()
+	otherBack()
+	if err := errors.Join(unix.Close(first), unix.Close(second)); err != nil {
+		t.Fatal(err)
+	}
+	if firstFree() {
+		t.Error("free while the kernel is at it")
+	}
+	if !secondFree() {
+		t.Error("a write for another lease keeps this one")
+	}
 	h.release(<-h.writes, len("0000:05:00.0"))
+	for end := time.Now().Add(5 * time.Second); !firstFree(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not free after the kernel has come back")
+		}
+	}
 }

@@ -52,7 +52,10 @@ func byTheProgram(name string) bool { return name == busReset || among(byProgram
 // by [Calls]. To open and to close a function may reset it, too, and wait for it. The
 // error may be an *[assign.StuckError], and then is that of every other call about each
 // of these functions until it is over.
-func (b *Broker) ResetBus(functions []pci.Address) error {
+func (b *Broker) ResetBus(functions []pci.Address) error { return b.resetBus(nil, functions) }
+
+// resetBus is ResetBus that lends a lock.
+func (b *Broker) resetBus(lent *lock, functions []pci.Address) error {
 	if b.Program == nil {
 		return errNotOurs
 	}
@@ -60,7 +63,7 @@ func (b *Broker) ResetBus(functions []pci.Address) error {
 	for _, a := range functions {
 		names = append(names, a.String())
 	}
-	a, err := b.call(ioctl.AsideWrite, busReset, strings.Join(names, " "))
+	a, err := b.call(lent, ioctl.AsideWrite, busReset, strings.Join(names, " "))
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/broker"
+	"github.com/project-independence/indy/internal/vflink"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
@@ -33,8 +34,11 @@ func (e *Env) assignHost() *assign.Host {
 			e.errorf("waiting for another process, which works on the lease of %s (%s)", l.Name(), l.State)
 		},
 	}
-	if e.Broker != nil {
-		h.Lend = e.Broker.Lend
+	if _, live := e.Host.(*hostfs.LiveHost); live && e.Broker != nil {
+		h.Lend = func(fd int) (hostfs.FS, func([]pci.Address) error, func()) {
+			l, back := e.Broker.Lend(fd)
+			return vflink.Over(hostfs.LiveWith(l), l), l.ResetBus, back
+		}
 	}
 	if e.Viable != nil {
 		h.Viable = func(id iommu.GroupID) error { return nodeFault(e.Host, id, e.Viable(id)) }
