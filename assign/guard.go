@@ -201,7 +201,7 @@ func (g *Guard) isolate(ctx context.Context, w *work, a pci.Address) (i Incident
 		i.What, i.Detail = Lost, "it came back, and is with the host: "+w.stuck[at].Error()
 		return i // tried again once the kernel says that something has become of it
 	}
-	step := slices.IndexFunc(w.plan.Steps, func(s Step) bool { return s.Bus == "" && s.Device == a.String() })
+	step := slices.IndexFunc(w.plan.Steps, func(s Step) bool { return s.Bus == "" && s.Device == a.String() && !s.Keeps() })
 	if step < 0 {
 		g.failed[a] = maxFailures
 		return lost(errors.New("it was not indy that bound it to vfio-pci"))
@@ -224,7 +224,7 @@ func (g *Guard) isolate(ctx context.Context, w *work, a pci.Address) (i Incident
 			return lost(err)
 		}
 		g.failed[a] = maxFailures
-		undo := &work{host: g.Host, plan: w.plan.of(a), note: func(string, int) error { return nil }, stuck: w.stuck}
+		undo := &work{host: w.host, plan: w.plan.of(a), note: func(string, int) error { return nil }, stuck: w.stuck}
 		undo.begun = len(undo.plan.Steps)
 		err := undo.undo()
 		w.stuck = undo.stuck

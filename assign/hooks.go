@@ -132,7 +132,7 @@ func (l *Lease) handed() []pci.Address {
 	for _, a := range l.Devices {
 		steps, bound := 0, false
 		for _, s := range l.Plan.Steps {
-			if s.Bus == "" && s.Device == a.String() {
+			if s.Bus == "" && s.Device == a.String() && !s.Keeps() {
 				steps++
 				bound = bound || s.Do.After == Check{What: driver, Is: VFIODriver}
 			}

@@ -61,6 +61,10 @@ type Step struct {
 	Undo   []Write `json:"undo"`
 }
 
+// Keeps reports whether the step writes nothing, because what it would write is so: it is
+// there for its undo, which puts that back if it is not so any more.
+func (s Step) Keeps() bool { return s.Prior == s.Do.After }
+
 // dir is the directory of the step's device, whether or not it is there.
 func (s Step) dir() string { return deviceDir(s.Bus, s.Device) }
 
@@ -240,7 +244,12 @@ func (p *Plan) concerns(r Request, finding laptop.Finding) bool {
 // driver can take the function in between.
 func steps(a pci.Address, s function) []Step {
 	if s.driver == VFIODriver {
-		return nil // held before us: not ours to bind, and not ours to give back
+		// Held before us: not ours to bind, and not ours to give back. But a release resets it.
+		var all []Step
+		for _, w := range s.settings(a) {
+			all = append(all, Step{Device: a.String(), Prior: w.After, Do: w, Undo: []Write{w}})
+		}
+		return all
 	}
 	const devices, drivers = "sys/bus/pci/devices/", "sys/bus/pci/drivers/"
 	addr := a.String()
@@ -268,21 +277,31 @@ func steps(a pci.Address, s function) []Step {
 	if s.override != "" {
 		all[0].Undo = append(all[0].Undo, Write{overrideFile, s.override, Check{What: override, Is: s.override}, &Check{What: override}})
 	}
-	if s.control != "" {
-		// vfio-pci sets auto while it has a function and leaves on behind, which would
-		// cost a notebook the function's power saving for good.
-		all[0].Undo = append(all[0].Undo, Write{File: devices + addr + "/" + control, Value: s.control, After: Check{What: control, Is: s.control}})
-	}
-	if strings.Contains(s.resets, " ") {
-		// A reset sets one method at a time. Of a single one it need not.
-		all[0].Undo = append(all[0].Undo, Write{File: devices + addr + "/" + resetMethods, Value: s.resets, After: Check{What: resetMethods, Is: s.resets}})
-	}
+	all[0].Undo = append(all[0].Undo, s.settings(a)...)
 	return append(all, Step{
 		Device: addr,
 		Prior:  Check{What: driver},
 		Do:     Write{File: "sys/bus/pci/drivers_probe", Value: addr, After: Check{What: driver, Is: VFIODriver}},
 		Undo:   []Write{{File: drivers + VFIODriver + "/unbind", Value: addr, After: Check{What: driver, Is: VFIODriver, Not: true}}},
 	})
+}
+
+// settings are the writes that put back what a lease changes of a function besides its driver.
+func (s function) settings(a pci.Address) []Write {
+	var all []Write
+	put := func(what, value string) {
+		all = append(all, Write{File: deviceDir("", a.String()) + "/" + what, Value: value, After: Check{What: what, Is: value}})
+	}
+	if s.control != "" {
+		// vfio-pci sets auto while it has a function and leaves on behind, which would
+		// cost a notebook the function's power saving for good.
+		put(control, s.control)
+	}
+	if strings.Contains(s.resets, " ") {
+		// A reset sets one method at a time. Of a single one it need not.
+		put(resetMethods, s.resets)
+	}
+	return all
 }
 
 func distinct(findings []laptop.Finding) []laptop.Finding {

@@ -243,7 +243,7 @@ func (o *openLease) aheadOfPlan(h *Host) []string {
 func (o *openLease) undone(h *Host) bool {
 	made := 0
 	for _, s := range o.Plan.Steps {
-		if s.Do.After.Is == "" {
+		if s.Do.After.Is == "" || s.Keeps() {
 			continue
 		}
 		made++

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/project-independence/indy/assign"
+	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/journal/journaltest"
 	"github.com/project-independence/indy/internal/sim"
 	"github.com/project-independence/indy/laptop"
@@ -120,4 +121,59 @@ func TestReleaseKilledAfterFailedReset(t *testing.T) {
 			t.Errorf("%v: another guest: %v", c.err, err)
 		}
 	}
+}
+
+// A function that vfio-pci had before its lease stays with it, and a release resets it all the
+// same, by one method at a time: wherever that is killed, all of them are set again in the end.
+func TestCrashHeldBefore(t *testing.T) {
+	file := machines(t)[0]
+	k, next := machine(t, file, 1), machine(t, file, 2)
+	c := &trial{T: t, plan: heldBefore(t, k, "0000:02:00.0"), start: world{k, journaltest.New()}}
+	c.assigned = c.start.clone()
+	if err := c.assign(c.assigned.store(), c.assigned.host()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.assigned.kernel.Writes()); n != 0 {
+		t.Errorf("%d writes to hand over what vfio-pci has", n)
+	}
+	back := c.assigned.clone()
+	if err := c.release(back.store(), back.host()); err != nil {
+		t.Fatal(err)
+	}
+	if c.released = c.left(back); c.released["0000:02:00.0"] != assign.Clean {
+		t.Errorf("after its release: %v", c.released)
+	}
+	c.releasing = true
+	c.crash("release", c.assigned, c.release, thinning{double: 1, triple: 40, boot: 10, again: 20}, func(where string, w world) { c.reboot(where, w, next) })
+	t.Logf("%+v", c.count)
+	if c.count.single < 10 || c.count.double < 100 {
+		t.Error("too few to show anything")
+	}
+}
+
+// heldBefore has vfio-pci take a function that knows several resets before it is planned for.
+func heldBefore(t *testing.T, k *sim.Kernel, device string) *assign.Plan {
+	t.Helper()
+	const devices, drivers = "sys/bus/pci/devices/", "sys/bus/pci/drivers/"
+	driver, err := pci.Driver(k, address(t, device))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range [][2]string{
+		{devices + device + "/driver_override", assign.VFIODriver}, {drivers + driver + "/unbind", device}, {"sys/bus/pci/drivers_probe", device},
+	} {
+		if err := k.WriteFile(w[0], []byte(w[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	methods, _ := hostfs.ReadString(k, devices+device+"/reset_method")
+	l, err := laptop.Read(k)
+	if err != nil || !strings.Contains(methods, " ") {
+		t.Fatalf("methods %q, %v", methods, err)
+	}
+	p, err := overridden(t, k, l, assign.Request{Guest: "test", Companions: true, Devices: []pci.Address{address(t, device)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

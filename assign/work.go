@@ -74,6 +74,9 @@ func (w *work) apply(ctx context.Context) error {
 			return err
 		}
 		w.begun = i + 1
+		if s.Keeps() {
+			continue
+		}
 		// The driver of a USB interface may have let go of it with another.
 		if s.Prior.What != s.Do.After.What && w.host.expect(s, s.Do.After) == nil {
 			continue
@@ -128,7 +131,7 @@ func (e *lacking) Unwrap() error { return e.err }
 func (w *work) complete() error {
 	for _, s := range w.lastSteps() {
 		err := w.same(s)
-		if err == nil {
+		if err == nil && !s.Keeps() {
 			err = w.host.expect(s, s.Do.After)
 		}
 		if err != nil {

@@ -156,7 +156,13 @@ func writePlan(w io.Writer, p *assign.Plan) {
 	}
 	fmt.Fprintln(w)
 	writeMade(w, p)
+	writes := false
 	for i, s := range p.Steps {
+		if s.Keeps() {
+			fmt.Fprintf(w, "%3d. keep that of %s %s\n", i+1, s.Device, s.Prior)
+			continue
+		}
+		writes = true
 		fmt.Fprintf(w, "%3d. %s\n", i+1, stepText(s.Do))
 		fmt.Fprintf(w, "     before: %s; after: %s\n", s.Prior, s.Do.After)
 		for _, u := range s.Undo {
@@ -166,7 +172,7 @@ func writePlan(w io.Writer, p *assign.Plan) {
 	switch {
 	case len(p.Steps) == 0 && len(p.USB) > 0 && len(p.Devices) == 0:
 		fmt.Fprintln(w, "  nothing to write: no driver of the host has any of it")
-	case len(p.Steps) == 0:
+	case !writes:
 		fmt.Fprintln(w, "  nothing to write: vfio-pci has all of it already")
 	}
 	for _, f := range alike(p.Findings) {
