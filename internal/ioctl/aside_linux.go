@@ -92,6 +92,10 @@ func fork(socket uintptr, memory *asideMemory, comm *[16]byte) (pid uintptr, err
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if errno == 0 && pid == 0 {
+		// The terminal, locks and the other children's sockets are not its own to keep. Not in
+		// serve: without optimisation the stack would not do for that.
+		closeRange(0, socket)
+		closeRange(socket+1, 1<<16)
 		serve(socket, memory, comm)
 	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
@@ -110,9 +114,6 @@ func serve(socket uintptr, all *asideMemory, comm *[16]byte) {
 	start := uintptr(unsafe.Pointer(memory))
 	syscall.RawSyscall6(unix.SYS_SETSID, 0, 0, 0, 0, 0, 0)
 	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(comm)), 0, 0, 0, 0)
-	// The terminal, locks and the other children's sockets are not its own to keep.
-	closeRange(0, socket)
-	closeRange(socket+1, 1<<16)
 	for {
 		all.header.SetControllen(controlSize)
 		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVMSG, socket, uintptr(unsafe.Pointer(&all.header)), 0, 0, 0, 0)
