@@ -1,6 +1,6 @@
 # make run    set up, build, look at this machine, prove the cycle in the emulated laptop
 # make test   set up, then every check and every test
-# make fuzz   every fuzz target for FUZZTIME, which is part of make test
+# make fuzz   every fuzz target for FUZZTIME, 5s; part of make test, which takes 3s
 # make build  bin/indy, and bin/indy-jail, which it starts QEMU by
 # make lab    set up: packages that are missing, and the emulated laptop's kernel
 # make system a Debian with systemd that the tests boot in it; part of make test
@@ -48,7 +48,7 @@ test: lab system .tools/staticcheck-$(STATICCHECK)
 	.tools/staticcheck-$(STATICCHECK) ./...
 	CGO_ENABLED=0 go build -trimpath ./...
 	CGO_ENABLED=1 go build -trimpath ./...
-	@$(MAKE) --no-print-directory fuzz
+	@FUZZTIME=$${FUZZTIME-3s} $(MAKE) --no-print-directory fuzz
 	go test -timeout 40m -run '^($(PLAIN))$$' $$(grep -rlE --include='*_test.go' '^func ($(PLAIN))\(' . | xargs -n 1 dirname | sort -u)
 	CGO_ENABLED=1 go test -race -timeout 40m -skip '^($(PLAIN))$$' ./...
 
@@ -60,19 +60,26 @@ test: lab system .tools/staticcheck-$(STATICCHECK)
 # Exit status 255 has xargs begin no other target.
 define FUZZ_ONE
 dir=$$1 target=$$2
-run() { out=$$(go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime=10x -parallel 1 "$$dir" 2>&1); }
+cd "$$dir" || exit 255
+run() { out=$$("$$FUZZ_DIR/$$dir/fuzz.test" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 10x -test.parallel 1 -test.paniconexit0 -test.fuzzcachedir "$$FUZZ_KEPT/$${dir#./}" 2>&1); }
 run || { case "$$out" in *'Failing input'*) false;; *'context deadline exceeded'*) run;; *) false;; esac; } || { echo "$$out"; exit 255; }
+case "$$out" in *'without coverage'*) echo "$$out"; exit 255;; esac
 execs=$$(echo "$$out" | grep -o 'execs: [0-9]*\|coverage: [0-9]*/[0-9]*' | tail -1)
 [ -n "$$execs" ] || { echo "fuzz $$dir $$target ran nothing: $$out"; exit 255; }
 echo "fuzz $$dir $$target: $$execs"
 endef
 export FUZZ_ONE
 
-# One target a processor: each has one worker, and what a target takes to be linked and
-# to read its seeds goes on beside another.
+FUZZ_LIST = find . -name '*_test.go' -not -path './.*' -exec grep -Ho '^func Fuzz[A-Za-z0-9_]*' {} + | sed 's|/[^/]*_test.go:func | |' | sort
+
+# A package's tests are linked once, and not once a target. What is of interest is kept where
+# go test keeps it. One target a processor: each has one worker, and what a target takes to
+# read its seeds goes on beside another.
 fuzz:
-	@find . -name '*_test.go' -not -path './.*' -exec grep -Ho '^func Fuzz[A-Za-z0-9_]*' {} + | \
-		sed 's|/[^/]*_test.go:func | |' | sort | xargs -P $(FUZZJOBS) -n 2 sh -c "$$FUZZ_ONE" fuzz
+	@FUZZ_DIR=$$(mktemp -d) && trap 'rm -rf "$$FUZZ_DIR"' EXIT && trap 'exit 1' HUP INT TERM && \
+		FUZZ_KEPT=$$(go env GOCACHE)/fuzz/$$(go list -m) && export FUZZ_DIR FUZZ_KEPT && \
+		$(FUZZ_LIST) | cut -d ' ' -f 1 | uniq | xargs -P $(FUZZJOBS) -I DIR go test -c -fuzz=. -vet=off -ldflags=-w -o "$$FUZZ_DIR/DIR/fuzz.test" DIR && \
+		$(FUZZ_LIST) | xargs -P $(FUZZJOBS) -n 2 sh -c "$$FUZZ_ONE" fuzz
 
 # Built by the Go release that go.mod selects, or it could not read this code.
 .tools/staticcheck-$(STATICCHECK): | lab
