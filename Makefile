@@ -18,7 +18,7 @@ FUZZJOBS ?= $(shell nproc)
 # Tests that the race detector does not see, in full, and in whatever package they are: it
 # makes them up to eight times as long, and what they enumerate goes on in one goroutine each or
 # is what a program does that they start, which is built without it.
-PLAIN := TestCrashPoints|TestCrashKinds|TestSoak|TestFault03KilledRecovering|TestFault18EveryByteOfALease|TestFault23WriteErrors|TestKindsRecover|TestSIGKILL|TestSchemas|TestFromReports|TestCaptureRoundTrip|TestIdentityCaptures|TestGuestsDriveHardware
+PLAIN := TestCrashPoints|TestCrashKinds|TestSoak|TestFault03KilledRecovering|TestFault18EveryByteOfALease|TestFault23WriteErrors|TestKindsRecover|TestSIGKILL|TestSchemas|TestFromReports|TestCaptureRoundTrip|TestIdentityCaptures|TestGuestsDriveHardware|TestCaptureKeepsFacts|TestBombs|TestFault01KilledAssigning|TestFault02KilledReleasing|TestFault17DiskFullAssign|TestFault17DiskFullRelease|TestFault48DescriptorLeak|TestApplyAndUndoLeaveNothing|TestEveryWriteFails|TestResidueEveryOrder
 
 .PHONY: run test fuzz build lab system clean
 
