@@ -74,7 +74,7 @@ func BuildJail(t testing.TB, dir string) string {
 func BuildTest(t testing.TB, dir, pkg string) string {
 	t.Helper()
 	program := filepath.Join(dir, "inside.test")
-	build(t, "test", "-c", "-o", program, pkg)
+	build(t, "test", "-c", "-vet=off", "-ldflags=-w", "-o", program, pkg)
 	if _, err := os.Stat(program); err != nil {
 		t.Fatalf("%s has no tests: %v", pkg, err)
 	}
