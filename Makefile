@@ -17,10 +17,12 @@ FUZZJOBS ?= $(shell nproc)
 
 # Tests that the race detector does not see, in full, and in whatever package they are: it
 # makes them up to eight times as long, and what they enumerate goes on in one goroutine each or
-# is what a program does that they start, which is built without it.
-PLAIN := TestCrashPoints|TestCrashKinds|TestSoak|TestFault03KilledRecovering|TestFault18EveryByteOfALease|TestFault23WriteErrors|TestKindsRecover|TestSIGKILL|TestSchemas|TestFromReports|TestCaptureRoundTrip|TestIdentityCaptures|TestGuestsDriveHardware|TestCaptureKeepsFacts|TestBombs|TestFault01KilledAssigning|TestFault02KilledReleasing|TestFault17DiskFullAssign|TestFault17DiskFullRelease|TestFault48DescriptorLeak|TestApplyAndUndoLeaveNothing|TestEveryWriteFails|TestResidueEveryOrder
+# is what a program does that they start, which is built without it. HARDWARE is such a test, too:
+# it takes one processor for minutes.
+HARDWARE := TestGuestsDriveHardware
+PLAIN := TestCrashPoints|TestCrashKinds|TestSoak|TestFault03KilledRecovering|TestFault18EveryByteOfALease|TestFault23WriteErrors|TestKindsRecover|TestSIGKILL|TestSchemas|TestFromReports|TestCaptureRoundTrip|TestIdentityCaptures|TestCaptureKeepsFacts|TestBombs|TestFault01KilledAssigning|TestFault02KilledReleasing|TestFault17DiskFullAssign|TestFault17DiskFullRelease|TestFault48DescriptorLeak|TestApplyAndUndoLeaveNothing|TestEveryWriteFails|TestResidueEveryOrder
 
-.PHONY: run test fuzz build lab system clean
+.PHONY: run test test-hardware test-fuzz test-plain test-race fuzz build lab system clean
 
 # 5: this host cannot, for want of an IOMMU. 1: it can be told only in part. Neither
 # says anything about indy.
@@ -48,9 +50,27 @@ test: lab system .tools/staticcheck-$(STATICCHECK)
 	.tools/staticcheck-$(STATICCHECK) ./...
 	CGO_ENABLED=0 go build -trimpath ./...
 	CGO_ENABLED=1 go build -trimpath ./...
-	@FUZZTIME=$${FUZZTIME-3s} $(MAKE) --no-print-directory fuzz
-	go test -timeout 40m -run '^($(PLAIN))$$' $$(grep -rlE --include='*_test.go' '^func ($(PLAIN))\(' . | xargs -n 1 dirname | sort -u)
-	CGO_ENABLED=1 go test -race -timeout 40m -skip '^($(PLAIN))$$' ./...
+	@$(MAKE) --no-print-directory -j2 test-hardware test-fuzz
+	@$(MAKE) --no-print-directory -j2 test-plain test-race
+
+# Beside each other, or a processor would have nothing to do for minutes. What one of two prints is
+# printed at its end, or lines of it could come within what the other says.
+define AT_END
+out=$$("$$@" 2>&1); status=$$?; echo "$$out"; exit $$status
+endef
+export AT_END
+
+test-hardware:
+	@sh -c "$$AT_END" at_end go test -timeout 40m -run '^$(HARDWARE)$$' ./internal/cli
+
+test-fuzz:
+	@FUZZTIME=$${FUZZTIME-3s} $(MAKE) --no-print-directory fuzz FUZZJOBS=1
+
+test-plain:
+	@sh -c "$$AT_END" at_end go test -p 1 -timeout 40m -run '^($(PLAIN))$$' $$(grep -rlE --include='*_test.go' '^func ($(PLAIN))\(' . | xargs -n 1 dirname | sort -u)
+
+test-race:
+	CGO_ENABLED=1 go test -race -timeout 40m -skip '^($(PLAIN)|$(HARDWARE))$$' ./...
 
 # Minimising would take most of the time that a target has. A target that is stopped in
 # the middle of a run sometimes fails with "context deadline exceeded" and no failing
