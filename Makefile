@@ -63,8 +63,9 @@ export AT_END
 test-hardware:
 	@sh -c "$$AT_END" at_end go test -timeout 40m -run '^$(HARDWARE)$$' ./internal/cli
 
+# The guests of the other one play a sound, and have a processor when they want it.
 test-fuzz:
-	@FUZZTIME=$${FUZZTIME-3s} $(MAKE) --no-print-directory fuzz FUZZJOBS=1
+	@FUZZTIME=$${FUZZTIME-3s} nice $(MAKE) --no-print-directory fuzz FUZZJOBS=1
 
 test-plain:
 	@sh -c "$$AT_END" at_end go test -p 1 -timeout 40m -run '^($(PLAIN))$$' $$(grep -rlE --include='*_test.go' '^func ($(PLAIN))\(' . | xargs -n 1 dirname | sort -u)
