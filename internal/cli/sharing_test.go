@@ -329,7 +329,8 @@ func TestFullScreen(t *testing.T) {
 		}
 		t.Cleanup(func() { os.Remove("/tmp/.X11-unix") })
 	}
-	m.start("Xvfb", ":77", "-screen", "0", "1280x800x24", "-fbdir", dir, "-ac", "-wr", "-nolisten", "tcp")
+	// Without a lock: one that was killed leaves it, with a number that another process has here.
+	m.start("Xvfb", ":77", "-nolock", "-screen", "0", "1280x800x24", "-fbdir", dir, "-ac", "-wr", "-nolisten", "tcp")
 	m.until("a screen", func() bool { return share(t, dir, [3]byte{0xff, 0xff, 0xff}) == 1 })
 	m.start("openbox", "--sm-disable")
 	l := newLinux(t, nil)
