@@ -65,7 +65,7 @@ test-hardware:
 
 # The guests of the other one play a sound, and have a processor when they want it.
 test-fuzz:
-	@FUZZTIME=$${FUZZTIME-3s} nice $(MAKE) --no-print-directory fuzz FUZZJOBS=1
+	@FUZZTIME=$${FUZZTIME-3s} nice -n 19 $(MAKE) --no-print-directory fuzz FUZZJOBS=1
 
 test-plain:
 	@sh -c "$$AT_END" at_end go test -p 1 -timeout 40m -run '^($(PLAIN))$$' $$(grep -rlE --include='*_test.go' '^func ($(PLAIN))\(' . | xargs -n 1 dirname | sort -u)

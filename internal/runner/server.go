@@ -63,7 +63,7 @@ func (r *runner) listen() (*server, error) {
 
 // close lets those who have asked have their answers, and then ends.
 func (s *server) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), writeLimit) // as each answer has, also on a machine that is busy
 	defer cancel()
 	_ = s.http.Shutdown(ctx)
 	s.consoles.Wait() // each has a deadline
