@@ -64,7 +64,7 @@ func TestEncryptedTricks(t *testing.T) {
 		{"a header over the L1 table", all(put64(112, 3<<16), of(3<<16, write(0, "LUKS\xba\xbe\x00\x01")), of(3<<16, put32(luksSlot, luksActive))), Overlap, "L1 table"},
 		{"a header over the reference counts", all(put64(40, 5<<16)), Overlap, "L1 table"},
 		{"LUKS 2", of(4<<16, write(7, "\x02")), Damaged, "LUKS 1"},
-		{"no LUKS", of(4<<16, write(0, "XXXX")), Damaged, "LUKS 1"},
+		{"no LUKS", of(4<<16, write(0, "NONE")), Damaged, "LUKS 1"},
 		{"no key", of(4<<16, put32(luksSlot, 0xdead)), Damaged, "all places for keys are empty"},
 		{"a key that takes a year to try", of(4<<16, put32(luksSlot+4, 1<<31)), HugeTable, "iterations"},
 		{"a digest that takes a year", of(4<<16, put32(164, 1<<31)), HugeTable, "iterations"},

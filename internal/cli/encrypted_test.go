@@ -93,7 +93,7 @@ func TestEncryptedGuest(t *testing.T) {
 		t.Errorf("%s", said)
 	}
 	// The disk of another guest opens with none of its keys.
-	if err := os.Rename("/var/lib/indy/guests/work/system.qcow2", disk); err != nil {
+	if err := os.Rename(filepath.Join("/var/lib/indy/guests", "work", "system.qcow2"), disk); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(credential+".away", credential); err != nil {
