@@ -3,7 +3,7 @@ package laptop
 import "slices"
 
 // share offers what the host can give a guest of a device without handing it over, by
-// the device's roles. Only disk images can be given yet.
+// the device's roles.
 func (c *choices) share() {
 	d := c.d
 	for _, r := range d.Roles {
@@ -40,21 +40,21 @@ func sharing(r Role) (how, cost string, available bool) {
 		return "keep the disk, and give the guest an image on it: indy run --disk FILE.qcow2",
 			"room on the host's file system, and some speed", true
 	case Audio:
-		return "share it through the host's sound server, with an emulated sound card in the guest", cheap, false
+		return "share it through the host's sound server, with an emulated sound card in the guest: audio: {play: true} in its definition", cheap, true
 	case Ethernet:
-		return "share the network by NAT or a bridge, with a virtio network card in the guest", cheap, false
+		return "share the network by NAT or a bridge, with a virtio network card in the guest: network: nat in its definition", cheap, true
 	case WLAN, WWAN, Modem: // none of them carries the frames of another station, so no bridge
-		return "share the network by NAT, with a virtio network card in the guest", cheap, false
+		return "share the network by NAT, with a virtio network card in the guest: network: nat in its definition", cheap, true
 	case GPU:
-		return "share it by virtio-gpu, with the host's driver drawing for the guest", cheap + "; slower 3D", false
+		return "share it by virtio-gpu, with the host's driver drawing for the guest: display: {kind: virgl} in its definition", cheap + "; slower 3D", true
 	case Webcam:
 		return "share the picture: the host reads the webcam and feeds the guest", cheap, false
 	case SmartCard:
 		return "share the cards through the host's pcscd, with an emulated reader in the guest", cheap, false
 	case TPM:
-		return "give the guest a TPM in software, of its own", "the guest's secrets are then not held by the chip", false
+		return "give the guest a TPM in software, of its own: tpm: true in its definition", "the guest's secrets are then not held by the chip", true
 	case Input:
-		return "keep it, and pass keys and pointer on to the guest that is on the screen", cheap, false
+		return "keep it, and pass keys and pointer on to the guest that is on the screen: display: {kind: virtio, where: window} in its definition", cheap, true
 	case Printer:
 		return "share the printer over the guest's network", cheap, false
 	}

@@ -86,13 +86,13 @@ func TestOptions(t *testing.T) {
 		{"a group", func(h *host) {
 			h.function(nic, "020000", "e1000e", 9)
 			h.function(sound, "040300", "snd_hda_intel", 9)
-		}, "0000:05:00.0", []string{"whole-group pci:0000:05:00.0 loses 0000:05:00.1 (audio)", "share pci:0000:05:00.0 (not yet)"}},
+		}, "0000:05:00.0", []string{"whole-group pci:0000:05:00.0 loses 0000:05:00.1 (audio)", "share pci:0000:05:00.0"}},
 		{"a group of which one stays", func(h *host) {
 			h.function(nic, "020000", "e1000e", 9)
 			h.function(sound, "010802", "nvme", 9)
 			h.block(sound+"/nvme/nvme1", "nvme1n1", "259:1")
 			h.mount("259:1", "/", "ext4", "/dev/nvme1n1")
-		}, "0000:05:00.0", []string{"share pci:0000:05:00.0 (not yet)"}},
+		}, "0000:05:00.0", []string{"share pci:0000:05:00.0"}},
 		{"one alone before a group, and none that costs more", func(h *host) {
 			h.function(nic, "020000", "e1000e", 9)
 			h.function(sound, "040300", "snd_hda_intel", 9)
@@ -101,7 +101,7 @@ func TestOptions(t *testing.T) {
 				h.function(fmt.Sprintf("pci0000:00/0000:00:1a.%d", i), "020000", "e1000e", 11)
 			}
 		}, "0000:05:00.0", []string{
-			"other-device pci:0000:00:19.0", "whole-group pci:0000:05:00.0 loses 0000:05:00.1 (audio)", "share pci:0000:05:00.0 (not yet)",
+			"other-device pci:0000:00:19.0", "whole-group pci:0000:05:00.0 loses 0000:05:00.1 (audio)", "share pci:0000:05:00.0",
 		}},
 		{"the card it is on, with its sound, is one thing", func(h *host) {
 			h.function(nic, "030000", "nouveau", 9)
@@ -109,14 +109,14 @@ func TestOptions(t *testing.T) {
 			h.function("pci0000:00/0000:00:1b.0", "040300", "snd_hda_intel", 10)
 			h.function("pci0000:00/0000:00:1b.1", "078000", "mei_me", 10)
 			h.put("sys/devices/"+nic+"/boot_vga", "0\n")
-		}, "0000:00:1b.0", []string{"whole-group pci:0000:00:1b.0 loses 0000:00:1b.1 (system)", "share pci:0000:00:1b.0 (not yet)"}},
+		}, "0000:00:1b.0", []string{"whole-group pci:0000:00:1b.0 loses 0000:00:1b.1 (system)", "share pci:0000:00:1b.0"}},
 		{"virtual functions to come", func(h *host) {
 			h.function(nic, "020000", "igb", 9)
 			h.put("sys/devices/"+nic+"/sriov_totalvfs", "7\n")
 			h.put("sys/devices/"+nic+"/sriov_numvfs", "0\n")
 			h.net(nic, "eth0")
 			h.route("eth0", "00000000", "00000000")
-		}, "0000:05:00.0", []string{"virtual-function pci:0000:05:00.0", "share pci:0000:05:00.0 (not yet)"}},
+		}, "0000:05:00.0", []string{"virtual-function pci:0000:05:00.0", "share pci:0000:05:00.0"}},
 		{"virtual functions", func(h *host) {
 			h.function(nic, "020000", "igb", 9)
 			h.function(port+"/0000:05:10.0", "020000", "igbvf", 12)
@@ -125,11 +125,11 @@ func TestOptions(t *testing.T) {
 			h.link("../0000:05:10.0", "sys/devices/"+nic+"/virtfn0")
 			h.net(nic, "eth0")
 			h.route("eth0", "00000000", "00000000")
-		}, "0000:05:00.0", []string{"virtual-function pci:0000:05:10.0", "share pci:0000:05:00.0 (not yet)"}},
+		}, "0000:05:00.0", []string{"virtual-function pci:0000:05:10.0", "share pci:0000:05:00.0"}},
 		{"without an IOMMU no virtual function helps", func(h *host) {
 			h.function(nic, "020000", "igb", -1)
 			h.put("sys/devices/"+nic+"/sriov_totalvfs", "7\n")
-		}, "0000:05:00.0", []string{"share pci:0000:05:00.0 (not yet)"}},
+		}, "0000:05:00.0", []string{"share pci:0000:05:00.0"}},
 		{"slots", func(h *host) {
 			h.function(port, "060400", "pcieport", 9)
 			h.function(nic, "020000", "e1000e", 9)
@@ -139,7 +139,7 @@ func TestOptions(t *testing.T) {
 			h.put("sys/bus/pci/slots/3/address", "0000:07:00\n")
 			h.put("sys/bus/pci/slots/4/address", "0000:08\n") // a whole bus
 		}, "0000:05:00.0", []string{
-			"whole-group pci:0000:05:00.0 loses 0000:06:00.0 (firewire)", "other-slot pci:0000:05:00.0", "share pci:0000:05:00.0 (not yet)",
+			"whole-group pci:0000:05:00.0 loses 0000:06:00.0 (firewire)", "other-slot pci:0000:05:00.0", "share pci:0000:05:00.0",
 		}},
 		{"a stick", func(h *host) {
 			h.usb(xhci, "1-4", "8/6/80 usb-storage")
