@@ -164,8 +164,10 @@ func play(hertz string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := await("/dev/dsp"); err != nil {
-		return err
+	for _, name := range []string{"/dev/dsp", "/dev/mixer"} { // which comes a little later
+		if _, err := await(name); err != nil {
+			return err
+		}
 	}
 	mixer, err := os.OpenFile("/dev/mixer", os.O_RDWR, 0)
 	if err != nil {
