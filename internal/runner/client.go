@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -73,7 +74,7 @@ func (d Dir) Status(ctx context.Context, host fs.FS) (Status, error) {
 		return s, nil
 	case !s.Over():
 		f := Failure{
-			Message: fmt.Sprintf("its runner (process %d) was killed, and QEMU with it; its devices are given back by indy recover, or when it is started again", s.PID),
+			Message: fmt.Sprintf("its runner (process %d) was killed, or crashed, which its log says, and QEMU with it; its devices are given back by indy recover, or when it is started again", s.PID),
 			Exit:    1,
 		}
 		s.State, s.Detail, s.Failure, s.Ready, s.QEMU = Failed, "", &f, false, 0
@@ -242,6 +243,9 @@ func (d Dir) failed(ctx context.Context, err error) error {
 	}
 	if _, e := os.Lstat(d.file(controlFile)); errors.Is(e, fs.ErrNotExist) {
 		return fmt.Errorf("guest %s: %w", d.Name, errNotYet)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("guest %s: its runner ended before it answered; indy guest log %s may say why: %w", d.Name, d.Name, err)
 	}
 	return fmt.Errorf("guest %s: %w", d.Name, err)
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ type testRequest struct {
 	Ready    guest.Ready
 	Refuse   string // why nothing can be prepared
 	Released string // a file that is made when the devices are given back
+	Crash    string // with what the runner crashes when it is to give the devices back
 	Lost     string // a file that is there when a device does not work
 }
 
@@ -74,7 +76,12 @@ func runTest() error {
 			}
 			return Prepared{
 				Guest: g, Options: qemu.Options{Accelerator: qemu.TCG}, Ready: q.Ready, Devices: []string{"usb:1-1"},
-				Release: func() error { return os.WriteFile(q.Released, nil, 0o600) },
+				Release: func() error {
+					if q.Crash != "" {
+						panic(q.Crash)
+					}
+					return os.WriteFile(q.Released, nil, 0o600)
+				},
 				Check: func() error {
 					if _, err := os.Stat(q.Lost); err == nil && q.Lost != "" {
 						return errors.New("pci:0000:01:00.0 does not answer")
@@ -125,8 +132,9 @@ func needQEMU(t *testing.T) {
 	}
 }
 
-// detach starts this program as a runner, as broker.DetachWith does with indy.
-func detach(t *testing.T) func([]*os.File) error {
+// detach starts this program as a runner, as broker.DetachWith does with indy. It may crash with
+// what is in says, and has to say nothing otherwise.
+func detach(t *testing.T, says string) func([]*os.File) error {
 	return func(files []*os.File) error {
 		cmd := exec.Command("/proc/self/exe", "run-a-guest")
 		cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", []string{"PATH=" + os.Getenv("PATH")}, files
@@ -147,7 +155,8 @@ func detach(t *testing.T) func([]*os.File) error {
 		t.Cleanup(func() {
 			_ = cmd.Process.Kill()
 			<-ended
-			if text, err := os.ReadFile(said.Name()); err != nil || len(text) > 0 { // such as a race, or a panic
+			text, err := os.ReadFile(said.Name())
+			if err != nil || !strings.HasPrefix(string(text), says) || says == "" && len(text) > 0 { // such as a race, or a panic
 				t.Errorf("a runner wrote to its standard error: %v\n%s", err, text)
 			}
 		})
@@ -176,7 +185,11 @@ func launch(t *testing.T, q testRequest, wanted func(Status) bool) Status {
 	if q.Released == "" {
 		q.Released = filepath.Join(t.TempDir(), "released")
 	}
-	l, err := Launch(q.Dir, hostfs.Live(), q, detach(t))
+	says := ""
+	if q.Crash != "" {
+		says = "panic: " + q.Crash
+	}
+	l, err := Launch(q.Dir, hostfs.Live(), q, detach(t, says))
 	if err != nil {
 		t.Fatal(err)
 	}

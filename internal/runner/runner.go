@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -140,6 +141,9 @@ func newRunner(c Config) (*runner, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
+	if err := keepCrash(c.Dir.file(logFile)); err != nil {
+		return nil, err
+	}
 	r.logger = slog.New(newLogHandler(r.log))
 	r.inputs, r.input = io.Pipe()
 	boot, _ := fs.ReadFile(c.Host, "proc/sys/kernel/random/boot_id") // without it it is unknown
@@ -151,6 +155,16 @@ func newRunner(c Config) (*runner, error) {
 	}
 	r.saving.Go(r.save)
 	return r, nil
+}
+
+// keepCrash has the log end with what the Go runtime says if this process crashes: nobody
+// reads its standard error.
+func keepCrash(log string) error {
+	f, err := os.OpenFile(log, os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(debug.SetCrashOutput(f, debug.CrashOptions{}), f.Close())
 }
 
 // newLogHandler quotes what is not printable, as text of others may have it.

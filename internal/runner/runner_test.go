@@ -140,7 +140,7 @@ func TestConsole(t *testing.T) {
 	needQEMU(t)
 	d := Dir{"echo", filepath.Join(root(t), "echo")}
 	launch(t, testRequest{Dir: d, Disk: bootDisk(t, echo, "")}, runs)
-	if _, err := Launch(d, hostfs.Live(), testRequest{Dir: d}, detach(t)); !errors.Is(err, ErrRuns) || !strings.Contains(err.Error(), "guest echo") {
+	if _, err := Launch(d, hostfs.Live(), testRequest{Dir: d}, detach(t, "")); !errors.Is(err, ErrRuns) || !strings.Contains(err.Error(), "guest echo") {
 		t.Errorf("a second start: %v", err)
 	}
 	var conns []io.ReadWriteCloser
@@ -253,6 +253,22 @@ func TestFault16KilledRunner(t *testing.T) {
 		t.Errorf("%+v", again)
 	}
 	stopNow(t, d)
+}
+
+// What a runner says when it crashes is in the log, and whoever waits is told to look there.
+func TestCrashedRunner(t *testing.T) {
+	needQEMU(t)
+	const words = "this cannot happen"
+	d := Dir{"crashed", filepath.Join(root(t), "crashed")}
+	launch(t, testRequest{Dir: d, Disk: bootDisk(t, printText, "x"), Crash: words}, runs)
+	if _, err := d.Stop(t.Context(), StopRequest{Force: true}); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "indy guest log crashed") {
+		t.Errorf("stopped: %v", err)
+	}
+	until(t, "it has failed", func() bool { return ask(t, d).State == Failed })
+	said, err := os.ReadFile(d.Log())
+	if err != nil || !strings.Contains(string(said), "prepared") || !strings.Contains(string(said), "panic: "+words) || !strings.Contains(string(said), "main_test.go") {
+		t.Errorf("the log: %s, %v", said, err)
+	}
 }
 
 // A QEMU that is killed is a failure with its cause, which is kept until the next start.
@@ -384,7 +400,7 @@ func TestManyStarts(t *testing.T) {
 	needQEMU(t)
 	d := Dir{"many", filepath.Join(root(t), "many")}
 	q := testRequest{Dir: d, Disk: bootDisk(t, printText, "x"), Released: filepath.Join(t.TempDir(), "released")}
-	start := detach(t)
+	start := detach(t, "")
 	var all sync.WaitGroup
 	launched := make(chan *Launched, 16)
 	for range cap(launched) {
