@@ -98,11 +98,12 @@ const (
 	printText = "baf803be127cac84c07403eeebf8f4ebfd" // writes its text to the serial port, halts
 	echo      = "bafd03eca80174f8baf803eceeebf1"     // the serial port's input to its output
 
-	// After its text: PM1_EN.PWRBTN, wait for PM1_STS.PWRBTN, clear it, PM1_CNT = S3 (ACPI
-	// 4.8.3; 0x600 is where the firmware puts it). What wakes up is the firmware, which starts it again.
-	sleepy = "baf803be2c7cac84c07403eeebf8" + "ba0206b80001ef" + "ba0006edf6c40174f7" + "b80001ef" + "ba0406b80124efebea"
+	// PM1_EN.PWRBTN before its text, as a button that is pressed earlier is not heard; wait for
+	// PM1_STS.PWRBTN, clear it, PM1_CNT = S3 (ACPI 4.8.3; 0x600 is where the firmware puts it).
+	// What wakes up is the firmware, which starts it again.
+	sleepy = "ba0206b80001ef" + "baf803be2c7cac84c07403eeebf8" + "ba0006edf6c40174f7" + "b80001ef" + "ba0406b80124efebea"
 	// The same with eight million reads of port 80h in between, which take a moment.
-	lateSleepy = "baf803be387cac84c07403eeebf8" + "ba0206b80001ef" + "ba0006edf6c40174f7" + "b80001ef" + "bb800031c9e480e2fc4b75f7" + "ba0406b80124efebde"
+	lateSleepy = "ba0206b80001ef" + "baf803be387cac84c07403eeebf8" + "ba0006edf6c40174f7" + "b80001ef" + "bb800031c9e480e2fc4b75f7" + "ba0406b80124efebde"
 )
 
 // bootDisk makes a disk that starts program.
