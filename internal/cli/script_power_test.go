@@ -49,7 +49,7 @@ func (l *scriptLogind) command(ts *testscript.TestScript, _ bool, args []string)
 // S3) each time that the power button is pressed: sleepydisk FILE TEXT. See the tests of
 // internal/runner.
 func sleepyDisk(ts *testscript.TestScript, _ bool, args []string) {
-	program, err := hex.DecodeString("baf803be2c7cac84c07403eeebf8" + "ba0206b80001ef" + "ba0006edf6c40174f7" + "b80001ef" + "ba0406b80124efebea")
+	program, err := hex.DecodeString("ba0206b80001ef" + "baf803be2c7cac84c07403eeebf8" + "ba0006edf6c40174f7" + "b80001ef" + "ba0406b80124efebea")
 	ts.Check(err)
 	disk := make([]byte, 1<<20)
 	copy(disk, append(append(program, 0), args[1]+"\r\n"...))

@@ -24,6 +24,9 @@ import (
 // [lab.BootSector] does, and then waits for the power button and switches the machine off,
 // by the registers of ACPI as SeaBIOS places them:
 //
+//	       mov dx, 602h   ; PM1 enable: the power button, heard from here on
+//	       mov ax, 100h
+//	       out dx, ax
 //	       mov dx, 3f8h   ; the first serial line
 //	       mov si, 7c28h  ; the text, after this code
 //	next   lodsb
@@ -31,10 +34,7 @@ import (
 //	       jz button
 //	       out dx, al
 //	       jmp next
-//	button mov dx, 602h   ; PM1 enable: the power button
-//	       mov ax, 100h
-//	       out dx, ax
-//	       mov dx, 600h   ; PM1 status
+//	button mov dx, 600h   ; PM1 status
 //	wait   hlt            ; until the timer
 //	       in ax, dx
 //	       test ah, 1
@@ -44,8 +44,8 @@ import (
 //	       out dx, ax
 //	       jmp $
 func powerSector(text string) []byte {
-	const code = "\xba\xf8\x03\xbe\x28\x7c\xac\x84\xc0\x74\x03\xee\xeb\xf8" +
-		"\xba\x02\x06\xb8\x00\x01\xef\xba\x00\x06\xf4\xed\xf6\xc4\x01\x74\xf9\xba\x04\x06\xb8\x00\x20\xef\xeb\xfe"
+	const code = "\xba\x02\x06\xb8\x00\x01\xef" + "\xba\xf8\x03\xbe\x28\x7c\xac\x84\xc0\x74\x03\xee\xeb\xf8" +
+		"\xba\x00\x06\xf4\xed\xf6\xc4\x01\x74\xf9\xba\x04\x06\xb8\x00\x20\xef\xeb\xfe"
 	b := make([]byte, 64<<20)
 	copy(b, code+text+"\r\n")
 	b[510], b[511] = 0x55, 0xaa
