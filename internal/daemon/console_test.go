@@ -119,7 +119,9 @@ func TestConsoleRoles(t *testing.T) {
 // of which nobody knows any more whether it is, is there no more; an administrator stays.
 func TestConsoleEndsWithRight(t *testing.T) {
 	holding := func(text string) func(string) error {
-		return func(file string) error { return os.WriteFile(file, []byte(text), 0o600) }
+		return func(file string) error { // in one step, as the store does: an empty one would be damaged
+			return errors.Join(os.WriteFile(file+".new", []byte(text), 0o600), os.Rename(file+".new", file))
+		}
 	}
 	all, admins := map[Role]bool{User: true, Operator: true, Admin: true}, map[Role]bool{Admin: true}
 	for name, change := range map[string]struct {
