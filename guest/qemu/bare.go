@@ -36,7 +36,7 @@ func Bare(ctx context.Context, g guest.Guest, o Options) (BareStart, error) {
 
 func bareStart(ctx context.Context, g guest.Guest, o Options) (b BareStart, err error) {
 	g, b.Without = ownMachine(g)
-	var h inheritance
+	h := inheritance{rights: own{}}
 	defer h.close()
 	l := Layout{Accelerator: o.Accelerator}
 	for i, d := range g.Disks {
@@ -60,8 +60,12 @@ func bareStart(ctx context.Context, g guest.Guest, o Options) (b BareStart, err 
 		return b, err
 	}
 	if l.Accelerator == KVM {
-		if l.KVM, err = openKVM(&h, cred); err != nil {
+		f, err := openKVM(cred)
+		if err != nil {
 			return b, err
+		}
+		if f != nil {
+			l.KVM = h.add(f, kvmNode)
 		}
 	}
 	control, far, err := socketpair("qmp")

@@ -30,7 +30,7 @@ func TestBare(t *testing.T) {
 	for _, firmware := range []guest.Firmware{guest.BIOS, guest.UEFI} {
 		g.Firmware, g.Variables = firmware, ""
 		if firmware == guest.UEFI {
-			if _, _, err := openFirmware(new(inheritance), guest.Guest{Firmware: guest.UEFI, Variables: filepath.Join(t.TempDir(), "v")}, Firmware()); err != nil {
+			if _, _, err := openFirmware(&inheritance{rights: own{}}, guest.Guest{Firmware: guest.UEFI, Variables: filepath.Join(t.TempDir(), "v")}, Firmware()); err != nil {
 				t.Log(err)
 				continue
 			}

@@ -23,7 +23,7 @@ func BenchmarkStart(b *testing.B) {
 	b.Run("bare", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
-			var h inheritance
+			h := inheritance{rights: own{}}
 			l := Layout{Accelerator: TCG}
 			l.Disks, err = openDisks(&h, g)
 			control, far, err1 := socketpair("qmp")

@@ -2,8 +2,9 @@ package qemu
 
 import (
 	"fmt"
-	"os"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // An OpError is an operation on a guest that failed.
@@ -22,8 +23,8 @@ func (e *OpError) Unwrap() error { return e.Err }
 // An ExitError is a QEMU that ended other than by a guest powering off or by
 // being asked to.
 type ExitError struct {
-	// State is how the process ended.
-	State *os.ProcessState
+	// Status is how the process ended, as wait(2) has it.
+	Status syscall.WaitStatus
 
 	// Cause is why it was ended from here, nil if it ended by itself. It is
 	// syscall.ENOMEM if the kernel ended it because it used more memory than it may.
@@ -36,14 +37,27 @@ type ExitError struct {
 
 // Error gives the exit status or signal and the first of what QEMU had to say.
 func (e *ExitError) Error() string {
-	text := "QEMU ended: " + e.State.String()
+	text := "QEMU ended: " + ending(e.Status)
 	if e.Cause != nil {
-		text = e.Cause.Error() + "; QEMU was ended: " + e.State.String()
+		text = e.Cause.Error() + "; QEMU was ended: " + ending(e.Status)
 	}
 	if s := summary(e.Stderr); s != "" {
 		text += ": " + s
 	}
 	return text
+}
+
+// ending says how a process ended, in the words of [os.ProcessState].
+func ending(s syscall.WaitStatus) string {
+	switch {
+	case s.Exited():
+		return "exit status " + strconv.Itoa(s.ExitStatus())
+	case s.Signaled() && s.CoreDump():
+		return "signal: " + s.Signal().String() + " (core dumped)"
+	case s.Signaled():
+		return "signal: " + s.Signal().String()
+	}
+	return fmt.Sprintf("wait status %#x", uint32(s))
 }
 
 // Unwrap returns Cause.

@@ -69,7 +69,7 @@ func openFirmware(h *inheritance, g guest.Guest, pairs [][2]string) (code, varia
 		if err != nil {
 			return 0, 0, err
 		}
-		v, err := openVariables(g.Variables, template)
+		v, err := openVariables(h.rights, g.Variables, template)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -80,17 +80,13 @@ func openFirmware(h *inheritance, g guest.Guest, pairs [][2]string) (code, varia
 
 // openVariables opens the file name, made from template if it does not exist, or
 // without a name a copy of template that nobody else has.
-func openVariables(name string, template []byte) (*os.File, error) {
-	if name == "" {
-		return memoryFile("uefi-variables", template, int64(len(template)))
+func openVariables(r Rights, name string, template []byte) (*os.File, error) {
+	factory, err := memoryFile("uefi-variables", template, int64(len(template)))
+	if err != nil || name == "" {
+		return factory, err
 	}
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := create(name, template); err != nil {
-			return nil, err
-		}
-		f, err = os.OpenFile(name, os.O_RDWR, 0)
-	}
+	defer factory.Close()
+	f, err := r.Variables(name, factory)
 	if err != nil {
 		return nil, err
 	}
@@ -105,14 +101,17 @@ func openVariables(name string, template []byte) (*os.File, error) {
 	return f, nil
 }
 
+// maxVariables is more than the variables of a firmware are.
+const maxVariables = 16 << 20
+
 // create makes the file name with content, whole or not at all.
-func create(name string, content []byte) error {
+func create(name string, content io.Reader) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".variables-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(content)
+	_, err = io.Copy(f, content)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err != nil {
 		return err

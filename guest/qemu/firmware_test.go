@@ -18,7 +18,7 @@ func TestVariables(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "vars.fd")
 	for range 2 { // made, then found
-		f, err := openVariables(name, template)
+		f, err := openVariables(own{}, name, template)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,13 +30,13 @@ func TestVariables(t *testing.T) {
 	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	if _, err := openVariables(name, template[1:]); err == nil || !strings.Contains(err.Error(), name) {
+	if _, err := openVariables(own{}, name, template[1:]); err == nil || !strings.Contains(err.Error(), name) {
 		t.Errorf("variables of another firmware: %v", err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
-	f, err := openVariables("", template)
+	f, err := openVariables(own{}, "", template)
 	if err != nil {
 		t.Fatal(err)
 	}

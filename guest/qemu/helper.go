@@ -29,16 +29,16 @@ type helper struct {
 const helperTimeout = 2 * time.Second
 
 // serve starts binary on the files, of which the first is descriptor 3.
-func serve(name, binary string, args []string, cred *syscall.Credential, files ...*os.File) (*helper, error) {
+func serve(name, binary string, args []string, cred *syscall.Credential, files ...*os.File) (*process, error) {
 	p, err := launch(command{binary: binary, args: args, files: files, cred: cred})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &helper{name, p}, nil
+	return p, nil
 }
 
-// end waits for the helper, whose socket must have been closed, and ends it if need be.
-func (h *helper) end() {
+// finish waits for the helper, whose socket must have been closed, and ends it if need be.
+func (h *helper) finish() {
 	timer := time.NewTimer(helperTimeout)
 	defer timer.Stop()
 	select {
@@ -58,17 +58,17 @@ func (h *helper) failed() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.cause != nil || h.state != nil && h.state.Success() {
+	if h.cause != nil || h.end.Err == nil && h.end.Status == 0 {
 		return nil
 	}
-	return h.ending()
+	return h.words()
 }
 
-// ending says how the helper ended, which it must have.
-func (h *helper) ending() error {
+// words says how the helper ended, which it must have.
+func (h *helper) words() error {
 	text := h.name + " ended"
-	if h.state != nil {
-		text += ": " + h.state.String()
+	if h.end.Err == nil {
+		text += ": " + ending(h.end.Status)
 	}
 	if said := summary(quietly(h.stderr.String())); said != "" {
 		text += ": " + said
@@ -99,7 +99,7 @@ func findHelper(pkg string, names ...string) (string, error) {
 
 // startTPM starts swtpm on the state in dir and returns QEMU's end of its control
 // channel.
-func startTPM(dir string, cred *syscall.Credential) (*os.File, *helper, error) {
+func startTPM(dir string, cred *syscall.Credential) (*os.File, *process, error) {
 	binary, err := findHelper("swtpm", "swtpm")
 	if err != nil {
 		return nil, nil, err
@@ -209,7 +209,7 @@ func findVirtiofsd() (string, error) {
 }
 
 // startFolder starts virtiofsd on a folder and returns QEMU's end of its socket.
-func startFolder(f guest.SharedFolder, cred *syscall.Credential) (*os.File, *helper, error) {
+func startFolder(f guest.SharedFolder, cred *syscall.Credential) (*os.File, *process, error) {
 	binary, err := findVirtiofsd()
 	if err != nil {
 		return nil, nil, err

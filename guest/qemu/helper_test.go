@@ -101,8 +101,8 @@ func TestPasst(t *testing.T) {
 		t.Error(err)
 	}
 	for _, h := range vm.helpers {
-		if err := syscall.Kill(h.cmd.Process.Pid, 0); err != syscall.ESRCH || !h.state.Success() {
-			t.Errorf("passt after the guest: %v, %v", err, h.state)
+		if err := syscall.Kill(h.cmd.Process.Pid, 0); err != syscall.ESRCH || h.End().Status != 0 {
+			t.Errorf("passt after the guest: %v, %v", err, h.End())
 		}
 	}
 }
@@ -111,21 +111,17 @@ func TestPasst(t *testing.T) {
 func TestPasstServes(t *testing.T) {
 	needProgram(t, "passt")
 	online(t)
-	binary, err := findPasst()
+	rights, err := Options{}.rights()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cred, err := credential(User{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, h, err := startPasst(binary, nil, cred)
+	f, h, err := answering(rights, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
 		f.Close()
-		h.end()
+		h.finish()
 	}()
 	fd := int(f.Fd())
 	if err := unix.Sendto(fd, discover(), 0, nil); err != nil {

@@ -72,7 +72,7 @@ func makeImage(ctx context.Context, file string, open *os.File, key *DiskKey, ar
 	}
 	var encrypted []string
 	if key != nil {
-		pipe, err := keyPipe(key.Secret, cred)
+		pipe, err := keyPipe(key.Secret)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -158,14 +159,14 @@ func (j *cell) notMade(err error) error {
 	return err
 }
 
-// launch launches c. Where the user who starts it may not make the jail it is started
+// confined launches c. Where the user who starts it may not make the jail it is started
 // without, as it was before there was one.
-func (v *VM) launch(c command) (*process, []Measure, error) {
+func confined(c command, log *slog.Logger) (*process, []Measure, error) {
 	why := "it was not asked for"
 	p, err := launch(c)
 	if err != nil && c.jail != nil && c.jail.own && !errors.Is(err, syscall.ECANCELED) {
 		why = err.Error()
-		v.log.Warn("the guest runs without a jail", "err", err)
+		log.Warn("the guest runs without a jail", "err", err)
 		c.jail = nil
 		p, err = launch(c)
 	}
@@ -174,7 +175,7 @@ func (v *VM) launch(c command) (*process, []Measure, error) {
 	}
 	list := measures(c.jail, c.cred, why)
 	for _, m := range list {
-		v.log.Debug("confinement", "measure", m.Name, "in force", m.InForce, "why", m.Why)
+		log.Debug("confinement", "measure", m.Name, "in force", m.InForce, "why", m.Why)
 	}
 	return p, list, nil
 }

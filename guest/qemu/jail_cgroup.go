@@ -168,21 +168,15 @@ func ours(pid string) bool {
 	return false
 }
 
-// end is called when p has ended: it finds out whether the limit was why, and removes
-// the group.
-func (g *cgroup) end(p *process) {
+// end is called when the process has ended: it reports whether the limit was why, and which it
+// was, and removes the group.
+func (g *cgroup) end() (outOfMemory bool, memory int64) {
 	if g == nil {
-		return
+		return false, 0
 	}
 	events, err := os.ReadFile(filepath.Join(g.dir.Name(), "memory.events"))
-	if err == nil && oomKills(string(events)) > 0 {
-		p.mu.Lock()
-		if p.cause == nil {
-			p.cause = fmt.Errorf("killed for want of memory: QEMU and its guest may use %d MiB: %w", g.memory>>20, syscall.ENOMEM)
-		}
-		p.mu.Unlock()
-	}
 	g.remove()
+	return err == nil && oomKills(string(events)) > 0, g.memory
 }
 
 // oomKills reads how many processes were killed from memory.events.

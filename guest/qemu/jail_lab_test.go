@@ -67,7 +67,7 @@ func TestJailMemoryInside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := newCell(guestOf(), Options{Binary: binary, Jail: inJail(Options{}).Jail}, Layout{Accelerator: TCG})
+	j, err := newCell(Machine{Guest: guestOf(), Layout: Layout{Accelerator: TCG}}, binary, inJail(Options{}).Jail)
 	if err != nil {
 		t.Fatal(err)
 	}

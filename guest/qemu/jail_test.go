@@ -315,7 +315,7 @@ func TestJailMemlock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := newCell(guestOf(), Options{Binary: binary, Jail: inJail(Options{}).Jail}, Layout{Accelerator: TCG})
+	j, err := newCell(Machine{Guest: guestOf(), Layout: Layout{Accelerator: TCG}}, binary, inJail(Options{}).Jail)
 	if err != nil {
 		t.Fatal(err)
 	}

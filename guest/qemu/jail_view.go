@@ -17,10 +17,11 @@ import (
 	"github.com/project-independence/indy/pci"
 )
 
-// newCell returns the jail of a QEMU for g.
-func newCell(g guest.Guest, o Options, l Layout) (*cell, error) {
+// newCell returns the jail of a QEMU, of which command is the stage.
+func newCell(m Machine, binary string, command []string) (*cell, error) {
+	g, l := m.Guest, m.Layout
 	var v view
-	v.program(o.Binary)
+	v.program(binary)
 	v.firmware()
 	for _, name := range [...]string{"null", "zero", "random", "urandom"} {
 		v.device("/dev/" + name)
@@ -32,7 +33,7 @@ func newCell(g guest.Guest, o Options, l Layout) (*cell, error) {
 	for _, node := range g.Input.Evdev {
 		v.device(node)
 	}
-	j := &cell{command: o.Jail, limits: cgroups()}
+	j := &cell{command: command, limits: cgroups()}
 	j.limits.name, j.limits.memory = g.Name, memoryOf(g, l.Accelerator)
 	for i, n := range g.NICs {
 		// An isolated one reaches nobody, from whichever network.
@@ -41,8 +42,8 @@ func newCell(g guest.Guest, o Options, l Layout) (*cell, error) {
 			v.some("/etc/resolv.conf")
 		}
 	}
-	v.sound(g, o, l)
-	v.graphics(g, o, l)
+	v.sound(m)
+	v.graphics(m)
 	if v.err != nil {
 		return nil, fmt.Errorf("confine QEMU: %w", v.err)
 	}
@@ -213,16 +214,16 @@ func (v *view) functions(devices []pci.Address) {
 }
 
 // sound makes seen what carries the guest's sound.
-func (v *view) sound(g guest.Guest, o Options, l Layout) {
-	if g.Sound.Model == guest.NoSound {
+func (v *view) sound(m Machine) {
+	if m.Guest.Sound.Model == guest.NoSound {
 		return
 	}
-	switch l.Sound {
+	switch m.Layout.Sound {
 	case PipeWire, PulseAudio:
 		v.some("/usr/share/pipewire", "/etc/pipewire", "/usr/share/alsa", "/etc/pulse")
 		for _, name := range [...]string{pipeWire, pulse} {
-			if o.Seat.has(name) {
-				v.add(filepath.Join(o.Seat.RuntimeDir, name), false)
+			if m.Seat.has(name) {
+				v.add(filepath.Join(m.Seat.RuntimeDir, name), false)
 			}
 		}
 	case ALSA:
@@ -232,10 +233,11 @@ func (v *view) sound(g guest.Guest, o Options, l Layout) {
 }
 
 // graphics makes seen what draws the guest's picture on the host.
-func (v *view) graphics(g guest.Guest, o Options, l Layout) {
+func (v *view) graphics(m Machine) {
+	g := m.Guest
 	if g.Graphics == guest.VirGL {
 		v.some("/usr/share/glvnd", "/usr/share/drirc.d", "/etc/drirc", "/usr/share/libdrm", "/sys/dev/char")
-		node := o.RenderNode
+		node := m.RenderNode
 		if node == "" || g.Screen.Kind == guest.Window {
 			node = "/dev/dri/*"
 		}
@@ -246,11 +248,11 @@ func (v *view) graphics(g guest.Guest, o Options, l Layout) {
 		return
 	}
 	v.some("/usr/share", "/etc/fonts", "/etc/gtk-3.0", "/etc/machine-id", "/tmp/.X11-unix")
-	if o.Seat.XAuthority != "" {
-		v.some(o.Seat.XAuthority)
+	if m.Seat.XAuthority != "" {
+		v.some(m.Seat.XAuthority)
 	}
-	if w := o.Seat.Wayland; w != "" {
-		v.some(filepath.Join(o.Seat.RuntimeDir, w))
+	if w := m.Seat.Wayland; w != "" {
+		v.some(filepath.Join(m.Seat.RuntimeDir, w))
 	}
 }
 

@@ -87,7 +87,7 @@ func TestCell(t *testing.T) {
 	}
 	made := func(g guest.Guest, l Layout) *cell {
 		t.Helper()
-		j, err := newCell(g, Options{Binary: binary}, l)
+		j, err := newCell(Machine{Guest: g, Layout: l}, binary, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestCell(t *testing.T) {
 		t.Errorf("%d and %d bytes", a, b)
 	}
 	g.Input.Evdev = []string{"/dev/input/none"}
-	if _, err := newCell(g, Options{Binary: binary}, tcg); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "confine QEMU") {
+	if _, err := newCell(Machine{Guest: g, Layout: tcg}, binary, nil); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "confine QEMU") {
 		t.Errorf("%v", err)
 	}
 }

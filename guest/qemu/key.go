@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"unicode/utf8"
 
 	"github.com/project-independence/indy/guest"
@@ -84,22 +83,17 @@ func keyError(g guest.Guest, err error) error {
 // descriptors. A pipe is read once: when QEMU has the key it is nowhere else.
 func openKeys(h *inheritance, g guest.Guest, o Options) ([]int, error) {
 	var fds []int
-	var cred *syscall.Credential
 	for i, d := range g.Disks {
 		if d.Key.Kind == guest.NoKey {
 			continue
 		}
 		if fds == nil {
-			var err error
-			if cred, err = credential(o.User); err != nil {
-				return nil, err
-			}
 			fds = make([]int, len(g.Disks))
 		}
 		if i >= len(o.Keys) {
 			return nil, fmt.Errorf("disk %d: %s is encrypted, and there is no key to it", i+1, d.File)
 		}
-		f, err := keyPipe(o.Keys[i], cred)
+		f, err := keyPipe(o.Keys[i])
 		if err != nil {
 			return nil, fmt.Errorf("disk %d: %w", i+1, err)
 		}
@@ -108,8 +102,8 @@ func openKeys(h *inheritance, g guest.Guest, o Options) ([]int, error) {
 	return fds, nil
 }
 
-// keyPipe returns a pipe from which whoever runs as cred reads the secret.
-func keyPipe(secret []byte, cred *syscall.Credential) (*os.File, error) {
+// keyPipe returns a pipe from which whoever inherits it reads the secret.
+func keyPipe(secret []byte) (*os.File, error) {
 	if err := CheckKey(secret); err != nil {
 		return nil, err
 	}
@@ -118,10 +112,8 @@ func keyPipe(secret []byte, cred *syscall.Credential) (*os.File, error) {
 		return nil, err
 	}
 	defer w.Close()
-	if cred != nil { // it is opened anew, by its name in /proc
-		err = r.Chown(int(cred.Uid), int(cred.Gid))
-	}
-	if err == nil {
+	// It is opened anew by its name in /proc, where nobody comes to it who may not trace who has it.
+	if err = r.Chmod(0o444); err == nil {
 		_, err = w.Write(secret) // less than a pipe holds
 	}
 	if err != nil {

@@ -181,7 +181,7 @@ func TestKeyRefused(t *testing.T) {
 	}
 	g := guestOf()
 	g.Disks = []guest.Disk{with(plain, guest.Passphrase)}
-	if err := Check(g); !errors.As(err, &refused) || refused.Trick != image.NotEncrypted {
+	if err := Check(g, Options{}); !errors.As(err, &refused) || refused.Trick != image.NotEncrypted {
 		t.Errorf("Check: %v", err)
 	}
 }

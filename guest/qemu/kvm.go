@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -9,22 +10,17 @@ import (
 const kvmNode = "/dev/kvm"
 
 // openKVM opens /dev/kvm for a QEMU that cannot do so itself, because it runs as
-// cred. It returns 0 for one that can: QEMU takes the descriptor from 9.0 on only.
-func openKVM(h *inheritance, cred *syscall.Credential) (int, error) {
+// cred. It returns nil for one that can: QEMU takes the descriptor from 9.0 on only.
+func openKVM(cred *syscall.Credential) (*os.File, error) {
 	f, err := os.OpenFile(kvmNode, os.O_RDWR, 0)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return 0, err
+	if err != nil || cred == nil || allows(info, cred) {
+		return nil, errors.Join(err, f.Close())
 	}
-	if cred == nil || allows(info, cred) {
-		f.Close()
-		return 0, nil
-	}
-	return h.add(f, kvmNode), nil
+	return f, nil
 }
 
 // allows reports whether the node can be read and written by cred.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/guest/image"
@@ -18,6 +17,8 @@ type inheritance struct {
 	names map[int]string // by descriptor, what to call it in an error
 
 	helpers []*helper // whose sockets are among the files
+
+	rights Rights
 }
 
 // add takes f over and returns its descriptor in the child.
@@ -50,12 +51,16 @@ func (h *inheritance) abandon() {
 }
 
 // Check returns the error that [Start] would give for g itself, for one of its disks or
-// ROMs, or for want of firmware. It opens them and closes them again, so that what cannot
+// ROMs, or for want of firmware. Of o it takes User and Rights. It opens them and closes them again, so that what cannot
 // start is known before a device is taken from the host for it.
-func Check(g guest.Guest) error {
+func Check(g guest.Guest, o Options) error {
 	err := g.Validate()
+	var rights Rights
 	if err == nil {
-		var h inheritance
+		rights, err = o.rights()
+	}
+	if err == nil {
+		h := inheritance{rights: rights}
 		_, disks := openDisks(&h, g)
 		_, roms := openROMs(&h, g)
 		err = errors.Join(disks, roms)
@@ -80,7 +85,7 @@ func openDisks(h *inheritance, g guest.Guest) ([]DiskFile, error) {
 		errs  []error
 	)
 	for i, d := range g.Disks {
-		f, info, err := openDisk(d)
+		f, info, err := openDisk(h.rights, d)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("disk %d: %w", i+1, err))
 			continue
@@ -98,20 +103,10 @@ func openDisks(h *inheritance, g guest.Guest) ([]DiskFile, error) {
 
 func writes(d guest.Disk) bool { return !d.ReadOnly && !d.CDROM }
 
-// openDisk opens d with the access the guest will have. It does not wait for a
-// FIFO and does not follow what an image refers to.
-func openDisk(d guest.Disk) (*os.File, fs.FileInfo, error) {
-	flag := os.O_RDONLY
-	if writes(d) {
-		flag = os.O_RDWR
-	}
-	if st, err := os.Stat(d.File); err == nil && st.Mode()&fs.ModeDevice != 0 && writes(d) {
-		flag |= syscall.O_EXCL // nobody else may mount it or swap to it meanwhile
-	}
-	f, err := os.OpenFile(d.File, flag|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
-	if errors.Is(err, syscall.EBUSY) {
-		err = fmt.Errorf("the host uses this disk, and a guest that writes to it would destroy what is on it: %w", err)
-	}
+// openDisk opens d with the access the guest will have. It does not follow what an image
+// refers to.
+func openDisk(r Rights, d guest.Disk) (*os.File, fs.FileInfo, error) {
+	f, err := r.Open(d.File, writes(d))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -22,6 +22,10 @@ type Options struct {
 	// /dev/kvm are opened by the caller of Start with the caller's rights.
 	User User
 
+	// Rights is what does for Start what takes rights that this process does not have, such
+	// as what a [Keeper] does for one of its; nil is this process. It has its own User and Jail.
+	Rights Rights
+
 	// Jail is the command that is run in QEMU's place and becomes QEMU when it has made a
 	// root of its own for it and given up all rights: mostly "/proc/self/exe", "jail". One
 	// more argument is appended. Empty runs QEMU at once, as its user but among all

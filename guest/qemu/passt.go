@@ -20,9 +20,12 @@ func findPasst() (string, error) { return findHelper("passt", "passt") }
 // often listens on the loopback interface alone: no guest reaches that one.
 const forwarder = "169.254.1.1"
 
-// startPasst starts passt and returns QEMU's end of its socket, on which it answers. A
-// host that is connected to nothing has no passt: it ends at once.
-func startPasst(binary string, dns []netip.Addr, cred *syscall.Credential) (*os.File, *helper, error) {
+// startPasst starts passt and returns QEMU's end of its socket.
+func startPasst(dns []netip.Addr, cred *syscall.Credential) (*os.File, *process, error) {
+	binary, err := findPasst()
+	if err != nil {
+		return nil, nil, err
+	}
 	ours, theirs, err := socketFiles("passt")
 	if err != nil {
 		return nil, nil, err
@@ -37,15 +40,26 @@ func startPasst(binary string, dns []netip.Addr, cred *syscall.Credential) (*os.
 		ours.Close()
 		return nil, nil, err
 	}
-	if err := answers(int(ours.Fd())); err != nil {
-		ours.Close()
-		h.end()
+	return ours, h, nil
+}
+
+// answering starts passt and returns QEMU's end of its socket, on which it answers. A
+// host that is connected to nothing has no passt: it ends at once.
+func answering(r Rights, dns []netip.Addr) (*os.File, *helper, error) {
+	f, c, err := r.Passt(dns)
+	if err != nil {
+		return nil, nil, err
+	}
+	h := &helper{"passt", adopt(c)}
+	if err := answers(int(f.Fd())); err != nil {
+		f.Close()
+		h.finish()
 		if failed := h.failed(); failed != nil {
 			err = failed
 		}
 		return nil, nil, err
 	}
-	return ours, h, nil
+	return f, h, nil
 }
 
 // passtTimeout is how long passt may take to answer. It takes a tenth of that.

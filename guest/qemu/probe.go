@@ -22,20 +22,21 @@ const probeTimeout = 2 * time.Second
 // machine it may run firmware and die of the first 64-bit kernel. The guest is a boot
 // sector that enters 64-bit mode and executes what kernels execute there.
 //
-// Of o it takes Binary, User and Logger. The error is nil unless there is no QEMU
+// Of o it takes Binary, User, Rights and Logger. The error is nil unless there is no QEMU
 // that starts, or ctx ended.
 func Probe(ctx context.Context, o Options) (Accelerator, string, error) {
 	var err error
 	if o.Binary, err = resolve(o.Binary); err != nil {
 		return TCG, "", err
 	}
-	cred, err := credential(o.User)
+	rights, err := o.rights()
 	if err != nil {
 		return TCG, "", err
 	}
-	var h inheritance
-	_, err = openKVM(&h, cred)
-	h.close()
+	node, err := rights.KVM()
+	if node != nil {
+		node.Close()
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return TCG, "there is no /dev/kvm: the modules kvm_intel or kvm_amd are not loaded, or virtualisation is off in the firmware or for this virtual machine", nil
@@ -73,12 +74,17 @@ func probe(ctx context.Context, o Options, a Accelerator) error {
 	if err != nil {
 		return err
 	}
-	var h inheritance
+	o = Options{Binary: o.Binary, User: o.User, Rights: o.Rights, Logger: o.Logger}
+	rights, err := o.rights()
+	if err != nil {
+		return err
+	}
+	h := inheritance{rights: rights}
 	defer h.close()
 	l := Layout{Accelerator: a, NoReboot: true, Disks: []DiskFile{{FD: h.add(disk, "probe")}}}
 	g := guest.Guest{Name: "probe", Memory: 64 << 20, Disks: []guest.Disk{{File: "probe"}}}
 	said := &waiter{text: []byte(probeText), found: make(chan struct{})}
-	o = Options{Binary: o.Binary, User: o.User, Logger: o.Logger, Serial: said}
+	o.Serial = said
 	vm, err := run(ctx, g, o, l, &h)
 	if err != nil {
 		return err

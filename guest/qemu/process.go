@@ -18,13 +18,66 @@ type process struct {
 	cmd    *exec.Cmd
 	stderr *tail
 	done   chan struct{} // closed when it has ended and is reaped
-	state  *os.ProcessState
-	err    error // of waiting, when there is no state
+	end    End           // how, but for what it wrote to standard error
 
 	group *cgroup // that it is limited by, or nil
+	far   Child   // it is that, which somebody else has started; then it has neither cmd nor group
 
 	mu    sync.Mutex
 	cause error // why it was killed from here, or by the kernel for want of memory
+}
+
+// adopt returns the process that a child is.
+func adopt(c Child) *process {
+	if p, ok := c.(*process); ok {
+		return p
+	}
+	p := &process{far: c, stderr: new(tail), done: make(chan struct{})}
+	go func() {
+		<-c.Done()
+		p.ended(c.End())
+	}()
+	return p
+}
+
+// ended says how the process has ended.
+func (p *process) ended(end End) {
+	_, _ = p.stderr.Write([]byte(end.Stderr))
+	p.end, p.end.Stderr = end, ""
+	if end.OutOfMemory {
+		p.mu.Lock()
+		if p.cause == nil {
+			p.cause = fmt.Errorf("killed for want of memory: QEMU and its guest may use %d MiB: %w", end.Memory>>20, syscall.ENOMEM)
+		}
+		p.mu.Unlock()
+	}
+	close(p.done)
+}
+
+// PID returns its process id.
+func (p *process) PID() int {
+	if p.far != nil {
+		return p.far.PID()
+	}
+	return p.cmd.Process.Pid
+}
+
+// Kill ends it.
+func (p *process) Kill() error {
+	if p.far != nil {
+		return p.far.Kill()
+	}
+	return p.cmd.Process.Kill()
+}
+
+// Done is closed when it has ended.
+func (p *process) Done() <-chan struct{} { return p.done }
+
+// End returns how it ended.
+func (p *process) End() End {
+	end := p.end
+	end.Stderr = p.stderr.String()
+	return end
 }
 
 // A command is what a process is started with.
@@ -70,12 +123,15 @@ func launch(c command) (*process, error) {
 		if err != nil {
 			return
 		}
+		var end End
 		err = p.cmd.Wait()
-		if p.state = p.cmd.ProcessState; p.state == nil {
-			p.err = err
+		if state := p.cmd.ProcessState; state == nil {
+			end.Err = err
+		} else {
+			end.Status, _ = state.Sys().(syscall.WaitStatus)
 		}
-		p.group.end(p)
-		close(p.done)
+		end.OutOfMemory, end.Memory = p.group.end()
+		p.ended(end)
 	}()
 	err := <-started
 	if err != nil {
@@ -183,7 +239,7 @@ func (p *process) kill(cause error) {
 	if p.cause == nil {
 		p.cause = cause
 	}
-	p.cmd.Process.Kill()
+	_ = p.Kill() // or it has ended just now
 }
 
 // result returns nil for a process that ended well. It must have ended.
@@ -191,11 +247,11 @@ func (p *process) result(clean func(string) string) error {
 	p.mu.Lock()
 	cause := p.cause
 	p.mu.Unlock()
-	if p.state == nil {
-		return errors.Join(p.err, cause)
+	if p.end.Err != nil {
+		return errors.Join(p.end.Err, cause)
 	}
-	if p.state.Success() { // it was quicker than whoever wanted to kill it
+	if p.end.Status == 0 { // it was quicker than whoever wanted to kill it
 		return nil
 	}
-	return &ExitError{State: p.state, Cause: cause, Stderr: clean(p.stderr.String())}
+	return &ExitError{Status: p.end.Status, Cause: cause, Stderr: clean(p.stderr.String())}
 }

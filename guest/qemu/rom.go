@@ -37,7 +37,7 @@ func openROMs(h *inheritance, g guest.Guest) ([]int, error) {
 	var fds []int
 	var errs []error
 	for _, r := range g.ROMs {
-		data, err := readROM(r.File)
+		data, err := readROM(h.rights, r.File)
 		if err == nil {
 			if got := guest.Digest(sha256.Sum256(data)); got != r.SHA256 {
 				err = &ROMError{r.Device, r.File, r.SHA256, got}
@@ -56,9 +56,9 @@ func openROMs(h *inheritance, g guest.Guest) ([]int, error) {
 	return fds, errors.Join(errs...)
 }
 
-// readROM reads a regular file of bounded size. It does not wait for a FIFO.
-func readROM(name string) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+// readROM reads a regular file of bounded size.
+func readROM(r Rights, name string) ([]byte, error) {
+	f, err := r.Open(name, false)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func TestROMs(t *testing.T) {
 	}
 	nic := pci.NewAddress(0, 1, 0, 0)
 	open := func(file string, d guest.Digest) (*inheritance, error) {
-		h := new(inheritance)
+		h := &inheritance{rights: own{}}
 		t.Cleanup(h.close)
 		fds, err := openROMs(h, guest.Guest{Name: "a", Devices: []pci.Address{nic}, ROMs: []guest.ROM{{Device: nic, File: file, SHA256: d}}})
 		if err == nil && !slices.Equal(fds, []int{3}) || err != nil && (len(fds) > 0 || len(h.files) > 0) {
@@ -124,11 +124,11 @@ func TestCheckROM(t *testing.T) {
 	nic := address(t, "0000:01:00.0")
 	g := guest.Guest{Name: "a", Memory: 1 << 30, Devices: []pci.Address{nic}, ROMs: []guest.ROM{{Device: nic, File: name, SHA256: guest.Digest{1}}}}
 	var wrong *ROMError
-	if err := Check(g); !errors.As(err, &wrong) {
+	if err := Check(g, Options{}); !errors.As(err, &wrong) {
 		t.Errorf("%v", err)
 	}
 	g.ROMs[0].SHA256 = guest.Digest(sha256.Sum256([]byte("x")))
-	if err := Check(g); err != nil {
+	if err := Check(g, Options{}); err != nil {
 		t.Error(err)
 	}
 }

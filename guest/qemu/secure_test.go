@@ -244,7 +244,7 @@ func TestDescriptors(t *testing.T) {
 	if diff := cmp.Diff(want, found); diff != "" || err == nil || !strings.Contains(err.Error(), "70-d.json: it is longer") || !strings.Contains(err.Error(), "80-f.json") {
 		t.Errorf("%s\n%v", diff, err)
 	}
-	var h inheritance
+	h := inheritance{rights: own{}}
 	g := guestOf()
 	g.SecureBoot = true
 	_, _, err = openSecure(&h, g, []string{etc})

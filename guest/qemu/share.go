@@ -23,13 +23,13 @@ func share(ctx context.Context, h *inheritance, g guest.Guest, o Options, l *Lay
 		return err
 	}
 	var errs []error
-	inherit := func(name string, f *os.File, helper *helper, err error) int {
+	inherit := func(name string, f *os.File, served *helper, err error) int {
 		if err != nil {
 			errs = append(errs, err)
 			return 0
 		}
-		if helper != nil {
-			h.helpers = append(h.helpers, helper)
+		if served != nil {
+			h.helpers = append(h.helpers, served)
 		}
 		return h.add(f, name)
 	}
@@ -45,7 +45,7 @@ func share(ctx context.Context, h *inheritance, g guest.Guest, o Options, l *Lay
 			end.FD = given(o.Taps, taps, fmt.Sprintf("tap of network interface %d", i+1))
 			taps++
 		case passt != "" && !n.Isolated:
-			f, p, err := startPasst(passt, o.DNS, cred)
+			f, p, err := answering(h.rights, o.DNS)
 			if err != nil && o.NAT == AutoNAT {
 				o.logger().Info("network chosen", "guest", g.Name, "nat", UserNetwork, "reason", err.Error())
 				break
@@ -62,14 +62,24 @@ func share(ctx context.Context, h *inheritance, g guest.Guest, o Options, l *Lay
 		l.Recording = inherit(o.Sound.Recording, f, nil, err)
 	}
 	if g.TPM != "" {
-		f, p, err := startTPM(g.TPM, cred)
+		f, p, err := served("swtpm")(h.rights.TPM(g.TPM))
 		l.TPM = inherit("tpm", f, p, wrap("tpm", err))
 	}
 	for _, folder := range g.Folders {
-		f, p, err := startFolder(folder, cred)
+		f, p, err := served("virtiofsd")(h.rights.Folder(folder))
 		l.Folders = append(l.Folders, inherit("virtiofsd", f, p, wrap("folder "+folder.Path, err)))
 	}
 	return errors.Join(errs...)
+}
+
+// served makes a child a helper of that name.
+func served(name string) func(*os.File, Child, error) (*os.File, *helper, error) {
+	return func(f *os.File, c Child, err error) (*os.File, *helper, error) {
+		if err != nil {
+			return nil, nil, err
+		}
+		return f, &helper{name, adopt(c)}, nil
+	}
 }
 
 func wrap(what string, err error) error {

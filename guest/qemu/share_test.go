@@ -366,14 +366,19 @@ func TestFolder(t *testing.T) {
 	}
 	asked := make(chan map[uint32]bool, 1)
 	go func() { asked <- vhostUser(conn) }()
-	var h inheritance
+	o := Options{PowerdownTimeout: -1}
+	rights, err := o.rights()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := inheritance{rights: rights}
 	defer h.abandon()
 	g := guestOf()
 	g.Folders = []guest.SharedFolder{{Path: "/srv", Name: "srv"}}
 	l := Layout{Accelerator: TCG, Folders: []int{h.add(theirs, "folder")}}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	vm, err := run(ctx, g, Options{PowerdownTimeout: -1}, l, &h)
+	vm, err := run(ctx, g, o, l, &h)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,10 +68,14 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var h inheritance
+	var err error
+	rights, err := o.rights()
+	if err != nil {
+		return nil, err
+	}
+	h := inheritance{rights: rights}
 	defer h.abandon()
 	l := Layout{Accelerator: o.Accelerator, NoReboot: o.NoReboot}
-	var err error
 	if l.Disks, err = openDisks(&h, g); err != nil {
 		return nil, err
 	}
@@ -108,16 +112,13 @@ func start(ctx context.Context, g guest.Guest, o Options) (*VM, error) {
 // run starts g on the files in h, which l describes and which it adds its own to.
 func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance) (*VM, error) {
 	var err error
-	if o.Binary, err = resolve(o.Binary); err != nil {
-		return nil, err
-	}
-	cred, err := credential(o.User)
-	if err != nil {
-		return nil, err
-	}
 	if l.Accelerator == KVM {
-		if l.KVM, err = openKVM(h, cred); err != nil {
+		f, err := h.rights.KVM()
+		if err != nil {
 			return nil, err
+		}
+		if f != nil {
+			l.KVM = h.add(f, kvmNode)
 		}
 	}
 	control, far, err := socketpair("qmp")
@@ -155,36 +156,19 @@ func run(ctx context.Context, g guest.Guest, o Options, l Layout, h *inheritance
 		}
 		*to.fd = h.add(far, to.name)
 	}
-	args, err := Args(g, l)
-	if err != nil {
-		return abandon(err)
-	}
-	c := command{binary: o.Binary, args: args, files: h.files, cred: cred}
-	if len(g.Devices) > 0 {
-		c.memlock = uint64(g.Memory) + 1<<30
-	}
-	if g.Screen.Kind == guest.Window || l.Sound == PipeWire || l.Sound == PulseAudio {
-		if c.env, err = o.Seat.environment(); err != nil {
-			return abandon(err)
-		}
-	}
 	vm := &VM{
 		name: g.Name, accelerator: l.Accelerator, powerdown: o.PowerdownTimeout,
 		log: o.logger().With("guest", g.Name), names: h.names, done: make(chan struct{}),
 		nat: natOf(g, l), display: g.Screen.Kind, hasUSB: g.HasUSB(), listener: o.Viewers,
 	}
-	if len(o.Jail) > 0 {
-		if c.jail, err = newCell(g, o, l); err != nil {
-			return abandon(err)
-		}
-		c.jail.done = ctx.Done()
-	}
-	if vm.proc, vm.measures, err = vm.launch(c); err != nil {
+	proc, measures, err := h.rights.QEMU(ctx, Machine{Guest: g, Layout: l, Seat: o.Seat, RenderNode: o.RenderNode}, h.files)
+	if err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		return abandon(err)
 	}
+	vm.proc, vm.measures = adopt(proc), measures
 	o.passed(Launched)
 	if g.Agent {
 		vm.agent.Store(&asked[0])
@@ -268,7 +252,7 @@ func (v *VM) attend(p *helper) {
 		select {
 		case <-v.proc.done:
 		default:
-			v.log.Warn("the guest goes on without a helper", "err", p.ending())
+			v.log.Warn("the guest goes on without a helper", "err", p.words())
 		}
 	}
 }
@@ -290,7 +274,7 @@ func (v *VM) cleanUp() {
 	}
 	v.serial.close()
 	for _, p := range v.helpers {
-		p.end()
+		p.finish()
 	}
 }
 
@@ -340,7 +324,7 @@ func (v *VM) clean(text string) string {
 func (v *VM) Name() string { return v.name }
 
 // PID returns the process id of QEMU, which is valid until Done.
-func (v *VM) PID() int { return v.proc.cmd.Process.Pid }
+func (v *VM) PID() int { return v.proc.PID() }
 
 // Accelerator returns KVM or TCG, whichever runs the guest.
 func (v *VM) Accelerator() Accelerator { return v.accelerator }

@@ -120,7 +120,7 @@ func (r *running) run(ctx context.Context, env *Env) (err error) {
 	if err := r.addROMs(env, &g); err != nil {
 		return err
 	}
-	if err := qemu.Check(g); err != nil {
+	if err := qemu.Check(g, opts); err != nil {
 		return err
 	}
 	if accel == qemu.Auto {

@@ -293,7 +293,7 @@ func (r *guestRun) options(ctx context.Context, g guest.Guest, jail []string, to
 	if o.Binary, err = qemu.Find(); err != nil {
 		return o, err
 	}
-	if err := qemu.Check(g); err != nil {
+	if err := qemu.Check(g, o); err != nil {
 		return o, err
 	}
 	if g.TPM != "" || len(g.Folders) > 0 || g.Screen.Kind == guest.Window { // nothing else is asked of the host before

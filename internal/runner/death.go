@@ -74,11 +74,10 @@ var errMemory = errors.New("the kernel killed QEMU for want of memory (OOM)")
 // explain returns err, and before it what the kernel says of it.
 func (d *death) explain(host fs.FS, err error) error {
 	var exit *qemu.ExitError
-	if !errors.As(err, &exit) || exit.Cause != nil || exit.State == nil {
+	if !errors.As(err, &exit) || exit.Cause != nil {
 		return err
 	}
-	status, ok := exit.State.Sys().(syscall.WaitStatus)
-	if !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+	if !exit.Status.Signaled() || exit.Status.Signal() != syscall.SIGKILL {
 		return err
 	}
 	group, all := d.count(host)

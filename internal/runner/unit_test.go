@@ -248,22 +248,8 @@ func TestFault14OutOfMemory(t *testing.T) {
 			vmstat:          file(fmt.Sprintf("nr_free_pages 9\noom_kill %d\n", all)),
 		}
 	}
-	state := func(signal syscall.Signal) *os.ProcessState {
-		t.Helper()
-		p, err := os.StartProcess("/bin/sleep", []string{"sleep", "9"}, &os.ProcAttr{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Signal(signal); err != nil {
-			t.Fatal(err)
-		}
-		s, err := p.Wait()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	killed, crashed := state(syscall.SIGKILL), state(syscall.SIGSEGV)
+	// As wait(2) has them: the signal that ended it.
+	const killed, crashed = syscall.WaitStatus(syscall.SIGKILL), syscall.WaitStatus(syscall.SIGSEGV)
 	for _, test := range []struct {
 		name       string
 		err        *qemu.ExitError
@@ -271,11 +257,11 @@ func TestFault14OutOfMemory(t *testing.T) {
 		want       string // begins with this
 		memory     bool
 	}{
-		{"its own limit", &qemu.ExitError{State: killed}, 3, 5, "the kernel killed QEMU for want of memory (OOM) in its control group", true},
-		{"the host's memory", &qemu.ExitError{State: killed}, 2, 6, "the kernel killed QEMU for want of memory (OOM), as far as", true},
-		{"a person", &qemu.ExitError{State: killed}, 2, 5, "somebody killed QEMU: QEMU ended: signal: killed", false},
-		{"ourselves", &qemu.ExitError{State: killed, Cause: context.Canceled}, 3, 6, "context canceled", false},
-		{"a crash", &qemu.ExitError{State: crashed}, 3, 6, "QEMU ended: signal: segmentation fault", false},
+		{"its own limit", &qemu.ExitError{Status: killed}, 3, 5, "the kernel killed QEMU for want of memory (OOM) in its control group", true},
+		{"the host's memory", &qemu.ExitError{Status: killed}, 2, 6, "the kernel killed QEMU for want of memory (OOM), as far as", true},
+		{"a person", &qemu.ExitError{Status: killed}, 2, 5, "somebody killed QEMU: QEMU ended: signal: killed", false},
+		{"ourselves", &qemu.ExitError{Status: killed, Cause: context.Canceled}, 3, 6, "context canceled", false},
+		{"a crash", &qemu.ExitError{Status: crashed}, 3, 6, "QEMU ended: signal: segmentation fault", false},
 	} {
 		before := newDeath(host(2, 5), 7)
 		got := before.explain(host(test.group, test.all), test.err)
