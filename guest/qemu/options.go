@@ -22,8 +22,8 @@ type Options struct {
 	// /dev/kvm are opened by the caller of Start with the caller's rights.
 	User User
 
-	// Rights is what does for Start what takes rights that this process does not have, such
-	// as what a [Keeper] does for one of its; nil is this process. It has its own User and Jail.
+	// Rights is what does for Start what takes rights that this process does not have, which
+	// has its own User and Jail; nil is this process.
 	Rights Rights
 
 	// Jail is the command that is run in QEMU's place and becomes QEMU when it has made a

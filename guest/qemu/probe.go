@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"strings"
 	"time"
 
@@ -62,6 +63,16 @@ func Probe(ctx context.Context, o Options) (Accelerator, string, error) {
 	return KVM, fmt.Sprintf("a probe guest ran on /dev/kvm in %v", time.Since(start).Round(time.Millisecond)), nil
 }
 
+// probeGuest is the guest that is run to see whether KVM works.
+func probeGuest() guest.Guest {
+	return guest.Guest{Name: "probe", Memory: 64 << 20, Disks: []guest.Disk{{File: "probe"}}}
+}
+
+// IsProbe reports whether m is what [Probe] starts, which has nothing of the host but its processors.
+func IsProbe(m Machine) bool {
+	return reflect.DeepEqual(m.Guest, probeGuest()) && m.RenderNode == "" && m.Layout.RenderNode == "" && m.Layout.SoundServer == ""
+}
+
 // probe runs the probe guest and returns nil if it says its line before ctx ends.
 func probe(ctx context.Context, o Options, a Accelerator) error {
 	sector, err := hex.DecodeString(probeCode)
@@ -82,7 +93,7 @@ func probe(ctx context.Context, o Options, a Accelerator) error {
 	h := inheritance{rights: rights}
 	defer h.close()
 	l := Layout{Accelerator: a, NoReboot: true, Disks: []DiskFile{{FD: h.add(disk, "probe")}}}
-	g := guest.Guest{Name: "probe", Memory: 64 << 20, Disks: []guest.Disk{{File: "probe"}}}
+	g := probeGuest()
 	said := &waiter{text: []byte(probeText), found: make(chan struct{})}
 	o.Serial = said
 	vm, err := run(ctx, g, o, l, &h)

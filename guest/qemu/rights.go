@@ -81,6 +81,13 @@ type End struct {
 	Stderr string
 }
 
+// NewRights returns the rights of this process, with which it does for another one's [Start] what
+// that has none for. Of o it takes Binary, User, Jail and Logger.
+func NewRights(o Options) (Rights, error) {
+	o.Rights = nil
+	return o.rights()
+}
+
 // rights returns what does for a start what takes rights: by itself this process.
 func (o Options) rights() (Rights, error) {
 	if o.Rights != nil {

@@ -39,7 +39,7 @@ indy/guests in $XDG_RUNTIME_DIR.
 		newGuestEditCommand(env), newGuestDeleteCommand(env), newGuestStartCommand(env), newGuestStopCommand(env),
 		newGuestSuspendCommand(env), newGuestResumeCommand(env), newGuestStatusCommand(env), newGuestConsoleCommand(env),
 		newGuestScreenshotCommand(env), newGuestLogCommand(env), newGuestEventsCommand(env), newGuestTopCommand(env),
-		newGuestBootReportCommand(env), newGuestRunnerCommand(env))
+		newGuestBootReportCommand(env), newGuestRunnerCommand(env), newGuestAttendCommand(env))
 	env.orDaemon(cmd)
 	return cmd
 }

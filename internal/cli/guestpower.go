@@ -7,20 +7,26 @@ import (
 
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/power"
-	"github.com/project-independence/indy/internal/runner"
 	"github.com/project-independence/indy/pci"
 	"github.com/project-independence/indy/usb"
 )
 
-// overSleep has the runner know which of the guest's devices work after the host has slept,
-// and how those are opened that were unplugged meanwhile.
-func (r *guestRun) overSleep(env *Env, p *runner.Prepared, functions []pci.Address, ports []usb.PortPath) error {
+// asleep is what is asked of a guest's devices over the host's sleep, as in [runner.Prepared].
+type asleep struct {
+	check   func() error
+	forgets func() []string
+	reopen  func(i int) (*os.File, error)
+}
+
+// overSleep says which of the guest's devices work after the host has slept, and how those are
+// opened that were unplugged meanwhile.
+func (r *guestRun) overSleep(env *Env, functions []pci.Address, ports []usb.PortPath) (a asleep, err error) {
 	devices, err := power.Devices(env.Host, functions)
 	if err != nil {
-		return err
+		return a, err
 	}
-	p.Check = func() error { return power.Lost(env.Host, devices) }
-	p.Forgets = func() (all []string) {
+	a.check = func() error { return power.Lost(env.Host, devices) }
+	a.forgets = func() (all []string) {
 		for _, d := range devices {
 			if why := power.Forgets(env.Host, d.Address); why != "" {
 				all = append(all, "pci:"+d.Address.String()+" "+why)
@@ -28,7 +34,7 @@ func (r *guestRun) overSleep(env *Env, p *runner.Prepared, functions []pci.Addre
 		}
 		return all
 	}
-	p.Reopen = func(i int) (*os.File, error) {
+	a.reopen = func(i int) (*os.File, error) {
 		if i >= len(ports) {
 			return nil, fmt.Errorf("there are %d USB devices", len(ports))
 		}
@@ -49,7 +55,7 @@ func (r *guestRun) overSleep(env *Env, p *runner.Prepared, functions []pci.Addre
 		}
 		return live.OpenDevice(node)
 	}
-	return nil
+	return a, nil
 }
 
 // usbNode returns by which node a device of the leases is opened.

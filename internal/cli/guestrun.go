@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +23,7 @@ import (
 	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/guest/store"
 	"github.com/project-independence/indy/hostfs"
+	"github.com/project-independence/indy/internal/keeper"
 	"github.com/project-independence/indy/internal/runner"
 	"github.com/project-independence/indy/laptop"
 	"github.com/project-independence/indy/pci"
@@ -77,24 +80,32 @@ func newGuestRunnerCommand(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, stop := interruptible()
-			defer stop()
 			mine := *env
 			mine.GuestDir, mine.LeaseDir, mine.StateDir, mine.RunDir = q.Guests, q.Leases, q.State, q.Run
 			dir, err := mine.guestRun(args[0])
 			if err != nil {
 				return err
 			}
-			r := guestRun{how: q, dir: dir}
-			return runner.Run(ctx, runner.Config{
-				Dir: dir, Host: mine.Host, Announce: announce, Explain: explainFailure,
-				Prepare: func(ctx context.Context, told *slog.Logger, passed func(runner.PhaseName)) (runner.Prepared, error) {
-					mine.Stderr, mine.Stdout = logged{told}, logged{told}
-					return r.prepare(ctx, &mine, told, passed)
-				},
-			})
+			r := &guestRun{how: q, env: &mine, name: dir.Name}
+			if os.Geteuid() == 0 && env.StartApart != nil {
+				return r.keep(dir, announce)
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			return runGuest(ctx, &mine, dir, announce, r, nil)
 		},
 	}
+}
+
+// runGuest runs a guest with what host does of it. gone is as in [runner.Config].
+func runGuest(ctx context.Context, env *Env, dir runner.Dir, announce io.WriteCloser, host keeper.Host, gone func()) error {
+	return runner.Run(ctx, runner.Config{
+		Dir: dir, Host: env.Host, Announce: announce, Gone: gone,
+		Explain: func(err error) runner.Failure { return keeper.Explain(err, explainFailure) },
+		Prepare: func(ctx context.Context, told *slog.Logger, passed func(runner.PhaseName)) (runner.Prepared, error) {
+			return prepare(ctx, host, dir, env.jail(), told, passed)
+		},
+	})
 }
 
 // logged writes lines to a log.
@@ -107,98 +118,178 @@ func (l logged) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// guestRun is the run of a guest of the store.
-type guestRun struct {
-	how runnerRequest
-	dir runner.Dir
-	holding
-}
-
-// prepare resolves what a guest needs, assigns its devices, and says how it is run. What can
-// be known to fail is found before any device is touched.
-func (r *guestRun) prepare(ctx context.Context, env *Env, told *slog.Logger, passed func(runner.PhaseName)) (p runner.Prepared, err error) {
-	s, err := env.guests()
+// prepare has host do what takes rights, and says how the guest is run. What can be known to
+// fail is found before any device is touched.
+func prepare(ctx context.Context, host keeper.Host, dir runner.Dir, jail []string, told *slog.Logger, passed func(runner.PhaseName)) (p runner.Prepared, err error) {
+	r, err := host.Resolve(ctx, told)
 	if err != nil {
 		return p, err
 	}
-	e, err := s.Read(r.dir.Name)
-	if err != nil {
-		return p, err
-	}
-	if err := startable(env.Host, e.Definition); err != nil {
-		return p, err
-	}
-	if e.Autostart != nil {
-		p.Ready = e.Autostart.Ready
-	}
-	var m *machine
-	if len(e.Devices) > 0 { // or the machine does not matter
-		m = readMachine(env, env.Host)
-	}
-	functions, ports, known, err := r.resolve(m, e, told)
-	if err != nil {
-		return p, err
-	}
-	if known != nil {
-		p.Started = func() { keepKnown(s, e.Name, *known, told) }
-	}
-	if p.Guest, err = e.Guest(e.Dir, functions); err != nil {
-		return p, err
-	}
-	seat := r.how.Seat
-	if p.Guest, err = e.Share(p.Guest, e.Dir, seat.Display != "" || seat.Wayland != "", ports); err != nil {
-		return p, err
-	}
-	if p.Options, err = r.options(ctx, p.Guest, env.jail(), told); err != nil {
-		return p, err
-	}
-	if p.Options.Keys, err = diskKeys(ctx, p.Guest, r.how.Key); err != nil {
-		return p, err
+	p.Guest, p.Ready, p.Devices = r.Guest, r.Ready, r.Devices
+	p.Started, p.Check, p.Forgets, p.Reopen = host.Started, host.Check, host.Forgets, host.Reopen
+	if p.Options, err = options(ctx, r, host.Rights(), jail, told); err != nil {
+		return p, errors.Join(err, host.Release())
 	}
 	passed(runner.PhaseResolved)
-	for _, a := range p.Guest.Devices {
-		p.Devices = append(p.Devices, "pci:"+a.String())
-	}
-	for _, port := range ports {
-		p.Devices = append(p.Devices, "usb:"+port.String())
-	}
-	var undo []func() error
+	held, err := host.Hold(ctx)
 	p.Release = func() error {
-		var errs []error
-		for i := range undo {
-			errs = append(errs, undo[len(undo)-1-i]())
-		}
-		return errors.Join(errs...)
+		return errors.Join(closeAll(held.USB), closeAll(held.Taps), host.Release())
 	}
-	if p.Options.Taps, err = openTaps(env, e.Definition, p.Guest); err != nil {
+	if err != nil {
 		return p, err
 	}
-	undo = append(undo, func() error { return closeAll(p.Options.Taps) })
-	if len(p.Devices) > 0 {
-		r.guest, r.locked, r.companions, r.allow = e.Name, e.Locked, true, r.how.Allow
-		giveBack, err := r.hold(ctx, env, m, p.Guest.Devices, ports)
-		if err != nil {
-			return p, err
-		}
-		undo = append(undo, giveBack)
-		stop := env.guard(ctx, r.leases)
-		undo = append(undo, func() error { stop(); return nil })
-		if p.Options.USB, err = r.openUSB(env, ports); err != nil {
-			return p, err
-		}
-		undo = append(undo, func() error { return closeAll(p.Options.USB) })
-		if err := r.overSleep(env, &p, p.Guest.Devices, ports); err != nil {
-			return p, err
-		}
-	}
+	p.Options.Taps, p.Options.USB, p.Options.Keys = held.Taps, held.USB, held.Keys
 	passed(runner.PhaseDevices)
 	if k := p.Guest.Screen.Kind; k == guest.VNC || k == guest.SPICE {
-		if p.Options.Viewers, err = viewers(r.dir.Viewers(k)); err != nil {
+		if p.Options.Viewers, err = viewers(dir.Viewers(k)); err != nil {
 			return p, err
 		}
 	}
 	return p, nil
 }
+
+// guestRun is the run of a guest of the store: what of it takes rights.
+type guestRun struct {
+	how  runnerRequest
+	env  *Env
+	name string
+	holding
+
+	store    store.Store
+	entry    store.Entry
+	machine  *machine
+	resolved keeper.Resolved
+	ports    []usb.PortPath
+	known    *knownDevices // to be kept when the guest runs
+	told     *slog.Logger
+	asleep   asleep
+	undo     []func() error
+}
+
+// Resolve finds out what the guest is on this machine.
+func (r *guestRun) Resolve(_ context.Context, told *slog.Logger) (k keeper.Resolved, err error) {
+	r.told = told
+	r.env.Stderr, r.env.Stdout = logged{told}, logged{told}
+	if r.store, err = r.env.guests(); err != nil {
+		return k, err
+	}
+	if r.entry, err = r.store.Read(r.name); err != nil {
+		return k, err
+	}
+	e := r.entry
+	if err := startable(r.env.Host, e.Definition); err != nil {
+		return k, err
+	}
+	if e.Autostart != nil {
+		k.Ready = e.Autostart.Ready
+	}
+	if len(e.Devices) > 0 { // or the machine does not matter
+		r.machine = readMachine(r.env, r.env.Host)
+	}
+	functions, ports, known, err := r.resolve(r.machine, e, told)
+	if err != nil {
+		return k, err
+	}
+	r.ports, r.known = ports, known
+	if k.Guest, err = e.Guest(e.Dir, functions); err != nil {
+		return k, err
+	}
+	k.Seat = r.how.Seat
+	if k.Guest, err = e.Share(k.Guest, e.Dir, k.Seat.Display != "" || k.Seat.Wayland != "", ports); err != nil {
+		return k, err
+	}
+	if k.Accelerator, err = parseAccelerator(r.how.Accelerator); err != nil {
+		return k, err
+	}
+	for _, a := range k.Guest.Devices {
+		k.Devices = append(k.Devices, "pci:"+a.String())
+	}
+	for _, port := range ports {
+		k.Devices = append(k.Devices, "usb:"+port.String())
+	}
+	r.resolved = k
+	return k, nil
+}
+
+// Hold opens the guest's keys, makes its taps and takes its devices.
+func (r *guestRun) Hold(ctx context.Context) (h keeper.Held, err error) {
+	g := r.resolved.Guest
+	if h.Keys, err = diskKeys(ctx, g, r.how.Key); err != nil {
+		return h, err
+	}
+	defer func() {
+		if err != nil {
+			for _, k := range h.Keys {
+				clear(k)
+			}
+			err = errors.Join(err, closeAll(h.Taps), closeAll(h.USB))
+			h = keeper.Held{}
+		}
+	}()
+	if h.Taps, err = openTaps(r.env, r.entry.Definition, g); err != nil {
+		return h, err
+	}
+	if len(r.resolved.Devices) == 0 {
+		return h, nil
+	}
+	r.guest, r.locked, r.companions, r.allow = r.entry.Name, r.entry.Locked, true, r.how.Allow
+	giveBack, err := r.hold(ctx, r.env, r.machine, g.Devices, r.ports)
+	if err != nil {
+		return h, err
+	}
+	r.undo = append(r.undo, giveBack)
+	stop := r.env.guard(ctx, r.leases)
+	r.undo = append(r.undo, func() error { stop(); return nil })
+	if h.USB, err = r.openUSB(r.env, r.ports); err != nil {
+		return h, err
+	}
+	r.asleep, err = r.overSleep(r.env, g.Devices, r.ports)
+	return h, err
+}
+
+// Started keeps what the guest's devices are known by.
+func (r *guestRun) Started() {
+	if r.known != nil {
+		keepKnown(r.store, r.name, *r.known, r.told)
+	}
+}
+
+// Check returns an error that names the devices that do not work any more.
+func (r *guestRun) Check() error {
+	if r.asleep.check == nil {
+		return nil
+	}
+	return r.asleep.check()
+}
+
+// Forgets says which devices do not keep what they were told while the host sleeps.
+func (r *guestRun) Forgets() []string {
+	if r.asleep.forgets == nil {
+		return nil
+	}
+	return r.asleep.forgets()
+}
+
+// Reopen opens a USB device anew.
+func (r *guestRun) Reopen(i int) (*os.File, error) {
+	if r.asleep.reopen == nil {
+		return nil, errors.New("the guest has no devices")
+	}
+	return r.asleep.reopen(i)
+}
+
+// Release gives the devices back.
+func (r *guestRun) Release() error {
+	var errs []error
+	for _, f := range slices.Backward(r.undo) {
+		errs = append(errs, f())
+	}
+	r.undo = nil
+	return errors.Join(errs...)
+}
+
+// Rights are those of this process.
+func (r *guestRun) Rights() qemu.Rights { return nil }
 
 // startable says what of a definition this host cannot do, as far as that is known without
 // looking at devices.
@@ -285,14 +376,12 @@ func unmet(err error) error {
 }
 
 // options are how QEMU is started. What the host lacks of it is found out now.
-func (r *guestRun) options(ctx context.Context, g guest.Guest, jail []string, told *slog.Logger) (o qemu.Options, err error) {
-	o.Seat, o.Jail = r.how.Seat, jail
-	if o.Accelerator, err = parseAccelerator(r.how.Accelerator); err != nil {
-		return o, err
-	}
+func options(ctx context.Context, r keeper.Resolved, rights qemu.Rights, jail []string, told *slog.Logger) (o qemu.Options, err error) {
+	o.Seat, o.Jail, o.Rights, o.Accelerator = r.Seat, jail, rights, r.Accelerator
 	if o.Binary, err = qemu.Find(); err != nil {
 		return o, err
 	}
+	g := r.Guest
 	if err := qemu.Check(g, o); err != nil {
 		return o, err
 	}

@@ -93,23 +93,51 @@ devices: [{want: ethernet, ids: "8086:10c9", how: assign}, {want: input, port: 1
 	indy(0, "pci:"+nic+" usb:1-2", "guest", "top", "--once")
 	indy(4, `held by guest "work"`, "guest", "start", "other", "--accel", "tcg")
 
-	// Who runs it is killed: QEMU dies, and the device is given back by who is asked to.
+	// Who runs it is killed: QEMU dies, and its keeper gives the device back.
+	keeper := func(pid int) int {
+		t.Helper()
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if parent, ok := strings.CutPrefix(line, "PPid:\t"); ok {
+				pid, err = strconv.Atoi(strings.TrimSpace(parent))
+			}
+		}
+		if err != nil || pid <= 1 {
+			t.Fatalf("the keeper is process %d, %v", pid, err)
+		}
+		return pid
+	}
 	before := status("work")
+	root := keeper(before.PID)
 	if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	gone(before.QEMU)
+	gone(root)
+	indy(0, "work is failed", "guest", "status", "work")
+	driver(nvme, "nvme")
+
+	// The keeper is killed: everything dies, and the device is given back by who is asked to.
+	killed := func() {
+		t.Helper()
+		indy(0, "ready after", "guest", "start", "work", "--wait", "ready", "--accel", "tcg")
+		before := status("work")
+		if err := syscall.Kill(keeper(before.PID), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		gone(before.QEMU)
+		gone(before.PID)
+	}
+	killed()
 	indy(0, "work is failed", "guest", "status", "work")
 	indy(0, nvme, "recover")
 	driver(nvme, "nvme")
 
 	// Or by the next start, once that has ended.
-	indy(0, "ready after", "guest", "start", "work", "--wait", "ready", "--accel", "tcg")
-	before = status("work")
-	if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	gone(before.QEMU)
+	killed()
 	indy(0, "ready after", "guest", "start", "work", "--wait", "ready", "--accel", "tcg")
 
 	// QEMU is killed: its runner gives the device back, and says what happened.

@@ -23,6 +23,7 @@ import (
 	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/broker"
+	"github.com/project-independence/indy/internal/keeper"
 	"github.com/project-independence/indy/internal/daemon"
 	"github.com/project-independence/indy/iommu"
 	"github.com/project-independence/indy/laptop"
@@ -85,6 +86,10 @@ type Env struct {
 	// DetachWith is Detach for a process that has open files of this one, from descriptor 3 on.
 	DetachWith func(files []*os.File, args ...string) error
 
+	// StartApart starts this program once more with files, from descriptor 3 on, as the user
+	// and the group id, in a process without rights that ends with this one; nil is not at all.
+	StartApart func(id uint32, files []*os.File, args ...string) (keeper.Runner, error)
+
 	// DetachInScope is DetachWith for the process of a guest, which gets a scope of systemd of
 	// its own where there is systemd. It says to warn why it has none.
 	DetachInScope func(guest string, warn func(error), files []*os.File, args ...string) error
@@ -107,6 +112,9 @@ func OS(version string) *Env {
 		Detach:   func(args ...string) error { return broker.Detach(os.Getenv("PATH"), args...) },
 		Jail:     func() []string { return jailStage(hostfs.Live()) },
 		GuestDir: guestDir(os.Geteuid(), os.Getenv), RunDir: runDir(os.Geteuid(), os.Getenv), Attach: broker.Attach,
+		StartApart: func(id uint32, files []*os.File, args ...string) (keeper.Runner, error) {
+			return broker.StartApart(id, os.Getenv("PATH"), files, args...)
+		},
 		DetachWith: func(files []*os.File, args ...string) error {
 			return broker.DetachWith(os.Getenv("PATH"), files, args...)
 		},

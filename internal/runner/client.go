@@ -15,6 +15,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The deadlines of whoever asks a runner.
@@ -67,6 +69,11 @@ func (d Dir) Status(ctx context.Context, host fs.FS) (Status, error) {
 	case held && s.State == Starting && !errors.Is(asked, context.DeadlineExceeded):
 		return s, nil // it does not listen yet
 	case held && !s.Over():
+		if s.killed() { // and its keeper is still there
+			s.State, s.Ready, s.QEMU = Stopping, false, 0
+			s.Detail = fmt.Sprintf("its runner (process %d) was killed, or crashed, which its log says; its devices are given back", s.PID)
+			return s, nil
+		}
 		s.Detail = fmt.Sprintf("its runner (process %d) has not answered within %v, this is from before", s.PID, statusLimit)
 		if !errors.Is(asked, context.DeadlineExceeded) || stopped(host, s.PID) {
 			s.State, s.Detail = Unresponsive, fmt.Sprintf("its runner (process %d) does not answer", s.PID)
@@ -74,7 +81,7 @@ func (d Dir) Status(ctx context.Context, host fs.FS) (Status, error) {
 		return s, nil
 	case !s.Over():
 		f := Failure{
-			Message: fmt.Sprintf("its runner (process %d) was killed, or crashed, which its log says, and QEMU with it; its devices are given back by indy recover, or when it is started again", s.PID),
+			Message: fmt.Sprintf("its runner (process %d) was killed, or crashed, which its log says, and QEMU with it; devices that it still has are given back by indy recover, or when it is started again", s.PID),
 			Exit:    1,
 		}
 		s.State, s.Detail, s.Failure, s.Ready, s.QEMU = Failed, "", &f, false, 0
@@ -82,6 +89,9 @@ func (d Dir) Status(ctx context.Context, host fs.FS) (Status, error) {
 	s.PID = 0
 	return s, nil
 }
+
+// killed reports whether the runner whose status this is has ended without saying so.
+func (s Status) killed() bool { return s.PID > 0 && !s.Over() && unix.Kill(s.PID, 0) == unix.ESRCH }
 
 // Stop ends the guest and returns when its devices are given back. The status says whether
 // all went well. When ctx ends the guest is stopped all the same.

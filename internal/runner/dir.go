@@ -111,18 +111,51 @@ func (d Dir) Lock() (*os.File, error) {
 	return f, nil
 }
 
-// ours returns an error if the directory is somebody else's, or open to others.
+// ours returns an error if the directory is somebody else's. To root those are its own that
+// it has given to runners without rights, in a directory that it alone can change.
 func (d Dir) ours() error {
 	info, err := os.Lstat(d.Path)
 	if err != nil {
 		return err
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
+	if ok && info.IsDir() && os.Geteuid() == 0 && rootAlone(filepath.Dir(d.Path)) {
+		return nil
+	}
 	if !ok || !info.IsDir() || int(st.Uid) != os.Geteuid() {
 		return fmt.Errorf("%s is no directory of user %d, who starts the guest", d.Path, os.Geteuid())
 	}
 	return nil
 }
+
+// rootAlone reports whether nobody but root can change what is in a directory.
+func rootAlone(dir string) bool {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.IsDir() && st.Uid == 0 && info.Mode().Perm()&0o022 == 0
+}
+
+// Give gives the directory to somebody, whose runner then works in it, and returns it open. The
+// caller has the lock.
+func (d Dir) Give(id uint32) (*os.File, error) {
+	if err := d.ours(); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(d.Path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chown(int(id), int(id)); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Gone takes the directory away that was given to a runner, if nothing is left in it.
+func (d Dir) Gone() { _ = os.Remove(d.Path) }
 
 // is reports whether f is the lock that is in the directory now.
 func (d Dir) is(f *os.File) bool {

@@ -79,7 +79,7 @@ func (d Dir) lockAnew() (*os.File, error) {
 		if err == nil || time.Now().After(end) {
 			return lock, err
 		}
-		if s, e := d.read(); !errors.Is(err, fs.ErrNotExist) && (e == nil && !s.Over() || !errors.Is(err, ErrRuns)) {
+		if s, e := d.read(); !errors.Is(err, fs.ErrNotExist) && (e == nil && !s.Over() && !s.killed() || !errors.Is(err, ErrRuns)) {
 			return nil, err
 		}
 	}
@@ -107,6 +107,15 @@ func (l *Launched) Next() (Status, error) {
 
 // Close stops listening. The runner goes on.
 func (l *Launched) Close() error { return l.said.Close() }
+
+// InheritedLock is the lock of the guest's directory in a process that [Launch] started.
+func InheritedLock() *os.File { return os.NewFile(lockFD, "lock") }
+
+// Given is the directory of a guest in a process that was started by who has it, and has handed
+// it over open, as [Dir.Give] returns it.
+func Given(name string, open *os.File) Dir {
+	return Dir{name, fmt.Sprintf("/proc/self/fd/%d", open.Fd())}
+}
 
 // Inherit takes over, in a process that [Launch] started, the lock of the guest's directory,
 // decodes the request, and returns where to announce. It closes none of the three for

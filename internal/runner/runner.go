@@ -41,6 +41,10 @@ type Config struct {
 	// Explain says of an error why the guest failed.
 	Explain func(error) Failure
 
+	// Gone is called when the directory is to go and has nothing in it any more, by a runner that
+	// may not take it away itself; nil is for one that may.
+	Gone func()
+
 	// Announce gets each status as a JSON document a line, until the guest runs and is ready,
 	// or has ended; then it is closed. Nil is nobody.
 	Announce io.WriteCloser
@@ -422,6 +426,9 @@ func (r *runner) end(err error) error {
 	// Who is told that it has ended finds it so, and can start it anew.
 	if err == nil {
 		_ = r.Dir.gone() // as when somebody does so already
+		if r.Gone != nil {
+			r.Gone()
+		}
 	}
 	r.mu.Lock()
 	r.tell()

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/project-independence/indy/guest/qemu"
+	"github.com/project-independence/indy/internal/broker"
+	"github.com/project-independence/indy/internal/keeper"
+	"github.com/project-independence/indy/internal/runner"
+)
+
+// attendCommand is the word by which a process runs a guest that another one, which is root,
+// keeps.
+const attendCommand = "attend"
+
+// The descriptors that such a process is started with.
+const (
+	keptLock = 3 + iota // of the guest's directory, held by both
+	keptSocket
+	keptAnnounce
+	keptDir
+)
+
+// keep starts a process without rights that runs the guest, and does for it what takes rights.
+func (r *guestRun) keep(dir runner.Dir, announce io.WriteCloser) error {
+	// Who stops guests so stops the runner, which is in the same control group and sees to it.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	said, ok := announce.(*os.File)
+	if !ok {
+		return fmt.Errorf("what is announced goes to a %T", announce)
+	}
+	id := broker.ApartID()
+	open, err := dir.Give(id)
+	if err != nil {
+		return err
+	}
+	lock := runner.InheritedLock()
+	defer lock.Close()
+	c := keeper.Config{Host: r, QEMU: qemu.Options{Jail: r.env.jail()}, Gone: dir.Gone, Explain: explainFailure}
+	started := false
+	err = keeper.Keep(c, func(socket *os.File) (keeper.Runner, error) {
+		p, err := r.env.StartApart(id, []*os.File{lock, socket, said, open}, "guest", attendCommand, r.name)
+		if err != nil {
+			return nil, err
+		}
+		started = true
+		return p, said.Close()
+	})
+	if !started {
+		f := explainFailure(err)
+		err = errors.Join(err, json.NewEncoder(said).Encode(runner.Status{Name: r.name, State: runner.Failed, Failure: &f}))
+	}
+	err = errors.Join(err, open.Close())
+	dir.Gone()
+	return err
+}
+
+func newGuestAttendCommand(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:    attendCommand + " NAME",
+		Short:  "run a guest that another process of indy keeps",
+		Hidden: true,
+		Args:   usage(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			for fd := keptLock; fd <= keptDir; fd++ {
+				if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+					return fmt.Errorf("this process was not started to run a guest: %w", err)
+				}
+			}
+			c, err := keeper.NewClient(os.NewFile(keptSocket, "keeper"))
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			ctx, stop := interruptible()
+			defer stop()
+			open := os.NewFile(keptDir, args[0])
+			defer open.Close() // which has it stay open until then
+			return runGuest(ctx, env, runner.Given(args[0], open), os.NewFile(keptAnnounce, "announce"), c, c.Gone)
+		},
+	}
+}
