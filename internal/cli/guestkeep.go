@@ -24,13 +24,13 @@ const attendCommand = "attend"
 
 // The descriptors that such a process is started with.
 const (
-	keptLock = 3 + iota // of the guest's directory, held by both
-	keptSocket
+	keptSocket = 3 + iota
 	keptAnnounce
 	keptDir
 )
 
 // keep starts a process without rights that runs the guest, and does for it what takes rights.
+// The lock of the guest's directory stays with this one, which ends last.
 func (r *guestRun) keep(dir runner.Dir, announce io.WriteCloser) error {
 	// Who stops guests so stops the runner, which is in the same control group and sees to it.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -43,12 +43,10 @@ func (r *guestRun) keep(dir runner.Dir, announce io.WriteCloser) error {
 	if err != nil {
 		return err
 	}
-	lock := runner.InheritedLock()
-	defer lock.Close()
 	c := keeper.Config{Host: r, QEMU: qemu.Options{Jail: r.env.jail()}, Gone: dir.Gone, Explain: explainFailure}
 	started := false
 	err = keeper.Keep(c, func(socket *os.File) (keeper.Runner, error) {
-		p, err := r.env.StartApart(id, []*os.File{lock, socket, said, open}, "guest", attendCommand, r.name)
+		p, err := r.env.StartApart(id, []*os.File{socket, said, open}, "guest", attendCommand, r.name)
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +69,7 @@ func newGuestAttendCommand(env *Env) *cobra.Command {
 		Hidden: true,
 		Args:   usage(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			for fd := keptLock; fd <= keptDir; fd++ {
+			for fd := keptSocket; fd <= keptDir; fd++ {
 				if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
 					return fmt.Errorf("this process was not started to run a guest: %w", err)
 				}

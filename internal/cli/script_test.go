@@ -91,7 +91,7 @@ func endGuests(t *testing.T, dir string) {
 			t.Errorf("guests that run: %s: %v", name, err)
 		}
 		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", state.PID)) // it may have ended
-		if strings.Contains(string(cmdline), "\x00runner\x00") {
+		if c := string(cmdline); strings.Contains(c, "\x00runner\x00") || strings.Contains(c, "\x00attend\x00") {
 			_ = syscall.Kill(state.PID, syscall.SIGKILL)
 		}
 	}

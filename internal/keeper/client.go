@@ -122,7 +122,9 @@ func (c *Client) ask(ctx context.Context, v verb, in, out any, files ...*os.File
 		return nil, got.Error
 	}
 	if out != nil {
-		if err := json.Unmarshal(got.Body, out); err != nil {
+		err := json.Unmarshal(got.Body, out)
+		clear(got.Body) // there may be a key in it
+		if err != nil {
 			closeAll(got.files)
 			return nil, err
 		}

@@ -105,7 +105,9 @@ func (k *keeper) begin(ctx context.Context, p packet, files []*os.File, all *syn
 		k.running[p.Number]()
 		delete(k.running, p.Number)
 		k.mu.Unlock()
-		if err := send(k.conn, answer, given); err != nil && !errors.Is(err, net.ErrClosed) {
+		err = send(k.conn, answer, given)
+		clear(answer.Body) // there may be a key in it
+		if err != nil && !errors.Is(err, net.ErrClosed) {
 			_ = send(k.conn, packet{Number: p.Number, Error: errorOf(err, k.Explain)}, nil)
 		}
 		closeAll(given)
@@ -186,7 +188,17 @@ func (k *keeper) hold(ctx context.Context) (any, []*os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return heldBody{len(h.Taps), len(h.USB), h.Keys}, append(h.Taps[:len(h.Taps):len(h.Taps)], h.USB...), nil
+	defer func() {
+		for _, key := range h.Keys {
+			clear(key)
+		}
+	}()
+	body, err := json.Marshal(heldBody{len(h.Taps), len(h.USB), h.Keys})
+	if err != nil {
+		closeAll(append(h.Taps, h.USB...))
+		return nil, nil, err
+	}
+	return json.RawMessage(body), append(h.Taps[:len(h.Taps):len(h.Taps)], h.USB...), nil
 }
 
 func (k *keeper) reopen(body json.RawMessage) (any, []*os.File, error) {

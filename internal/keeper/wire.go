@@ -70,6 +70,7 @@ func send(c *net.UnixConn, p packet, files []*os.File) error {
 		rights = unix.UnixRights(fds...)
 	}
 	_, _, err = c.WriteMsgUnix(text, rights, nil)
+	clear(text) // there may be a key in it
 	return err
 }
 

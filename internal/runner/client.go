@@ -237,9 +237,23 @@ func (d Dir) open(ctx context.Context, method, path string, body []byte) (io.Rea
 	return nil, d.complained(a)
 }
 
+// dial connects to the runner's socket, and to no other one that a runner may have put in its
+// place for root to talk to.
 func (d Dir) dial(ctx context.Context) (net.Conn, error) {
+	var dir, socket unix.Stat_t
+	fd, err := unix.Open(d.file(controlFile), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: d.file(controlFile), Err: err}
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(unix.Fstat(fd, &socket), unix.Stat(d.Path, &dir)); err != nil {
+		return nil, err
+	}
+	if socket.Mode&unix.S_IFMT != unix.S_IFSOCK || socket.Uid != dir.Uid {
+		return nil, fmt.Errorf("%s is no socket of the guest's runner", d.file(controlFile))
+	}
 	var dialer net.Dialer
-	return dialer.DialContext(ctx, "unix", d.file(controlFile))
+	return dialer.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
 // failed says why a runner was not reached.

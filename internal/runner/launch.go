@@ -108,9 +108,6 @@ func (l *Launched) Next() (Status, error) {
 // Close stops listening. The runner goes on.
 func (l *Launched) Close() error { return l.said.Close() }
 
-// InheritedLock is the lock of the guest's directory in a process that [Launch] started.
-func InheritedLock() *os.File { return os.NewFile(lockFD, "lock") }
-
 // Given is the directory of a guest in a process that was started by who has it, and has handed
 // it over open, as [Dir.Give] returns it.
 func Given(name string, open *os.File) Dir {
