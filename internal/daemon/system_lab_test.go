@@ -368,7 +368,13 @@ func insideScope(t *testing.T, name string, s runner.Status) {
 		}
 		return strings.TrimSpace(string(text))
 	}
-	scope := fmt.Sprintf("/system.slice/indy-guest-%s-%d.scope", name, s.PID)
+	keeper := ""
+	for line := range strings.Lines(read(fmt.Sprintf("/proc/%d/status", s.PID))) {
+		if parent, ok := strings.CutPrefix(line, "PPid:"); ok {
+			keeper = strings.TrimSpace(parent)
+		}
+	}
+	scope := fmt.Sprintf("/system.slice/indy-guest-%s-%s.scope", name, keeper)
 	own := strings.TrimPrefix(read(fmt.Sprintf("/proc/%d/cgroup", s.PID)), "0::")
 	if !strings.HasPrefix(own, scope) {
 		t.Errorf("the runner of %s is in %s, want %s", name, own, scope)
