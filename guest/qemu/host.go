@@ -144,6 +144,9 @@ const (
 	pulse    = "pulse/native"
 )
 
+// PulseServer returns the name of PulseAudio's socket, which may not be there.
+func (s Seat) PulseServer() string { return filepath.Join(s.RuntimeDir, pulse) }
+
 // has reports whether there is a socket of this name in the runtime directory.
 func (s Seat) has(name string) bool {
 	if s.RuntimeDir == "" {

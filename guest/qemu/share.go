@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"github.com/project-independence/indy/guest"
@@ -184,7 +183,7 @@ func choose(ctx context.Context, g guest.Guest, o Options, cred *syscall.Credent
 	if g.Sound.Model != guest.NoSound {
 		l.Sound = can.sound(o.Sound.Driver, o.Seat)
 		if o.Seat.has(pulse) {
-			l.SoundServer = filepath.Join(o.Seat.RuntimeDir, pulse)
+			l.SoundServer = o.Seat.PulseServer()
 		}
 		o.logger().Info("sound chosen", "guest", g.Name, "driver", l.Sound, "play", g.Sound.Play, "record", g.Sound.Record)
 	}

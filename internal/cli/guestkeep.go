@@ -57,9 +57,9 @@ func (r *guestRun) keep(dir runner.Dir, announce io.WriteCloser) error {
 		f := explainFailure(err)
 		err = errors.Join(err, json.NewEncoder(said).Encode(runner.Status{Name: r.name, State: runner.Failed, Failure: &f}))
 	}
-	err = errors.Join(err, open.Close())
 	dir.Gone()
-	return err
+	// What stays of a guest that failed is nobody's who is given the same identity later.
+	return errors.Join(err, open.Chown(0, 0), open.Close())
 }
 
 func newGuestAttendCommand(env *Env) *cobra.Command {

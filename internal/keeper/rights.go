@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 
 	"github.com/project-independence/indy/guest"
@@ -153,7 +152,7 @@ func (k *keeper) same(m qemu.Machine, g guest.Guest) error {
 			return notOf(g, node)
 		}
 	}
-	if s := m.Layout.SoundServer; s != "" && filepath.Dir(filepath.Dir(s)) != filepath.Clean(k.resolved.Seat.RuntimeDir) {
+	if s := m.Layout.SoundServer; s != "" && s != k.resolved.Seat.PulseServer() {
 		return notOf(g, s)
 	}
 	return nil
