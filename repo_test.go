@@ -310,6 +310,8 @@ func TestHostPaths(t *testing.T) {
 			switch {
 			case f.path == "guest/qemu/kvm.go":
 				continue // hands /dev/kvm to a QEMU that may not open it, as it does with disks
+			case f.path == "guest/qemu/seal.go":
+				continue // says that this host lacks the TPM that systemd-creds is about to open; no saved machine opens disks
 			case f.dir == "internal/jail" || strings.HasPrefix(f.path, "guest/qemu/jail"):
 				continue // says which of the running host's own files QEMU sees; no saved machine runs guests
 			}

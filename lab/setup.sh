@@ -12,7 +12,7 @@ PATH=$PATH:/usr/local/go/bin:/usr/sbin:/sbin
 say() { echo "lab: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-packages="busybox-static kmod ca-certificates gcc libc6-dev pkg-config libusb-1.0-0-dev pci.ids usb.ids strace cryptsetup-bin lvm2 iproute2 patch passt swtpm systemd dbus-daemon debootstrap pulseaudio pulseaudio-utils xvfb openbox"
+packages="busybox-static kmod ca-certificates gcc libc6-dev pkg-config libusb-1.0-0-dev pci.ids usb.ids strace cryptsetup-bin lvm2 iproute2 patch passt swtpm tpm2-tools systemd dbus-daemon debootstrap pulseaudio pulseaudio-utils xvfb openbox"
 newer="qemu-system-x86 qemu-system-common qemu-system-gui qemu-system-modules-spice qemu-utils ovmf" # from backports on Debian 12
 qemu_least=1:10
 

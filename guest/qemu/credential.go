@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -17,40 +18,54 @@ import (
 // signed policy has a few kilobytes.
 const maxCredential = 64 << 10
 
-// A Seal is what a credential is encrypted with, by systemd-creds.
-type Seal string
-
-// The seals. A credential opens only where it was made.
-const (
-	HostSeal Seal = "host" // a key in a file of root's on this host
-	TPMSeal  Seal = "tpm2" // the TPM 2.0 of this host, as long as it starts the same way (PCR 7)
-)
-
 // OpenCredential returns what a credential holds, the key to a disk. It runs systemd-creds, which
 // asks the TPM where that is what it was encrypted with; root alone has the key of the host. The name of the credential is that
-// of its file. The error is errors.ErrUnsupported, and names the package, without the program.
+// of its file. The error is errors.ErrUnsupported, and names what is missing, without the program, and without a TPM
+// where it takes one. A credential that is encrypted with no key is refused.
 func OpenCredential(ctx context.Context, file string) ([]byte, error) {
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	text, err := readCredential(file)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err == nil && (!info.Mode().IsRegular() || info.Size() == 0 || info.Size() > maxCredential) {
-		err = fmt.Errorf("%s is no credential, which is a file of at most %d bytes", file, maxCredential)
+	seal := sealOf(text)
+	if seal == NoSeal {
+		return nil, fmt.Errorf("the credential %s is encrypted with no key, so that whoever reads it has the key to the disk; make it again by systemd-creds encrypt --with-key=host, tpm2 or host+tpm2", file)
+	}
+	var secret []byte
+	if err = seal.checkTPM(); err == nil {
+		secret, err = systemdCreds(ctx, bytes.NewReader(text), "decrypt", "--newline=no", "--name="+filepath.Base(file), "-", "-")
 	}
 	if err != nil {
-		return nil, err
-	}
-	secret, err := systemdCreds(ctx, f, "decrypt", "--newline=no", "--name="+filepath.Base(file), "-", "-")
-	if err != nil {
-		return nil, fmt.Errorf("open the credential %s: %w", file, err)
+		return nil, fmt.Errorf("open the credential %s: %w", file, seal.explain(err))
 	}
 	if err := CheckKey(secret); err != nil {
 		clear(secret)
 		return nil, fmt.Errorf("the credential %s: %w", file, err)
 	}
 	return secret, nil
+}
+
+// readCredential reads a credential, as it is.
+func readCredential(file string) ([]byte, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var text []byte
+	if info.Mode().IsRegular() {
+		if text, err = io.ReadAll(io.LimitReader(f, maxCredential+1)); err != nil {
+			return nil, err
+		}
+	}
+	if len(text) == 0 || len(text) > maxCredential {
+		return nil, fmt.Errorf("%s is no credential, which is a file of at most %d bytes", file, maxCredential)
+	}
+	return text, nil
 }
 
 // MakeCredential makes the file, which is not there yet, of a credential that holds the secret. On an
@@ -62,7 +77,13 @@ func MakeCredential(ctx context.Context, file string, seal Seal, secret []byte) 
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(err, &fs.PathError{Op: "create", Path: file, Err: fs.ErrExist})
 	}
-	text, err := systemdCreds(ctx, bytes.NewReader(secret), "encrypt", "--with-key="+string(seal), "--name="+filepath.Base(file), "-", "-")
+	var text []byte
+	if err = seal.checkTPM(); err == nil {
+		text, err = systemdCreds(ctx, bytes.NewReader(secret), "encrypt", "--with-key="+string(seal), "--name="+filepath.Base(file), "-", "-")
+	}
+	if got := sealOf(text); err == nil && got != seal && got != "" {
+		err = fmt.Errorf("systemd-creds was to encrypt with %s, and did so with %s", seal, got)
+	}
 	if err != nil {
 		return fmt.Errorf("make the credential %s: %w", file, err)
 	}
@@ -96,6 +117,9 @@ func systemdCreds(ctx context.Context, in io.Reader, args ...string) ([]byte, er
 		}
 		if words := summary(said.String()); words != "" {
 			err = fmt.Errorf("%w: %s", err, words)
+		}
+		if w := said.String(); strings.Contains(w, "TPM2 support not installed") || strings.Contains(w, "TPM2 support is not installed") {
+			err = lacking(strings.TrimSuffix(err.Error(), ".") + "; install the packages libtss2-esys-3.0.2-0, libtss2-rc0 and libtss2-tcti-device0 (Debian 12), or tpm2-tss")
 		}
 		return nil, fmt.Errorf("%s: %w", program, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/project-independence/indy/guest"
 	"github.com/project-independence/indy/guest/image"
+	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/guest/store"
 	"github.com/project-independence/indy/laptop"
 )
@@ -120,10 +120,21 @@ func keyState(e store.Entry, k guest.Key) string {
 		}
 		return "encrypted, opened by a passphrase"
 	case guest.Credential:
-		if _, err := os.Stat(inFolder(e, k.File)); errors.Is(err, fs.ErrNotExist) {
-			return "encrypted, opened by the credential " + k.File + ", which is missing"
+		text := "encrypted, opened by the credential " + k.File
+		seal, err := qemu.CredentialSeal(inFolder(e, k.File))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			text += ", which is missing"
+		case seal == qemu.HostSeal:
+			text += ", sealed by a key of the host"
+		case seal == qemu.TPMSeal:
+			text += ", sealed to the TPM"
+		case seal == qemu.BothSeal:
+			text += ", sealed by a key of the host and to the TPM"
+		case seal == qemu.NoSeal:
+			text += ", which is refused: no key seals it"
 		}
-		return "encrypted, opened by the credential " + k.File
+		return text
 	}
 	return ""
 }

@@ -128,6 +128,7 @@ func Examine(fsys fs.FS, l *laptop.Laptop, o Options) Report {
 		{"vfio", x.vfio}, {"lockdown", x.lockdown}, {"address-width", x.addressWidth}, {"dma-entries", x.dmaEntries},
 		{"memlock", x.memlock}, {"hugepages", x.hugepages},
 		{"qemu", x.qemu}, {"uefi-firmware", x.uefi}, {"account", x.account}, {"pci-ids", x.pciIDs}, {"usb-ids", x.usbIDs},
+		{"tpm-keys", x.tpmKeys},
 		{"devices", x.devices}, {"boot-display", x.bootDisplay}, {"leftovers", x.leftovers},
 	} {
 		found := c.check()

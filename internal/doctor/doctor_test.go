@@ -487,3 +487,22 @@ func FuzzHost(f *testing.F) {
 		}
 	})
 }
+
+// TestTPMKeys has systemd-creds with and without what it needs for a TPM.
+func TestTPMKeys(t *testing.T) {
+	const version, creds, library = "sys/class/tpm/tpm0/tpm_version_major", "usr/bin/systemd-creds", "usr/lib/x86_64-linux-gnu/libtss2-esys.so.0"
+	for _, tt := range []struct {
+		files map[string]string
+		want  State
+		says  string
+	}{
+		{map[string]string{version: "2\n", creds: "", library: ""}, OK, "can seal the keys"},
+		{map[string]string{version: "2\n", creds: "", "usr/lib64/libtss2-esys.so.0": ""}, OK, "can seal the keys"},
+		{map[string]string{version: "2\n", creds: "", "usr/lib/os-release": "ID=debian\n"}, Warning, "libtss2-tcti-device0"},
+		{map[string]string{version: "2\n"}, OK, "only the running host can tell"},
+		{map[string]string{version: "1\n", creds: "", library: ""}, OK, "not known to be a 2.0"},
+		{nil, Unknown, "not stated"},
+	} {
+		check(t, examine(t, Options{}, notebook(), tt.files), "tpm-keys", tt.want, tt.says)
+	}
+}
