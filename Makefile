@@ -2,12 +2,19 @@
 # make test   set up, then every check and every test
 # make fuzz   every fuzz target for FUZZTIME, 5s; part of make test, which takes 3s
 # make build  bin/indy, and bin/indy-jail, which it starts QEMU by
+# make install    what make build has made, units, completions and docs, to DESTDIR and PREFIX, /usr
+# make uninstall  remove what make install has put there
 # make lab    set up: packages that are missing, and the emulated laptop's kernel
 # make system a Debian with systemd that the tests boot in it; part of make test
 # make clean  remove what was built; the kernel stays
 
 export PATH := $(PATH):/usr/local/go/bin
 export GOTOOLCHAIN ?= auto
+
+# Where make install takes programs from, and where it puts them.
+BIN = bin
+PREFIX = /usr
+DESTDIR ?=
 
 STATICCHECK := v0.8.2
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
@@ -22,7 +29,7 @@ FUZZJOBS ?= $(shell nproc)
 HARDWARE := TestGuestsDriveHardware
 PLAIN := TestCrashPoints|TestCrashKinds|TestSoak|TestFault03KilledRecovering|TestFault18EveryByteOfALease|TestFault23WriteErrors|TestKindsRecover|TestSIGKILL|TestSchemas|TestFromReports|TestCaptureRoundTrip|TestIdentityCaptures|TestCaptureKeepsFacts|TestBombs|TestFault01KilledAssigning|TestFault02KilledReleasing|TestFault17DiskFullAssign|TestFault17DiskFullRelease|TestFault48DescriptorLeak|TestApplyAndUndoLeaveNothing|TestEveryWriteFails|TestResidueEveryOrder
 
-.PHONY: run test test-hardware test-fuzz test-plain test-race fuzz build lab system clean
+.PHONY: run test test-hardware test-fuzz test-plain test-race fuzz build install uninstall lab system clean
 
 # 5: this host cannot, for want of an IOMMU. 1: it can be told only in part. Neither
 # says anything about indy.
@@ -36,6 +43,10 @@ run: lab
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/indy ./cmd/indy-jail
+
+# It does not build: root, who installs, needs no Go for it.
+install uninstall:
+	@BIN='$(BIN)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' packaging/install.sh $@
 
 lab:
 	@lab/setup.sh

@@ -52,7 +52,7 @@ func powerSector(text string) []byte {
 	return b
 }
 
-// What is laid over the root file system, besides what is in packaging: a service that runs
+// What is laid over the root file system, besides what make install has put there: a service that runs
 // TestSystemdInside and then has the machine switched off, and one that is stopped after all
 // of indy.
 const (
@@ -94,8 +94,8 @@ echo "status $(cat /run/lab-status)" >/dev/ttyS2
 	journalConf = "[Journal]\nForwardToConsole=yes\nMaxLevelConsole=info\nRateLimitIntervalSec=0\n"
 )
 
-// TestSystemd boots Debian with systemd in the emulated laptop, with indy and its units
-// installed as a package would, and two guests that start by themselves, each with a device.
+// TestSystemd boots Debian with systemd in the emulated laptop, with indy installed by
+// make install, and two guests that start by themselves, each with a device.
 func TestSystemd(t *testing.T) {
 	if os.Geteuid() != 0 {
 		hosttest.Missing(t, "what root has inside has to be root's here")
@@ -123,28 +123,10 @@ func TestSystemd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	packaging := filepath.Join(hosttest.Root(t), "packaging")
-	for from, to := range map[string]string{
-		"systemd": "usr/lib/systemd/system", "sysusers.d": "usr/lib/sysusers.d", "tmpfiles.d": "usr/lib/tmpfiles.d", "modules-load.d": "usr/lib/modules-load.d",
-	} {
-		files, err := filepath.Glob(filepath.Join(packaging, from, "*"))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("packaging/%s: %v, %v", from, files, err)
-		}
-		for _, f := range files {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			put(filepath.Join(to, filepath.Base(f)), 0o644, text)
-		}
+	install(t, over)
+	if err := os.MkdirAll(filepath.Join(over, "usr/lib/indy-lab"), 0o755); err != nil {
+		t.Fatal(err)
 	}
-	for _, d := range []string{"usr/bin", "usr/lib/indy-lab"} {
-		if err := os.MkdirAll(filepath.Join(over, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	hosttest.BuildIndy(t, filepath.Join(over, "usr/bin"))
 	hosttest.BuildTest(t, filepath.Join(over, "usr/lib/indy-lab"), "./internal/daemon")
 	put("usr/lib/systemd/system/lab.service", 0o644, []byte(insideService))
 	put("usr/lib/systemd/system/lab-last.service", 0o644, []byte(lastService))
