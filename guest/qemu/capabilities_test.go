@@ -2,7 +2,10 @@ package qemu
 
 import (
 	"errors"
+	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -179,5 +182,31 @@ func TestSeat(t *testing.T) {
 	vm := startTest(t, guestOf(), Options{Seat: Seat{Display: ":0"}})
 	if env := environmentOf(t, vm.PID()); env != "" {
 		t.Errorf("QEMU has the environment %q", env)
+	}
+}
+
+// Who may not look into a seat's directory knows what is there from who may.
+func TestSeatSeen(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "pulse"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(dir, pulse))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := Seat{RuntimeDir: dir}.Seen()
+	if err := l.Close(); err != nil { // which removes it
+		t.Fatal(err)
+	}
+	for _, s := range []struct {
+		seat Seat
+		has  string
+	}{{seen, pulse}, {Seat{RuntimeDir: dir}, ""}, {Seat{RuntimeDir: dir}.Seen(), ""}, {Seat{}.Seen(), ""}} {
+		for _, name := range []string{pipeWire, pulse} {
+			if got := s.seat.has(name); got != (name == s.has) {
+				t.Errorf("%+v has %s: %t", s.seat, name, got)
+			}
+		}
 	}
 }

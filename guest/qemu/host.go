@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -117,6 +118,10 @@ type Seat struct {
 	XAuthority string // XAUTHORITY
 	Wayland    string // WAYLAND_DISPLAY
 	RuntimeDir string // XDG_RUNTIME_DIR
+
+	// Sound are the sockets of sound servers that are in RuntimeDir; nil is that it is looked
+	// for them. See [Seat.Seen].
+	Sound []string
 }
 
 // environment returns what is set, as a program takes it.
@@ -147,10 +152,26 @@ const (
 // PulseServer returns the name of PulseAudio's socket, which may not be there.
 func (s Seat) PulseServer() string { return filepath.Join(s.RuntimeDir, pulse) }
 
+// Seen returns the seat with the sound servers that are there, for somebody who may not look for
+// them.
+func (s Seat) Seen() Seat {
+	sound := []string{}
+	for _, name := range []string{pipeWire, pulse} {
+		if s.has(name) {
+			sound = append(sound, name)
+		}
+	}
+	s.Sound = sound
+	return s
+}
+
 // has reports whether there is a socket of this name in the runtime directory.
 func (s Seat) has(name string) bool {
 	if s.RuntimeDir == "" {
 		return false
+	}
+	if s.Sound != nil {
+		return slices.Contains(s.Sound, name)
 	}
 	info, err := os.Stat(filepath.Join(s.RuntimeDir, name))
 	return err == nil && info.Mode()&fs.ModeSocket != 0

@@ -194,7 +194,7 @@ func (r *guestRun) Resolve(_ context.Context, told *slog.Logger) (k keeper.Resol
 	if k.Guest, err = e.Guest(e.Dir, functions); err != nil {
 		return k, err
 	}
-	k.Seat = r.how.Seat
+	k.Seat = r.how.Seat.Seen()
 	if k.Guest, err = e.Share(k.Guest, e.Dir, k.Seat.Display != "" || k.Seat.Wayland != "", ports); err != nil {
 		return k, err
 	}
