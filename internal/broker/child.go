@@ -103,10 +103,13 @@ func (c *child) await(limit time.Duration) error {
 const grace = 100 * time.Millisecond
 
 // kill reports whether the child has ended. If not it ends once the kernel lets go of it.
-func (c *child) kill() bool {
+func (c *child) kill() bool { return c.killWithin(grace) }
+
+func (c *child) killWithin(limit time.Duration) bool {
 	c.close()
 	_ = unix.Kill(c.pid, unix.SIGKILL)
-	for wait := 100 * time.Microsecond; wait < grace; wait *= 2 {
+	begun := time.Now()
+	for wait := 100 * time.Microsecond; time.Since(begun) < limit; wait = min(2*wait, grace/4) {
 		if c.ended() {
 			return true
 		}
@@ -134,9 +137,12 @@ func (c *child) close() {
 	}
 }
 
+// idleGrace is how long a child that is in no call is waited for, also on a machine that is busy.
+const idleGrace = 5 * time.Second
+
 // stop ends a child that is not in a call.
 func (c *child) stop() error {
-	if !c.kill() {
+	if !c.killWithin(idleGrace) {
 		return fmt.Errorf("process %d does not end", c.pid)
 	}
 	return nil
