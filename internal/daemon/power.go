@@ -59,13 +59,14 @@ type keeper struct {
 	kick   chan struct{}
 	offs   *offs
 
-	mu     sync.Mutex
-	host   power.Host
-	until  time.Time // when guests are to be ready for the host's sleep; zero when they were said to be
-	ready  func()    // lets it
-	cancel context.CancelFunc
-	silent *time.Timer // runs while logind is not heard
-	report PowerReport
+	mu       sync.Mutex
+	host     power.Host
+	until    time.Time // when guests are to be ready for the host's sleep; zero when they were said to be
+	ready    func()    // lets it
+	cancel   context.CancelFunc
+	silent   *time.Timer // runs while logind is not heard
+	switched bool        // a switch has said how the lid is
+	report   PowerReport
 }
 
 // KeepPower does with guests as the power of the host has it, until ctx ends. What of it
@@ -171,7 +172,7 @@ func (k *keeper) watchLids(ctx context.Context, all *sync.WaitGroup) {
 			stop := context.AfterFunc(ctx, func() { _ = f.Close() })
 			defer stop()
 			err := power.Lid(f, func(closed bool) {
-				k.change(func(h *power.Host) { h.LidClosed, h.LidUnknown = closed, false })
+				k.change(func(h *power.Host) { h.LidClosed, h.LidUnknown, k.switched = closed, false, true })
 			})
 			if ctx.Err() == nil {
 				k.d.Logger.Warn("the lid is seen late", "device", name, "err", err)
@@ -190,7 +191,11 @@ func (k *keeper) connected(wait time.Duration, lid bool) {
 	k.mu.Unlock()
 	k.d.Logger.Info("logind is heard", "waits", wait)
 	if _, known := power.ReadLid(k.c.Host); !known {
-		k.change(func(h *power.Host) { h.LidClosed, h.LidUnknown = lid, false })
+		k.change(func(h *power.Host) {
+			if !k.switched { // which is newer than what logind was asked for
+				h.LidClosed, h.LidUnknown = lid, false
+			}
+		})
 	}
 }
 
