@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -38,12 +39,20 @@ func (r *guestRun) keep(dir runner.Dir, announce io.WriteCloser) error {
 	if !ok {
 		return fmt.Errorf("what is announced goes to a %T", announce)
 	}
-	id := broker.ApartID()
-	open, err := dir.Give(id)
-	if err != nil {
-		return err
+	fails := func(err error) error { // which nobody else tells
+		f := explainFailure(err)
+		return errors.Join(err, json.NewEncoder(said).Encode(runner.Status{Name: r.name, State: runner.Failed, Failure: &f}))
 	}
-	c := keeper.Config{Host: r, QEMU: qemu.Options{Jail: r.env.jail()}, Gone: dir.Gone, Explain: explainFailure}
+	id, err := broker.ApartID()
+	if err != nil {
+		return fails(err)
+	}
+	open, err := dir.Give(r.env.Host, id)
+	if err != nil {
+		return fails(broker.NoIdentity(err))
+	}
+	var gone atomic.Bool
+	c := keeper.Config{Host: r, QEMU: qemu.Options{Jail: r.env.jail()}, Gone: func() { gone.Store(true); dir.Gone() }, Explain: explainFailure}
 	started := false
 	err = keeper.Keep(c, func(socket *os.File) (keeper.Runner, error) {
 		p, err := r.env.StartApart(id, []*os.File{socket, said, open}, "guest", attendCommand, r.name)
@@ -54,12 +63,14 @@ func (r *guestRun) keep(dir runner.Dir, announce io.WriteCloser) error {
 		return p, said.Close()
 	})
 	if !started {
-		f := explainFailure(err)
-		err = errors.Join(err, json.NewEncoder(said).Encode(runner.Status{Name: r.name, State: runner.Failed, Failure: &f}))
+		err = fails(err)
 	}
 	dir.Gone()
-	// What stays of a guest that failed is nobody's who is given the same identity later.
-	return errors.Join(err, open.Chown(0, 0), open.Close())
+	if !gone.Load() { // or it may be that of the guest's next start
+		// What stays of a guest that failed is nobody's who is given the same identity later.
+		err = errors.Join(err, open.Chown(0, 0))
+	}
+	return errors.Join(err, open.Close())
 }
 
 func newGuestAttendCommand(env *Env) *cobra.Command {

@@ -27,6 +27,10 @@ func Keep(c Config, start func(socket *os.File) (Runner, error)) error {
 	if err = errors.Join(err, far.Close()); err != nil {
 		return errors.Join(err, near.Close())
 	}
+	go func() {
+		r.Wait()
+		_ = near.Close() // which ends what is asked, also if somebody else has the other end
+	}()
 	err = serve(near, c)
 	late := time.AfterFunc(endLimit, r.Kill)
 	defer late.Stop()

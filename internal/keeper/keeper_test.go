@@ -355,6 +355,61 @@ func TestKeeperRefuses(t *testing.T) {
 	}
 }
 
+// A guest whose devices are not had is not started, and who does not take answers is not served on.
+func TestKeeperWithoutDevices(t *testing.T) {
+	h := &house{guest: guest.Guest{Name: "work", Memory: 64 << 20}, fails: errors.New("refused")}
+	c, _ := kept(t, h)
+	if _, err := c.Resolve(t.Context(), slog.Default()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Hold(t.Context()); err == nil || err.Error() != "refused" {
+		t.Errorf("%v", err)
+	}
+	for name, do := range map[string]func() error{
+		"QEMU": func() error {
+			_, _, err := c.QEMU(context.Background(), qemu.Machine{Guest: h.guest, Layout: qemu.Layout{Accelerator: qemu.TCG}}, nil)
+			return err
+		},
+		"hold":   func() error { _, err := c.Hold(context.Background()); return err },
+		"reopen": func() error { _, err := c.Reopen(0); return err },
+		"check":  c.Check,
+	} {
+		if err := do(); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Who asks and takes no answers has no more than so many requests.
+func TestKeeperUnheard(t *testing.T) {
+	h := &house{}
+	near, far, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- serve(near, Config{Host: h, Explain: explain, Gone: func() {}}) }()
+	c, err := connOf(far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// Answers are as long as can be, so that few of them fill the socket.
+	for i := range 100 * maxAsked {
+		if err := send(c, packet{Number: uint64(i + 1), Verb: verb(strings.Repeat("x", 30))}, nil); err != nil {
+			break // it has ended
+		}
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the keeper goes on")
+	}
+}
+
 var errDone = errors.New("done")
 
 func notThere(err error) error {

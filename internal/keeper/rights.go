@@ -126,7 +126,7 @@ func (k *keeper) qemu(ctx context.Context, g guest.Guest, body json.RawMessage, 
 		return nil, err
 	}
 	if !qemu.IsProbe(m) {
-		if err := k.now(); err != nil {
+		if err := k.while(func() error { return nil }); err != nil {
 			return nil, err
 		}
 		if err := k.same(m, g); err != nil {

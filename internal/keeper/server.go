@@ -42,7 +42,9 @@ type keeper struct {
 
 	holding  sync.Mutex // one at a time who changes what is held
 	resolved *Resolved  // nil before
-	held     bool       // or it was tried
+	tried    bool       // to hold
+	held     bool
+	started  bool
 	released bool
 
 	mu      sync.Mutex
@@ -101,16 +103,19 @@ func (k *keeper) begin(ctx context.Context, p packet, files []*os.File, all *syn
 		if err != nil {
 			answer.Body, answer.Error = nil, errorOf(err, k.Explain)
 		}
-		k.mu.Lock()
-		k.running[p.Number]()
-		delete(k.running, p.Number)
-		k.mu.Unlock()
 		err = send(k.conn, answer, given)
 		clear(answer.Body) // there may be a key in it
+		if secret, ok := out.(json.RawMessage); ok {
+			clear(secret)
+		}
 		if err != nil && !errors.Is(err, net.ErrClosed) {
 			_ = send(k.conn, packet{Number: p.Number, Error: errorOf(err, k.Explain)}, nil)
 		}
 		closeAll(given)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.running[p.Number]()
+		delete(k.running, p.Number) // so that no more wait for who does not take answers
 	})
 	return true
 }
@@ -123,17 +128,21 @@ func (k *keeper) do(ctx context.Context, v verb, body json.RawMessage, files []*
 	case holdVerb:
 		return k.hold(ctx)
 	case startedVerb:
-		if err = k.now(); err == nil {
+		err = k.while(func() error {
+			if k.started {
+				return errOrder
+			}
+			k.started = true
 			k.Host.Started()
-		}
+			return nil
+		})
 	case checkVerb:
-		if err = k.now(); err == nil {
-			err = k.Host.Check()
-		}
+		err = k.while(k.Host.Check)
 	case forgetsVerb:
-		if err = k.now(); err == nil {
+		err = k.while(func() error {
 			out = k.Host.Forgets()
-		}
+			return nil
+		})
 	case reopenVerb:
 		return k.reopen(body)
 	case releaseVerb:
@@ -153,14 +162,14 @@ func (k *keeper) do(ctx context.Context, v verb, body json.RawMessage, files []*
 // errOrder is that what is asked for has no place then.
 var errOrder = fmt.Errorf("%w: not now", fs.ErrPermission)
 
-// now returns nil while the guest holds its devices.
-func (k *keeper) now() error {
+// while does something while the guest holds its devices, which are not given back meanwhile.
+func (k *keeper) while(do func() error) error {
 	k.holding.Lock()
 	defer k.holding.Unlock()
 	if !k.held || k.released {
 		return errOrder
 	}
-	return nil
+	return do()
 }
 
 func (k *keeper) resolve(ctx context.Context) (*Resolved, error) {
@@ -180,14 +189,15 @@ func (k *keeper) resolve(ctx context.Context) (*Resolved, error) {
 func (k *keeper) hold(ctx context.Context) (any, []*os.File, error) {
 	k.holding.Lock()
 	defer k.holding.Unlock()
-	if k.resolved == nil || k.held || k.released {
+	if k.resolved == nil || k.tried || k.released {
 		return nil, nil, errOrder
 	}
-	k.held = true
+	k.tried = true
 	h, err := k.Host.Hold(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	k.held = true
 	defer func() {
 		for _, key := range h.Keys {
 			clear(key)
@@ -203,13 +213,17 @@ func (k *keeper) hold(ctx context.Context) (any, []*os.File, error) {
 
 func (k *keeper) reopen(body json.RawMessage) (any, []*os.File, error) {
 	var i int
-	if err := errors.Join(k.now(), json.Unmarshal(body, &i)); err != nil {
+	if err := json.Unmarshal(body, &i); err != nil {
 		return nil, nil, err
 	}
-	if i < 0 {
-		return nil, nil, errOrder
-	}
-	f, err := k.Host.Reopen(i)
+	var f *os.File
+	err := k.while(func() (err error) {
+		if i < 0 {
+			return errOrder
+		}
+		f, err = k.Host.Reopen(i)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}

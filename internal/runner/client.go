@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -296,7 +297,8 @@ func (d Dir) Attach(ctx context.Context) (io.ReadWriteCloser, error) {
 	end, _ := ctx.Deadline()
 	_ = conn.SetDeadline(end)
 	q := fmt.Sprintf("GET /v1/console HTTP/1.1\r\nHost: guest\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", consoleProtocol)
-	r := bufio.NewReader(conn)
+	head := &io.LimitedReader{R: conn, N: maxAnswer}
+	r := bufio.NewReader(head)
 	var a *http.Response
 	if _, err = conn.Write([]byte(q)); err == nil {
 		a, err = http.ReadResponse(r, nil)
@@ -312,6 +314,7 @@ func (d Dir) Attach(ctx context.Context) (io.ReadWriteCloser, error) {
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Time{})
+	head.N = math.MaxInt64 // what the guest writes has no end
 	return attached{conn, r}, nil
 }
 

@@ -138,10 +138,17 @@ func rootAlone(dir string) bool {
 	return ok && info.IsDir() && st.Uid == 0 && info.Mode().Perm()&0o022 == 0
 }
 
-// Give gives the directory to somebody, whose runner then works in it, and returns it open. The
-// caller has the lock.
-func (d Dir) Give(id uint32) (*os.File, error) {
+// Give gives the directory to somebody, whose runner then works in it, and returns it open,
+// with nothing in it that the one before has left. The caller has the lock. host is the running
+// host.
+func (d Dir) Give(host fs.FS, id uint32) (*os.File, error) {
 	if err := d.ours(); err != nil {
+		return nil, err
+	}
+	if before, err := d.read(); err == nil {
+		awaitEnd(host, before)
+	}
+	if err := d.clear(); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(d.Path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -219,7 +226,7 @@ func (d Dir) remove(kept string) error {
 	errs := []error{err}
 	for _, e := range all {
 		if e.Name() != kept {
-			errs = append(errs, os.Remove(d.file(e.Name())))
+			errs = append(errs, os.RemoveAll(d.file(e.Name()))) // whatever a runner has made of it
 		}
 	}
 	return errors.Join(errs...)

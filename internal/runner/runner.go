@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -152,13 +153,23 @@ func newRunner(c Config) (*runner, error) {
 	r.inputs, r.input = io.Pipe()
 	boot, _ := fs.ReadFile(c.Host, "proc/sys/kernel/random/boot_id") // without it it is unknown
 	r.status = Status{
-		Name: c.Dir.Name, State: Starting, PID: os.Getpid(), BootID: oneWord(boot), Devices: []string{}, Phases: []Phase{},
+		Name: c.Dir.Name, State: Starting, PID: ownPID(c.Host), BootID: oneWord(boot), Devices: []string{}, Phases: []Phase{},
 	}
 	if err := r.Dir.write(r.status); err != nil {
 		return nil, err
 	}
 	r.saving.Go(r.save)
 	return r, nil
+}
+
+// ownPID is the number of this process to others, also where it is in a name space of its own.
+func ownPID(host fs.FS) int {
+	if name, err := fs.ReadLink(host, "proc/self"); err == nil {
+		if pid, err := strconv.Atoi(name); err == nil {
+			return pid
+		}
+	}
+	return os.Getpid()
 }
 
 // keepCrash has the log end with what the Go runtime says if this process crashes: nobody
