@@ -78,17 +78,25 @@ func TestRaceInside(t *testing.T) {
 		}
 	}
 	var wins, held, disturbed int
+	var starved []int // who won nothing
 	for i := range out {
 		var w, h, d int
 		_, said, _ := strings.Cut(out[i].String(), "racer: ")
-		if n, err := fmt.Sscanf(said, "%d won, %d held, %d disturbed", &w, &h, &d); n != 3 || w == 0 {
-			t.Errorf("racer %d won nothing, %v:\n%s", i, err, &out[i])
+		if n, err := fmt.Sscanf(said, "%d won, %d held, %d disturbed", &w, &h, &d); n != 3 {
+			t.Errorf("racer %d: %v:\n%s", i, err, &out[i])
+		}
+		if w == 0 {
+			starved = append(starved, i)
 		}
 		wins, held, disturbed = wins+w, held+h, disturbed+d
 	}
 	t.Logf("attempts: %d by %d processes on %d groups in %v: %d won, %d found it held, %d disturbed by the observer, "+
 		"who looked %d times, and saw an owner %d times, no lease %d times, and opened a group %d times",
 		wins+held+disturbed, racers, len(all), raceFor, wins, held, disturbed, o.looks, o.owned, o.free, o.opened)
+	// On a busy machine there are few wins; that one of eight has none of 120 by chance is one in a million.
+	if len(starved) > 0 && wins >= 120 || wins < racers {
+		t.Errorf("racers %d won nothing, of %d wins", starved, wins)
+	}
 	if o.owned == 0 || o.free == 0 || o.opened == 0 {
 		t.Error("the observer has not seen all there is to see")
 	}
