@@ -258,7 +258,7 @@ func suspendBy(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Comma
 func keptBy(what string) asking {
 	return func(ctx context.Context, env *Env, c *daemon.Client, cmd *cobra.Command, args []string) error {
 		if on, err := cmd.Flags().GetBool("follow"); err == nil && on {
-			return cannot{fmt.Errorf("the daemon does not go on with the %s of %s yet; leave out --follow", what, args[0])}
+			return followBy(ctx, env, c, args[0], what)
 		}
 		text, err := c.Kept(ctx, args[0], what)
 		if err == nil {
@@ -266,6 +266,28 @@ func keptBy(what string) asking {
 		}
 		return err
 	}
+}
+
+// followBy prints what comes until the guest has ended.
+func followBy(ctx context.Context, env *Env, c *daemon.Client, name, what string) error {
+	r, err := c.Follow(ctx, name, what)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if _, err := io.Copy(plainWriter{env.Stdout}, r); err != nil {
+		return err
+	}
+	// It also ends with the daemon, and for those who may be told no more, who are told so.
+	var refused *daemon.RefusalError
+	if _, err := c.Kept(ctx, name, what); errors.As(err, &refused) && refused.Code == 403 {
+		return err
+	}
+	now, err := c.Status(ctx, name)
+	if err == nil && now.State == runner.Running {
+		err = fmt.Errorf("the daemon has ended meanwhile, and guest %s goes on; indy guest %s --follow %s goes on, too", name, what, name)
+	}
+	return err
 }
 
 func screenshotBy(ctx context.Context, env *Env, c *daemon.Client, _ *cobra.Command, args []string) error {

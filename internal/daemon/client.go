@@ -102,6 +102,28 @@ func (c *Client) ask(ctx context.Context, method, path string, in, out any) erro
 
 // raw asks for a path.
 func (c *Client) raw(ctx context.Context, method, path string, in any) ([]byte, error) {
+	a, err := c.open(ctx, method, path, in)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	return readAnswer(a)
+}
+
+// readAnswer reads an answer to its end.
+func readAnswer(a io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(a, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the daemon's answer broke off: %w", err)
+	case len(text) > maxAnswer:
+		return nil, fmt.Errorf("the daemon's answer is longer than %d bytes", maxAnswer)
+	}
+	return text, nil
+}
+
+// open asks for a path, and returns what is answered, which the caller closes.
+func (c *Client) open(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
 	var body io.Reader
 	if in != nil {
 		text, err := json.Marshal(in)
@@ -126,17 +148,15 @@ func (c *Client) raw(ctx context.Context, method, path string, in any) ([]byte, 
 		}
 		return nil, fmt.Errorf("the daemon does not answer: %w", err)
 	}
-	defer a.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(a.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("the daemon's answer broke off: %w", err)
-	case len(text) > maxAnswer:
-		return nil, fmt.Errorf("the daemon's answer is longer than %d bytes", maxAnswer)
-	case a.StatusCode >= 300:
-		return nil, refusal(a.StatusCode, a.Status, text)
+	if a.StatusCode < 300 {
+		return a.Body, nil
 	}
-	return text, nil
+	defer a.Body.Close()
+	text, err := readAnswer(a.Body)
+	if err != nil {
+		return nil, err
+	}
+	return nil, refusal(a.StatusCode, a.Status, text)
 }
 
 // refusal reads an answer of RFC 9457.
@@ -268,6 +288,12 @@ func (c *Client) Top(ctx context.Context, name string) (t runner.Top, err error)
 // Kept returns the last of a guest's log, events or console, or its screenshot as PNG.
 func (c *Client) Kept(ctx context.Context, name, what string) ([]byte, error) {
 	return c.raw(ctx, http.MethodGet, guestPath(name, what), nil)
+}
+
+// Follow returns what is kept of a guest's log or events, and what comes: until the guest has
+// ended, the daemon ends, who asks may be told no more, or ctx ends. The caller closes it.
+func (c *Client) Follow(ctx context.Context, name, what string) (io.ReadCloser, error) {
+	return c.open(ctx, http.MethodGet, guestPath(name, what)+"?follow=true", nil)
 }
 
 // Document returns devices, leases, the metrics or the OpenAPI document.

@@ -20,8 +20,8 @@ import (
 // serial port in both directions, and nothing else.
 const consoleProtocol = "indy-console"
 
-// maxConsoles is how many may be at serial ports at once. Each is one of the connections of
-// its user, too.
+// maxConsoles is how many may be at serial ports, or follow what guests do, at once. Each is one
+// of the connections of its user, too.
 const maxConsoles = 64
 
 // lookAgain is how often is looked whether who is at a serial port may be there still.
@@ -36,14 +36,7 @@ type consoleIn struct {
 // is to be upgraded, becomes that.
 func (d *Daemon) console(ctx context.Context, in *consoleIn) (*huma.StreamResponse, error) {
 	if in.Upgrade == "" {
-		kept, err := d.kept(Runner.Console, "application/octet-stream")(ctx, &in.One)
-		if err != nil {
-			return nil, err
-		}
-		return &huma.StreamResponse{Body: func(c huma.Context) {
-			c.SetHeader("Content-Type", kept.ContentType)
-			_, _ = c.BodyWriter().Write(kept.Body) // to somebody who has gone
-		}}, nil
+		return streamed(d.kept(Runner.Console, "application/octet-stream")(ctx, &in.One))
 	}
 	if !strings.EqualFold(in.Upgrade, consoleProtocol) {
 		return nil, huma.Error400BadRequest(fmt.Sprintf("upgrade to %.40q: expected %s", in.Upgrade, consoleProtocol))
@@ -64,14 +57,7 @@ func (d *Daemon) console(ctx context.Context, in *consoleIn) (*huma.StreamRespon
 	}
 	who := callerOf(ctx)
 	d.Logger.Info("somebody is at a serial port", "guest", in.Name, "uid", who.Peer.UID)
-	may := func() bool { // its definition may become another one, also in ways other than by the daemon
-		locked, err := running[consoleIn](d)(ctx, in)
-		if err == nil && May(who.Role, GuestsConsole, locked) {
-			return true
-		}
-		d.Logger.Info("somebody may be at a serial port no more", "guest", in.Name, "uid", who.Peer.UID)
-		return false
-	}
+	may := d.mayStill(ctx, GuestsConsole, in.Name)
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer func() { <-d.consoles }()
 		defer port.Close()

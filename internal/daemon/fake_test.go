@@ -37,7 +37,8 @@ type fakeRunners struct {
 	lost    map[string]bool // guests with a device that does not answer
 	stopped map[string]int  // how often its processors were stopped, and let go
 	went    map[string]int
-	obeys   bool // guests end when their power button is pressed
+	obeys   bool        // guests end when their power button is pressed
+	tells   chan string // what those who follow a guest are told
 }
 
 func newFakeRunners(t testing.TB) *fakeRunners {
@@ -185,6 +186,39 @@ func (r fakeRunner) Attach(context.Context) (io.ReadWriteCloser, error) {
 				return
 			}
 			if _, err := far.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}()
+	return near, nil
+}
+
+// FollowLog goes on with what is said to the guest's listeners.
+func (r fakeRunner) FollowLog(ctx context.Context) (io.ReadCloser, error) {
+	return r.follow(ctx, "log")
+}
+
+// FollowEvents does so, too.
+func (r fakeRunner) FollowEvents(ctx context.Context) (io.ReadCloser, error) {
+	return r.follow(ctx, "events")
+}
+
+// follow is the file, and what is sent to tells, until that is closed.
+func (r fakeRunner) follow(ctx context.Context, kind string) (io.ReadCloser, error) {
+	near, far := io.Pipe()
+	go func() {
+		text, _ := os.ReadFile(r.file(kind))
+		_, err := far.Write(text)
+		for err == nil {
+			select {
+			case one, ok := <-r.f.tells:
+				if !ok {
+					far.Close()
+					return
+				}
+				_, err = io.WriteString(far, one)
+			case <-ctx.Done():
+				err = far.CloseWithError(ctx.Err())
 				return
 			}
 		}

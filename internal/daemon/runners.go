@@ -50,6 +50,10 @@ type Runner interface {
 	Screenshot(context.Context, io.Writer) error
 	Attach(context.Context) (io.ReadWriteCloser, error)
 
+	// What a runner has kept of each, and what comes until it ends.
+	FollowLog(context.Context) (io.ReadCloser, error)
+	FollowEvents(context.Context) (io.ReadCloser, error)
+
 	// Forget takes away what is kept of a guest that has failed.
 	Forget() error
 

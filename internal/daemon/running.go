@@ -51,8 +51,8 @@ type bytesOut struct {
 const startLimit = 5 * time.Minute
 
 func (d *Daemon) runnerVerbs() {
-	get := func(word string) huma.Operation {
-		return huma.Operation{Method: http.MethodGet, Path: "/v1/guests/{name}/" + word, Errors: []int{404}}
+	get := func(word string, more ...int) huma.Operation {
+		return huma.Operation{Method: http.MethodGet, Path: "/v1/guests/{name}/" + word, Errors: append([]int{404}, more...)}
 	}
 	post := func(word string) huma.Operation {
 		return huma.Operation{Method: http.MethodPost, Path: "/v1/guests/{name}/" + word, Errors: []int{404, 409, 504}}
@@ -71,8 +71,8 @@ func (d *Daemon) runnerVerbs() {
 		return &statusOut{d.statusOf(ctx, in.Name)}, nil
 	})
 	answer(d, get("top"), GuestsTop, running[One](d), d.top)
-	answer(d, bytesOf(get("log"), "text/plain"), GuestsLog, running[One](d), d.kept(Runner.Log, "text/plain; charset=utf-8"))
-	answer(d, bytesOf(get("events"), "application/x-ndjson"), GuestsEvents, running[One](d), d.kept(Runner.Events, "application/x-ndjson"))
+	answer(d, bytesOf(get("log", 409, 503), "text/plain"), GuestsLog, running[tapeIn](d), d.tapeOf(tape{GuestsLog, Runner.Log, Runner.FollowLog, "text/plain; charset=utf-8"}))
+	answer(d, bytesOf(get("events", 409, 503), "application/x-ndjson"), GuestsEvents, running[tapeIn](d), d.tapeOf(tape{GuestsEvents, Runner.Events, Runner.FollowEvents, "application/x-ndjson"}))
 	answer(d, bytesOf(get("console"), "application/octet-stream"), GuestsConsole, running[consoleIn](d), d.console)
 	answer(d, bytesOf(get("screenshot"), "image/png"), GuestsScreenshot, running[One](d), d.screenshot)
 }
