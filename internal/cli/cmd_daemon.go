@@ -85,10 +85,10 @@ func serve(ctx context.Context, env *Env, socket string, images []string) error 
 		return err
 	}
 	d := daemon.New(daemon.Config{
-		Version: env.Version, Groups: groups, Store: store.Store{Dir: env.GuestDir}, Images: images, Host: daemonHost{env}, BootID: boot, Started: sinceBoot(), Logger: told,
-		MakeDisk: func(ctx context.Context, file string, size int64, key []byte) error {
+		Version: env.Version, Groups: groups, Host: daemonHost{env}, BootID: boot, Started: sinceBoot(), Logger: told,
+		Definitions: &daemon.Stored{Store: store.Store{Dir: env.GuestDir}, Images: images, MakeDisk: func(ctx context.Context, file string, size int64, key []byte) error {
 			return qemu.MakeDisk(ctx, file, size, secretKey(key))
-		},
+		}},
 		Runners: daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: func(name string, key []byte) (*runner.Launched, error) { return env.launchAlone(name, key, told) }}, State: filepath.Join(kept, "starts.json"),
 	})
 	d.Resume(ctx)

@@ -53,7 +53,7 @@ func TestDaemonTellsSystemd(t *testing.T) {
 		t.Errorf("%v, %v: everybody may connect", st, err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	d := daemon.New(daemon.Config{Version: "1", Store: store.Store{Dir: dir}, Runners: daemon.Directories{Root: dir}, Host: daemonHost{&Env{}}})
+	d := daemon.New(daemon.Config{Version: "1", Definitions: &daemon.Stored{Store: store.Store{Dir: dir}}, Runners: daemon.Directories{Root: dir}, Host: daemonHost{&Env{}}})
 	serving, end := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Serve(serving, l) }()

@@ -181,7 +181,7 @@ const stopSlack = 30 * time.Second
 // what takes longer than within.
 func (d *Daemon) stopAll(ctx context.Context, within time.Duration) ([]Stopped, error) {
 	names, err := d.Runners.Names()
-	entries, lerr := d.Store.List()
+	entries, lerr := d.Definitions.List()
 	var defs []guest.Definition
 	for _, e := range entries {
 		defs = append(defs, e.Definition)

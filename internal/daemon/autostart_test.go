@@ -169,7 +169,7 @@ func TestGoesOn(t *testing.T) {
 	f.runners.delays["network"] = 0
 	f.runners.mu.Unlock()
 
-	next := fixture{New(f.Config), f.runners}
+	next := fixture{New(f.Config), f.Stored, f.runners}
 	next.Resume(t.Context())
 	for range 500 {
 		if next.starts.look().Done {

@@ -157,7 +157,7 @@ func (d *Daemon) begin(ctx context.Context) (begun bool) {
 }
 
 func (d *Daemon) startGuests(ctx context.Context) {
-	entries, err := d.Store.List()
+	entries, err := d.Definitions.List()
 	var defs []guest.Definition
 	guests := map[string]guest.Definition{}
 	for _, e := range entries {

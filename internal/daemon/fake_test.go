@@ -218,7 +218,7 @@ func (r fakeRunner) follow(ctx context.Context, kind string) (io.ReadCloser, err
 				}
 				_, err = io.WriteString(far, one)
 			case <-ctx.Done():
-				err = far.CloseWithError(ctx.Err())
+				far.CloseWithError(ctx.Err())
 				return
 			}
 		}
@@ -257,6 +257,7 @@ func (fakeHost) Recover(context.Context) (json.RawMessage, error) {
 // fixture is a daemon with guests free and secret, which is locked. Both run.
 type fixture struct {
 	*Daemon
+	*Stored
 	runners *fakeRunners
 }
 
@@ -272,9 +273,9 @@ func newFixture(t testing.TB, definitions ...string) fixture {
 		}
 	}
 	s.Admin = false
-	f := fixture{runners: newFakeRunners(t)}
+	f := fixture{runners: newFakeRunners(t), Stored: &Stored{Store: s}}
 	f.Daemon = New(Config{
-		Version: "test", Store: s, Runners: f.runners, Host: fakeHost{}, State: filepath.Join(t.TempDir(), "starts.json"), BootID: "one",
+		Version: "test", Definitions: f.Stored, Runners: f.runners, Host: fakeHost{}, State: filepath.Join(t.TempDir(), "starts.json"), BootID: "one",
 		Groups: Groups{ids: [Admin + 1]uint32{0, 991, 992, 993}, has: [Admin + 1]bool{false, true, true, true}}, Started: sinceBoot(), Ready: time.Second, Stop: time.Second,
 	})
 	return f

@@ -32,13 +32,13 @@ type fileRule struct {
 // mayName returns an answer that refuses text, the definition of a guest, if somebody who is
 // no administrator may not have it name what it does. What before, the definition until now,
 // names already may stay.
-func (d *Daemon) mayName(text string, before guest.Definition) error {
+func (s *Stored) mayName(text string, before guest.Definition) error {
 	now, err := guest.ParseDefinition("guest.yaml", []byte(text))
 	if err != nil {
 		return huma.Error422UnprocessableEntity(err.Error())
 	}
-	r := fileRule{own: d.Store.Folder(now.Name), images: d.Images}
-	d.lockedFiles(&r, now.Name)
+	r := fileRule{own: s.Store.Folder(now.Name), images: s.Images}
+	s.lockedFiles(&r, now.Name)
 	var errs []error
 	check := func(field, file string, write, folder bool) {
 		if err := r.check(file, write, folder); err != nil {
@@ -76,14 +76,14 @@ func (d *Daemon) mayName(text string, before guest.Definition) error {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return huma.Error403Forbidden(fmt.Sprintf("only an administrator gives a guest other files of the host than images in %s:\n%v",
-			strings.Join(append([]string{"its own folder"}, d.Images...), " and "), err))
+			strings.Join(append([]string{"its own folder"}, s.Images...), " and "), err))
 	}
 	return nil
 }
 
 // lockedFiles notes what locked guests have in the folders for images.
-func (d *Daemon) lockedFiles(r *fileRule, but string) {
-	all, _ := d.Store.List() // of those that are damaged nothing is known
+func (s *Stored) lockedFiles(r *fileRule, but string) {
+	all, _ := s.Store.List() // of those that are damaged nothing is known
 	for _, e := range all {
 		if !e.Locked || e.Name == but {
 			continue

@@ -2,14 +2,10 @@ package daemon
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -112,7 +108,7 @@ func wouldBeLocked(text string) (bool, error) {
 }
 
 func (d *Daemon) list(ctx context.Context, _ *struct{}) (*listOut, error) {
-	all, err := d.Store.List()
+	all, err := d.Definitions.List()
 	out := &listOut{GuestList{Guests: []GuestEntry{}, Errors: messages(err)}}
 	var names []string
 	for _, e := range all {
@@ -189,7 +185,7 @@ func messages(err error) []string {
 }
 
 func (d *Daemon) show(_ context.Context, in *One) (*textOut, error) {
-	e, err := d.Store.Read(in.Name)
+	e, err := d.Definitions.Read(in.Name)
 	if err != nil && e.Text == nil {
 		return nil, err
 	}
@@ -200,70 +196,19 @@ func (d *Daemon) show(_ context.Context, in *One) (*textOut, error) {
 	return out, nil
 }
 
-// storeOf is the store, as who asks may change it.
-func (d *Daemon) storeOf(ctx context.Context) store.Store {
-	s := d.Store
-	s.Admin = callerOf(ctx).Role == Admin
-	return s
-}
-
 func (d *Daemon) create(ctx context.Context, in *createIn) (*textOut, error) {
 	defer clear(in.Body.Key)
-	if callerOf(ctx).Role != Admin {
-		if err := d.mayName(in.Body.Definition, guest.Definition{}); err != nil {
-			return nil, err
-		}
-	}
-	file, err := d.newDisk(in)
+	e, err := d.Definitions.Create(ctx, callerOf(ctx), NewGuest{Text: []byte(in.Body.Definition), DiskSize: in.Body.DiskSize, Key: in.Body.Key})
 	if err != nil {
 		return nil, err
-	}
-	e, err := d.storeOf(ctx).Create(ctx, []byte(in.Body.Definition))
-	if err != nil {
-		return nil, err
-	}
-	if file != "" {
-		if err := d.MakeDisk(ctx, file, in.Body.DiskSize, in.Body.Key); err != nil {
-			_, undone := d.storeOf(ctx).Delete(context.WithoutCancel(ctx), e, true)
-			return nil, errors.Join(err, undone)
-		}
 	}
 	d.Logger.Info("made a guest", "guest", e.Name, "uid", callerOf(ctx).Peer.UID)
 	return &textOut{GuestText{Name: e.Name, Locked: e.Locked, Definition: string(e.Text)}}, nil
 }
 
-// newDisk returns the file of the disk that is to be made for a new guest, which is not there
-// yet; empty for none.
-func (d *Daemon) newDisk(in *createIn) (string, error) {
-	if in.Body.DiskSize == 0 {
-		return "", nil
-	}
-	if d.MakeDisk == nil {
-		return "", huma.Error501NotImplemented("this daemon makes no disks")
-	}
-	def, err := guest.ParseDefinition("guest.yaml", []byte(in.Body.Definition))
-	if err != nil {
-		return "", huma.Error422UnprocessableEntity(err.Error())
-	}
-	if len(def.Disks) == 0 || def.Disks[0].Format != guest.Qcow2 || !filepath.IsLocal(def.Disks[0].File) || filepath.Base(def.Disks[0].File) != def.Disks[0].File {
-		return "", huma.Error422UnprocessableEntity("the disk that is made is a qcow2 image in the guest's folder, named as that is: disks: [{file: system.qcow2}]")
-	}
-	switch kind := def.Disks[0].Key.Kind; {
-	case kind == guest.Credential:
-		return "", huma.Error501NotImplemented("this daemon makes no credentials; root does: indy guest create --encrypt=credential")
-	case (kind == guest.Passphrase) != (len(in.Body.Key) > 0):
-		return "", huma.Error422UnprocessableEntity("a disk that is made has a key exactly when its definition says key: passphrase")
-	}
-	file := filepath.Join(d.Store.Folder(def.Name), def.Disks[0].File)
-	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s: %w", file, cmp.Or(err, fs.ErrExist))
-	}
-	return file, nil
-}
-
 // read returns what is to be changed, which may be damaged.
 func (d *Daemon) read(ctx context.Context, name string) (store.Entry, error) {
-	e, err := d.Store.Read(name)
+	e, err := d.Definitions.Read(name)
 	if err != nil && (e.Text == nil || callerOf(ctx).Role != Admin) {
 		return e, err
 	}
@@ -278,12 +223,7 @@ func (d *Daemon) edit(ctx context.Context, in *editIn) (*textOut, error) {
 	if in.Body.Before != string(before.Text) {
 		return nil, store.ErrChanged
 	}
-	if callerOf(ctx).Role != Admin {
-		if err := d.mayName(in.Body.Definition, before.Definition); err != nil {
-			return nil, err
-		}
-	}
-	e, err := d.storeOf(ctx).Replace(ctx, before, []byte(in.Body.Definition))
+	e, err := d.Definitions.Replace(ctx, callerOf(ctx), before, []byte(in.Body.Definition))
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +239,7 @@ func (d *Daemon) delete(ctx context.Context, in *deleteIn) (*deleteOut, error) {
 	if s, err := d.status(ctx, in.Name); err != nil || !s.Over() {
 		return nil, errors.Join(runner.ErrRuns, err)
 	}
-	deleted, err := d.storeOf(ctx).Delete(ctx, before, in.Disks)
+	deleted, err := d.Definitions.Delete(ctx, callerOf(ctx), before, in.Disks)
 	if err != nil {
 		return nil, err
 	}
@@ -315,7 +255,7 @@ func (d *Daemon) exists(name string) error {
 	if err == nil && slices.Contains(names, name) {
 		return nil // it runs, whatever has become of its definition
 	}
-	if _, err := d.Store.Read(name); errors.Is(err, fs.ErrNotExist) {
+	if _, err := d.Definitions.Read(name); errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -44,7 +44,7 @@ func (d *Daemon) metrics(ctx context.Context, _ *struct{}) (*bytesOut, error) {
 // metricsText is the text format 0.0.4 of Prometheus. Guests that do not answer in time have
 // no figures but their state.
 func (d *Daemon) metricsText(ctx context.Context) []byte {
-	entries, err := d.Store.List()
+	entries, err := d.Definitions.List()
 	running, rerr := d.Runners.Names()
 	names := slices.Clone(running)
 	for _, e := range entries {

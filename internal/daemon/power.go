@@ -277,7 +277,7 @@ func (k *keeper) pass(ctx context.Context) bool {
 
 // guests are those that are known, with their rules.
 func (k *keeper) guests(ctx context.Context) ([]power.Guest, error) {
-	entries, err := k.d.Store.List()
+	entries, err := k.d.Definitions.List()
 	names, nerr := k.d.Runners.Names()
 	var defs []guest.Definition
 	for _, e := range entries {

@@ -173,7 +173,7 @@ func (d *Daemon) start(ctx context.Context, in *startIn) (*statusOut, error) {
 		key = in.Body.Key
 		defer clear(key)
 	}
-	if _, err := d.Store.Read(in.Name); err != nil {
+	if _, err := d.Definitions.Read(in.Name); err != nil {
 		return nil, err
 	}
 	d.Logger.Info("starts a guest", "guest", in.Name, "uid", callerOf(ctx).Peer.UID)

@@ -31,15 +31,13 @@ const (
 type Config struct {
 	Version string
 	Groups  Groups
-	Store   store.Store // of which Admin is set by who asks
-	Images  []string    // folders of images that guests of others than administrators may have; see [Images]
 	Runners Runners
 	Host    Host
 	State   string // the file with what became of the start of guests at this boot
 	BootID  string // of the running kernel
-	// MakeDisk makes an empty qcow2 image of that many bytes for a new guest, encrypted with the
-	// key unless there is none; nil is that none are made.
-	MakeDisk func(ctx context.Context, file string, size int64, key []byte) error
+
+	// Definitions are those of the guests.
+	Definitions Definitions
 
 	Started float64      // when the daemon was started, in seconds since the kernel was
 	Logger  *slog.Logger // nil is none
@@ -198,7 +196,7 @@ func (d *Daemon) refuse(who Caller, v Verb) error {
 // isLocked says whether a guest is locked.
 func isLocked(d *Daemon) func(context.Context, string) (bool, error) {
 	return func(_ context.Context, name string) (bool, error) {
-		e, err := d.Store.Read(name)
+		e, err := d.Definitions.Read(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, err
 		}
