@@ -67,10 +67,12 @@ func mayImport() map[string][]string {
 		"internal/daemon":     append([]string{"internal/runner", "internal/power", "uevent"}, below...),
 		"internal/broker":     below,
 		"internal/power":      {"guest", "hostfs", "pci", "internal/runner"},
-		"internal/keeper":     {"guest", "guest/qemu", "internal/runner"}, // what is held, and how, others say
+		"internal/wire":       {},
+		"internal/privsep":    {"guest", "guest/store", "internal/daemon", "internal/runner", "internal/wire"}, // what the daemon asks root
+		"internal/keeper":     {"guest", "guest/qemu", "internal/runner", "internal/wire"},                     // what is held, and how, others say
 		"internal/logindtest": {"internal/hosttest"},
 		"internal/runner":     {"guest", "guest/qemu", "guest/qmp"}, // runs what it is given; which devices, and how they are assigned, others say
-		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/keeper", "internal/runner", "internal/power", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink", "internal/jail"}, below...),
+		"internal/cli":        append([]string{"hostfs/importer", "uevent", "internal/daemon", "internal/broker", "internal/keeper", "internal/privsep", "internal/runner", "internal/power", "internal/sim", "internal/lab", "internal/doctor", "internal/earlybind", "internal/hostedit", "internal/picture", "internal/vflink", "internal/jail"}, below...),
 		"cmd/indy":            {"internal/cli"},
 		"cmd/indy-jail":       {"internal/jail"}, // started as root before each QEMU: nothing but the stage
 		"internal/hosttest":   {"hostfs"},

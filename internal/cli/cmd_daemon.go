@@ -22,11 +22,12 @@ import (
 	"github.com/project-independence/indy/guest/qemu"
 	"github.com/project-independence/indy/guest/store"
 	"github.com/project-independence/indy/internal/daemon"
+	"github.com/project-independence/indy/internal/privsep"
 	"github.com/project-independence/indy/internal/runner"
 )
 
 func newDaemonCommand(env *Env) *cobra.Command {
-	var socket string
+	var socket, root string
 	var images []string
 	cmd := &cobra.Command{
 		Use:   "daemon",
@@ -36,8 +37,9 @@ groups indy-users, indy-operators and indy-admins, of which each may do more tha
 one before. Guests run in processes of their own; they go on when the daemon ends, and
 the next one finds them.
 
-A guest of somebody who is no administrator has no files of the host but images in its own
-folder and below --images, which root alone may be able to change.
+Somebody who is not root runs it with --broker: what takes root it asks indy broker to do. As
+root it does that itself, and a guest of somebody who is no administrator has no files of the
+host but images in its own folder and below --images, which root alone may be able to change.
 
 It is meant to be started by systemd, and takes the socket from it if it has one. The
 guests that start by themselves are started by indy daemon start-guests, once each boot.
@@ -47,24 +49,28 @@ guests that start by themselves are started by indy daemon start-guests, once ea
 		RunE: func(*cobra.Command, []string) error {
 			ctx, stop := interruptible()
 			defer stop()
-			return serve(ctx, env, socket, images)
+			return serve(ctx, env, socket, root, images)
 		},
 	}
 	cmd.PersistentFlags().StringVar(&socket, "socket", daemon.Socket, "the `SOCKET` on which it answers")
+	cmd.Flags().StringVar(&root, "broker", "", "the `SOCKET` of indy broker; without it, this process is root")
 	cmd.Flags().StringArrayVar(&images, "images", []string{daemon.Images}, "a `FOLDER` of images that guests of others than administrators may have; may be given several times")
 	cmd.AddCommand(newStartGuestsCommand(env, &socket), newStopGuestsCommand(env, &socket), newDaemonReportCommand(env, &socket), newDaemonPowerCommand(env, &socket))
 	return cmd
 }
 
-// serve answers until ctx ends.
-func serve(ctx context.Context, env *Env, socket string, images []string) error {
-	if os.Geteuid() != 0 {
-		return cannot{errors.New("the daemon answers for root's guests, and is run by root")}
+// serve answers until ctx ends. With the socket of a broker, that does what takes root.
+func serve(ctx context.Context, env *Env, socket, broker string, images []string) error {
+	if os.Geteuid() != 0 && broker == "" {
+		return cannot{errors.New("the daemon answers for root's guests: it is run by root, or asks indy broker, by --broker " + privsep.Socket)}
 	}
-	for _, dir := range images {
-		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
-			return usageError{fmt.Errorf("--images %q: expected a folder by its whole name", dir)}
-		}
+	if err := validImages(images); err != nil {
+		return err
+	}
+	if uid := os.Geteuid(); uid != 0 && env.GuestDir == guestDir(uid, env.Getenv) { // its own guests are not meant
+		all := *env
+		all.GuestDir, all.RunDir = guestDir(0, env.Getenv), runDir(0, env.Getenv)
+		env = &all
 	}
 	groups, err := daemon.ReadGroups(env.Host)
 	if err != nil {
@@ -84,15 +90,14 @@ func serve(ctx context.Context, env *Env, socket string, images []string) error 
 	if err := os.MkdirAll(kept, 0o700); err != nil {
 		return err
 	}
-	d := daemon.New(daemon.Config{
-		Version: env.Version, Groups: groups, Host: daemonHost{env}, BootID: boot, Started: sinceBoot(), Logger: told,
-		Definitions: &daemon.Stored{Store: store.Store{Dir: env.GuestDir}, Images: images, MakeDisk: func(ctx context.Context, file string, size int64, key []byte) error {
-			return qemu.MakeDisk(ctx, file, size, secretKey(key))
-		}},
-		Runners: daemon.Directories{Root: env.RunDir, Host: env.Host, Launch: func(name string, key []byte) (*runner.Launched, error) { return env.launchAlone(name, key, told) }}, State: filepath.Join(kept, "starts.json"),
-	})
+	c := daemon.Config{Version: env.Version, Groups: groups, BootID: boot, Started: sinceBoot(), Logger: told, State: filepath.Join(kept, "starts.json")}
+	root := env.asksRoot(&c, broker)
+	if root == nil {
+		env.isRoot(&c, images)
+	}
+	d := daemon.New(c)
 	d.Resume(ctx)
-	go env.keepPower(ctx, d, kept)
+	go env.keepPower(ctx, d, kept, root)
 	notify(told, sd.SdNotifyReady)
 	go keepTelling(ctx, told, l.Addr().String())
 	told.Info("answering", "socket", l.Addr().String())
@@ -101,6 +106,47 @@ func serve(ctx context.Context, env *Env, socket string, images []string) error 
 	}
 	notify(told, sd.SdNotifyStopping)
 	told.Info("ended; guests go on")
+	return nil
+}
+
+// isRoot has a daemon do by itself what takes root.
+func (e *Env) isRoot(c *daemon.Config, images []string) {
+	told := c.Logger
+	c.Definitions, c.Host = e.rootsGuests(images), daemonHost{e}
+	c.Runners = daemon.Directories{Root: e.RunDir, Host: e.Host, Launch: func(name string, key []byte) (*runner.Launched, error) { return e.launchAlone(name, key, told) }}
+}
+
+// asksRoot has a daemon ask the broker at a socket for what takes root; without one it is nil.
+func (e *Env) asksRoot(c *daemon.Config, broker string) *privsep.Client {
+	if broker == "" {
+		return nil
+	}
+	root := &privsep.Client{Socket: broker, Guests: e.GuestDir}
+	c.Definitions, c.Host = root, root
+	c.Runners = daemon.Directories{Root: e.RunDir, Host: e.Host, By: root, Launch: func(name string, key []byte) (*runner.Launched, error) {
+		said, err := root.Start(name, key)
+		if err != nil {
+			return nil, err
+		}
+		return runner.Listen(runner.Dir{Name: name, Path: filepath.Join(e.RunDir, name), By: root}, e.Host, said), nil
+	}}
+	return root
+}
+
+// rootsGuests are the definitions of this process, with images for guests of others than administrators.
+func (e *Env) rootsGuests(images []string) *daemon.Stored {
+	return &daemon.Stored{Store: store.Store{Dir: e.GuestDir}, Images: images, MakeDisk: func(ctx context.Context, file string, size int64, key []byte) error {
+		return qemu.MakeDisk(ctx, file, size, secretKey(key))
+	}}
+}
+
+// validImages returns an error if any is no folder that --images takes.
+func validImages(images []string) error {
+	for _, dir := range images {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
+			return usageError{fmt.Errorf("--images %q: expected a folder by its whole name", dir)}
+		}
+	}
 	return nil
 }
 
@@ -192,13 +238,8 @@ func listenAt(socket string) (*net.UnixListener, error) {
 	} else if !errors.Is(err, daemon.ErrNone) {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+	if err := makeRoom(socket); err != nil {
 		return nil, err
-	}
-	if st, err := os.Lstat(socket); err == nil && st.Mode()&fs.ModeSocket != 0 {
-		if err := os.Remove(socket); err != nil {
-			return nil, err
-		}
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
@@ -209,6 +250,17 @@ func listenAt(socket string) (*net.UnixListener, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// makeRoom makes the directory of a socket, and takes away what is left of one that nobody has.
+func makeRoom(socket string) error {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		return err
+	}
+	if st, err := os.Lstat(socket); err == nil && st.Mode()&fs.ModeSocket != 0 {
+		return os.Remove(socket)
+	}
+	return nil
 }
 
 // launchAlone starts a guest's runner, which has no seat: nobody sits where a daemon is.

@@ -13,24 +13,35 @@ import (
 
 	"github.com/project-independence/indy/hostfs"
 	"github.com/project-independence/indy/internal/daemon"
+	"github.com/project-independence/indy/internal/privsep"
 	"github.com/project-independence/indy/uevent"
 )
 
 // keepPower has a daemon do with guests as the power of this host has it, until ctx ends.
-// kept is where it keeps what it must remember.
-func (e *Env) keepPower(ctx context.Context, d *daemon.Daemon, kept string) {
+// kept is where it keeps what it must remember, and root opens what this process may not; nil is
+// that it may.
+func (e *Env) keepPower(ctx context.Context, d *daemon.Daemon, kept string, root *privsep.Client) {
 	c := daemon.PowerConfig{Host: e.Host, Bus: e.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), State: filepath.Join(kept, "power.json")}
 	if e.Listen != nil {
 		c.Events = e.powerEvents
 	}
 	if live, ok := e.Host.(*hostfs.LiveHost); ok {
-		c.OpenInput = func(name string) (io.ReadCloser, error) { return openInput(live, name) }
+		c.OpenInput = func(name string) (io.ReadCloser, error) {
+			f, err := openInput(live, name)
+			if err != nil {
+				return nil, err // not a nil file
+			}
+			return f, nil
+		}
+	}
+	if root != nil {
+		c.OpenInput, c.Inhibit = root.OpenLid, root.Inhibit
 	}
 	d.KeepPower(ctx, c)
 }
 
 // openInput opens an input device so that closing it ends reading.
-func openInput(live *hostfs.LiveHost, name string) (io.ReadCloser, error) {
+func openInput(live *hostfs.LiveHost, name string) (*os.File, error) {
 	f, err := live.OpenDevice(name)
 	if err != nil {
 		return nil, err

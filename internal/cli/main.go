@@ -361,7 +361,7 @@ func commands() []command {
 		{"leases", newLeasesCommand}, {"recover", newRecoverCommand}, {"confirm", newConfirmCommand},
 		{watchdogCommand, newWatchdogCommand}, {asideCommand, newAsideCommand}, {jailCommand, newJailCommand}, {"early", newEarlyCommand}, {"run", newRunCommand},
 		{"selftest", newSelftestCommand}, {"version", newVersionCommand}, {"diff", newDiffCommand},
-		{"doctor", newDoctorCommand}, {"guest", newGuestCommand}, {"daemon", newDaemonCommand},
+		{"doctor", newDoctorCommand}, {"guest", newGuestCommand}, {"daemon", newDaemonCommand}, {"broker", newBrokerCommand},
 	}
 }
 

@@ -36,7 +36,7 @@ type consoleIn struct {
 // is to be upgraded, becomes that.
 func (d *Daemon) console(ctx context.Context, in *consoleIn) (*huma.StreamResponse, error) {
 	if in.Upgrade == "" {
-		return streamed(d.kept(Runner.Console, "application/octet-stream")(ctx, &in.One))
+		return streamed(d.kept(Runner.OpenConsole, "application/octet-stream")(ctx, &in.One))
 	}
 	if !strings.EqualFold(in.Upgrade, consoleProtocol) {
 		return nil, huma.Error400BadRequest(fmt.Sprintf("upgrade to %.40q: expected %s", in.Upgrade, consoleProtocol))

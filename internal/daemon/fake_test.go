@@ -235,9 +235,10 @@ func (r fakeRunner) Forget() error {
 }
 
 func (r fakeRunner) file(kind string) string { return filepath.Join(r.f.dir, r.name+"."+kind) }
-func (r fakeRunner) Log() string             { return r.file("log") }
-func (r fakeRunner) Events() string          { return r.file("events") }
-func (r fakeRunner) Console() string         { return r.file("console") }
+
+func (r fakeRunner) OpenLog() (*os.File, error)     { return os.Open(r.file("log")) }
+func (r fakeRunner) OpenEvents() (*os.File, error)  { return os.Open(r.file("events")) }
+func (r fakeRunner) OpenConsole() (*os.File, error) { return os.Open(r.file("console")) }
 
 // fakeHost answers with documents that say which they are.
 type fakeHost struct{}
@@ -289,7 +290,7 @@ func (f fixture) run(t *testing.T, names ...string) {
 			t.Fatal(err)
 		}
 		r := fakeRunner{f.runners, name}
-		for _, file := range []string{r.Log(), r.Events(), r.Console()} {
+		for _, file := range []string{r.file("log"), r.file("events"), r.file("console")} {
 			if err := os.WriteFile(file, []byte("{}\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -17,7 +18,7 @@ type tapeIn struct {
 // A tape is what a runner keeps and goes on with.
 type tape struct {
 	verb   Verb
-	file   func(Runner) string
+	open   func(Runner) (*os.File, error)
 	follow func(Runner, context.Context) (io.ReadCloser, error)
 	kind   string
 }
@@ -26,7 +27,7 @@ type tape struct {
 func (d *Daemon) tapeOf(t tape) func(context.Context, *tapeIn) (*huma.StreamResponse, error) {
 	return func(ctx context.Context, in *tapeIn) (*huma.StreamResponse, error) {
 		if !in.Follow {
-			return streamed(d.kept(t.file, t.kind)(ctx, &in.One))
+			return streamed(d.kept(t.open, t.kind)(ctx, &in.One))
 		}
 		r, err := d.runs(ctx, in.Name)
 		if err != nil {

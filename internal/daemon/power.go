@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +27,9 @@ type PowerConfig struct {
 	// never. OpenInput opens an input device, whose events are read; nil is none.
 	Events    func(ctx context.Context, changed func()) error
 	OpenInput func(name string) (io.ReadCloser, error)
+
+	// Inhibit is that of [power.Logind].
+	Inhibit func(ctx context.Context, lid bool) (*os.File, error)
 
 	// Poll is how often files are read all the same; 0 is thirty seconds. Retry is how long is
 	// waited before the bus is tried again; 0 is ten seconds.
@@ -81,7 +85,7 @@ func (d *Daemon) KeepPower(ctx context.Context, c PowerConfig) {
 	k := &keeper{d: d, c: c, kick: make(chan struct{}, 1), ready: func() {}, offs: d.loadOffs(c.State)}
 	k.host = power.Host{SleepUnknown: true, LidUnknown: true}
 	k.report = PowerReport{Logind: "not heard yet", Steps: []PowerStep{}}
-	k.logind = &power.Logind{Address: c.Bus, Retry: c.Retry, Connected: k.connected, Gone: k.gone, Sleeps: k.sleeps, Awake: k.awake}
+	k.logind = &power.Logind{Address: c.Bus, Retry: c.Retry, Inhibit: c.Inhibit, Connected: k.connected, Gone: k.gone, Sleeps: k.sleeps, Awake: k.awake}
 	d.keeper.Store(k)
 	var all sync.WaitGroup
 	all.Go(func() { k.logind.Watch(ctx) })

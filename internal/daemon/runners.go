@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,10 +56,10 @@ type Runner interface {
 	// Forget takes away what is kept of a guest that has failed.
 	Forget() error
 
-	// The names of files with the last of each.
-	Log() string
-	Events() string
-	Console() string
+	// They open files with the last of each.
+	OpenLog() (*os.File, error)
+	OpenEvents() (*os.File, error)
+	OpenConsole() (*os.File, error)
 }
 
 // ErrNoRunner is that a guest does not do what is asked because it does not run.
@@ -72,11 +71,13 @@ type Directories struct {
 	Root   string
 	Host   fs.FS // of which proc says whether what is there is of this boot
 	Launch func(name string, key []byte) (*runner.Launched, error)
+	By     runner.Access // reaches into them; nil is that this process does
 }
 
 // Runner returns the directory of a guest.
 func (d Directories) Runner(name string) (Runner, error) {
 	dir, err := runner.DirOf(d.Root, name)
+	dir.By = d.By
 	return directory{dir, d.Host}, err
 }
 
@@ -147,16 +148,6 @@ func (d Directories) Names() ([]string, error) {
 
 // maxKept is how much of a file of a runner's is read; a runner keeps less.
 const maxKept = 1 << 20
-
-// readKept reads what a runner keeps in a file.
-func readKept(name string) ([]byte, error) {
-	f, err := os.OpenFile(filepath.Clean(name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxKept))
-}
 
 // sinceBoot is the time since the kernel started, asleep or not, CLOCK_BOOTTIME.
 func sinceBoot() float64 {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -71,8 +73,8 @@ func (d *Daemon) runnerVerbs() {
 		return &statusOut{d.statusOf(ctx, in.Name)}, nil
 	})
 	answer(d, get("top"), GuestsTop, running[One](d), d.top)
-	answer(d, bytesOf(get("log", 409, 503), "text/plain"), GuestsLog, running[tapeIn](d), d.tapeOf(tape{GuestsLog, Runner.Log, Runner.FollowLog, "text/plain; charset=utf-8"}))
-	answer(d, bytesOf(get("events", 409, 503), "application/x-ndjson"), GuestsEvents, running[tapeIn](d), d.tapeOf(tape{GuestsEvents, Runner.Events, Runner.FollowEvents, "application/x-ndjson"}))
+	answer(d, bytesOf(get("log", 409, 503), "text/plain"), GuestsLog, running[tapeIn](d), d.tapeOf(tape{GuestsLog, Runner.OpenLog, Runner.FollowLog, "text/plain; charset=utf-8"}))
+	answer(d, bytesOf(get("events", 409, 503), "application/x-ndjson"), GuestsEvents, running[tapeIn](d), d.tapeOf(tape{GuestsEvents, Runner.OpenEvents, Runner.FollowEvents, "application/x-ndjson"}))
 	answer(d, bytesOf(get("console"), "application/octet-stream"), GuestsConsole, running[consoleIn](d), d.console)
 	answer(d, bytesOf(get("screenshot"), "image/png"), GuestsScreenshot, running[One](d), d.screenshot)
 }
@@ -255,16 +257,21 @@ func (d *Daemon) top(ctx context.Context, in *One) (*topOut, error) {
 }
 
 // kept answers with what a runner keeps in a file, which is there after it has failed, too.
-func (d *Daemon) kept(file func(Runner) string, kind string) func(context.Context, *One) (*bytesOut, error) {
+func (d *Daemon) kept(open func(Runner) (*os.File, error), kind string) func(context.Context, *One) (*bytesOut, error) {
 	return func(_ context.Context, in *One) (*bytesOut, error) {
 		r, err := d.Runners.Runner(in.Name)
 		if err != nil {
 			return nil, err
 		}
-		text, err := readKept(file(r))
+		f, err := open(r)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, &guestError{in.Name, ErrNoRunner}
 		}
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		text, err := io.ReadAll(io.LimitReader(f, maxKept))
 		if err != nil {
 			return nil, err
 		}

@@ -128,7 +128,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		p, err := PeerOf(c)
-		who := Caller{Peer: p, Role: l.d.Groups.Role(p)}
+		who := Caller{Peer: p, Role: l.d.Groups.Role(p), Conn: c}
 		switch {
 		case err != nil:
 			l.d.Logger.Warn("somebody is not known", "err", err)

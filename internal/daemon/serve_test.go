@@ -323,7 +323,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			t.Skip("no request")
 		}
-		q = q.WithContext(withCaller(t.Context(), Caller{Peer{UID: 1000}, Operator}))
+		q = q.WithContext(withCaller(t.Context(), Caller{Peer: Peer{UID: 1000}, Role: Operator}))
 		q.Header.Set("Content-Type", "application/json")
 		q.Body, q.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 		a := x.answer(q)

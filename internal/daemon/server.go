@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -123,6 +124,7 @@ type callerKey struct{}
 type Caller struct {
 	Peer Peer
 	Role Role
+	Conn *net.UnixConn // by which; nil is that there is none
 }
 
 func withCaller(ctx context.Context, c Caller) context.Context {

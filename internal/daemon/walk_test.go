@@ -25,7 +25,7 @@ func (f fixture) ask(t *testing.T, role Role, method, path, body string) *httpte
 
 func (f fixture) request(t *testing.T, role Role, method, path, body string) *http.Request {
 	t.Helper()
-	q := httptest.NewRequestWithContext(withCaller(t.Context(), Caller{Peer{UID: 1000}, role}), method, path, strings.NewReader(body))
+	q := httptest.NewRequestWithContext(withCaller(t.Context(), Caller{Peer: Peer{UID: 1000}, Role: role}), method, path, strings.NewReader(body))
 	if body != "" {
 		q.Header.Set("Content-Type", "application/json")
 	}

@@ -34,6 +34,9 @@ type Logind struct {
 	// Retry is how long is waited before the bus is tried again; 0 is five seconds.
 	Retry time.Duration
 
+	// Inhibit is [Inhibit] by who may, where this process may not; nil is that it may.
+	Inhibit func(ctx context.Context, lid bool) (*os.File, error)
+
 	// Connected says that logind is heard, how long it waits before the host sleeps, and
 	// whether the lid is closed, as far as it says.
 	Connected func(wait time.Duration, lidClosed bool)
@@ -112,8 +115,7 @@ type session struct {
 // time.
 type inhibitor struct{ close func() }
 
-func newInhibitor(fd dbus.UnixFD) *inhibitor {
-	f := os.NewFile(uintptr(fd), "inhibitor")
+func newInhibitor(f *os.File) *inhibitor {
 	return &inhibitor{sync.OnceFunc(func() { _ = f.Close() })}
 }
 
@@ -242,14 +244,59 @@ func property[T any](ctx context.Context, s *session, name string) (v T, err err
 	return v, nil
 }
 
+// Inhibit returns a file by which logind waits before the host sleeps or, for the lid, leaves
+// a closed one to others, until it is closed. It may block for some seconds. address is that of the
+// message bus; empty is [SystemBus].
+func Inhibit(ctx context.Context, address string, lid bool) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	if address == "" {
+		address = SystemBus
+	}
+	conn, err := dbus.Connect(address, dbus.WithContext(ctx), dbus.WithAuth(dbus.AuthExternal(strconv.Itoa(os.Geteuid()))))
+	if err != nil {
+		return nil, fmt.Errorf("message bus %s: %w", address, err)
+	}
+	defer conn.Close()
+	return inhibitBy(ctx, conn, lid)
+}
+
+// inhibitBy is Inhibit by a connection that there is.
+func inhibitBy(ctx context.Context, conn *dbus.Conn, lid bool) (*os.File, error) {
+	what, why, mode := "sleep", "guests are made ready for it", "delay"
+	if lid {
+		what, why, mode = "handle-lid-switch", "a guest goes on while the lid is closed", "block"
+	}
+	var fd dbus.UnixFD
+	if err := conn.Object(login, loginPath).CallWithContext(ctx, loginManager+".Inhibit", 0, what, "indy", why, mode).Store(&fd); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "inhibitor"), nil
+}
+
+// hold has logind wait, or leave the lid alone.
+func (s *session) hold(ctx context.Context, lid bool) (*inhibitor, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	by := s.Logind.Inhibit
+	if by == nil {
+		by = func(ctx context.Context, lid bool) (*os.File, error) { return inhibitBy(ctx, s.conn, lid) }
+	}
+	f, err := by(ctx, lid)
+	if err != nil {
+		return nil, err
+	}
+	return newInhibitor(f), nil
+}
+
 // inhibit has logind wait before the host sleeps, from now on.
 func (s *session) inhibit(ctx context.Context) error {
-	var fd dbus.UnixFD
-	if err := s.call(ctx, login, loginPath, loginManager+".Inhibit", &fd, "sleep", "indy", "guests are made ready for it", "delay"); err != nil {
+	i, err := s.hold(ctx, false)
+	if err != nil {
 		return fmt.Errorf("logind does not wait before the host sleeps: %w", err)
 	}
 	s.delay.release()
-	s.delay = newInhibitor(fd)
+	s.delay = i
 	return nil
 }
 
@@ -264,9 +311,8 @@ func (s *session) watchLid(ctx context.Context) {
 		s.block = nil
 		return
 	}
-	var fd dbus.UnixFD
-	if s.block == nil && s.call(ctx, login, loginPath, loginManager+".Inhibit", &fd, "handle-lid-switch", "indy", "a guest goes on while the lid is closed", "block") == nil {
-		s.block = newInhibitor(fd)
+	if s.block == nil {
+		s.block, _ = s.hold(ctx, true) // nil when it cannot be had
 	}
 }
 

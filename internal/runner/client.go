@@ -58,7 +58,7 @@ func (d Dir) Status(ctx context.Context, host fs.FS) (Status, error) {
 	if errors.As(asked, &refused) {
 		return Status{Name: d.Name}, asked
 	}
-	held := d.locked()
+	held := d.Locked()
 	s, err := d.read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && held:
@@ -109,7 +109,7 @@ func (d Dir) Stop(ctx context.Context, how StopRequest) (Status, error) {
 func (d Dir) untilFree(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, endLimit, fmt.Errorf("the runner of guest %s does not end", d.Name))
 	defer cancel()
-	for d.locked() {
+	for d.Locked() {
 		select {
 		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
@@ -225,7 +225,7 @@ func (d Dir) open(ctx context.Context, method, path string, body []byte) (io.Rea
 	}
 	one := &http.Transport{
 		DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.dial(ctx) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.Dial(ctx) },
 	}
 	a, err := one.RoundTrip(q)
 	if err != nil {
@@ -238,9 +238,13 @@ func (d Dir) open(ctx context.Context, method, path string, body []byte) (io.Rea
 	return nil, d.complained(a)
 }
 
-// dial connects to the runner's socket, and to no other one that a runner may have put in its
-// place for root to talk to.
-func (d Dir) dial(ctx context.Context) (net.Conn, error) {
+// Dial connects to the runner's socket, and to no other one that a runner may have put in its
+// place for root to talk to. Without a runner that listens it is [fs.ErrNotExist], or that the
+// connection is refused.
+func (d Dir) Dial(ctx context.Context) (net.Conn, error) {
+	if d.By != nil {
+		return d.By.Dial(ctx, d.Name)
+	}
 	var dir, socket unix.Stat_t
 	fd, err := unix.Open(d.file(controlFile), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -266,7 +270,10 @@ func (d Dir) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("guest %s: its runner does not answer: %w", d.Name, ctx.Err())
 	}
-	if _, e := os.Lstat(d.file(controlFile)); errors.Is(e, fs.ErrNotExist) {
+	if d.By != nil && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("guest %s: %w", d.Name, errNotYet)
+	}
+	if _, e := os.Lstat(d.file(controlFile)); d.By == nil && errors.Is(e, fs.ErrNotExist) {
 		return fmt.Errorf("guest %s: %w", d.Name, errNotYet)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
@@ -290,7 +297,7 @@ func (d Dir) complained(a *http.Response) error {
 func (d Dir) Attach(ctx context.Context) (io.ReadWriteCloser, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	conn, err := d.dial(ctx)
+	conn, err := d.Dial(ctx)
 	if err != nil {
 		return nil, d.failed(ctx, err)
 	}

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ const maxState = 256 << 10
 type Dir struct {
 	Name string // of the guest
 	Path string
+	By   Access // nil is that this process opens what is in it
 }
 
 // DirOf returns the directory of a guest below root. The error is that of a name that no
@@ -52,7 +54,7 @@ func DirOf(root, name string) (Dir, error) {
 	if err := guest.ValidateName(name); err != nil {
 		return Dir{}, err
 	}
-	return Dir{name, filepath.Join(root, name)}, nil
+	return Dir{Name: name, Path: filepath.Join(root, name)}, nil
 }
 
 func (d Dir) file(name string) string { return filepath.Join(d.Path, name) }
@@ -171,8 +173,15 @@ func (d Dir) is(f *os.File) bool {
 	return err == nil && e == nil && os.SameFile(a, b)
 }
 
-// locked reports whether somebody has the lock, without taking it.
-func (d Dir) locked() bool {
+// Locked reports whether somebody has the lock of the directory, a runner or who starts it,
+// without taking it. Without a directory it is false.
+func (d Dir) Locked() bool {
+	if d.By != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), accessLimit)
+		defer cancel()
+		held, err := d.By.Locked(ctx, d.Name)
+		return held || err != nil // nobody is taken for gone because that is not known
+	}
 	f, err := os.OpenFile(d.file(lockFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return false
@@ -185,7 +194,7 @@ func (d Dir) locked() bool {
 
 // read returns the last status that a runner has saved.
 func (d Dir) read() (Status, error) {
-	f, err := os.OpenFile(d.file(stateFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := d.Open(stateFile)
 	if err != nil {
 		return Status{}, err
 	}
@@ -240,6 +249,11 @@ func (d Dir) gone() error {
 // Forget takes away what is left of a guest that has failed. The error is [ErrRuns] when it
 // has a runner.
 func (d Dir) Forget() error {
+	if d.By != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+		defer cancel()
+		return d.By.Forget(ctx, d.Name)
+	}
 	if _, err := os.Lstat(d.Path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

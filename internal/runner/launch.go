@@ -68,7 +68,13 @@ func Launch(d Dir, host fs.FS, request any, detach func(files []*os.File) error)
 		_ = said.Close()
 		return nil, fmt.Errorf("guest %s: its runner has ended at once: %w", d.Name, err)
 	}
-	return &Launched{dir: d, host: host, said: said, r: bufio.NewReaderSize(said, maxState)}, nil
+	return Listen(d, host, said), nil
+}
+
+// Listen returns a runner that somebody else has started, of which said is what it announces, as
+// [Launched.File] is.
+func Listen(d Dir, host fs.FS, said *os.File) *Launched {
+	return &Launched{dir: d, host: host, said: said, r: bufio.NewReaderSize(said, maxState)}
 }
 
 // lockAnew locks the directory. A runner that has ended may hold it for a moment longer, and
@@ -105,13 +111,17 @@ func (l *Launched) Next() (Status, error) {
 	return s, err
 }
 
+// File is what the runner announces, for [Listen] in another process. It is closed by Close, and
+// is for those who have not called Next.
+func (l *Launched) File() *os.File { return l.said }
+
 // Close stops listening. The runner goes on.
 func (l *Launched) Close() error { return l.said.Close() }
 
 // Given is the directory of a guest in a process that was started by who has it, and has handed
 // it over open, as [Dir.Give] returns it.
 func Given(name string, open *os.File) Dir {
-	return Dir{name, fmt.Sprintf("/proc/self/fd/%d", open.Fd())}
+	return Dir{Name: name, Path: fmt.Sprintf("/proc/self/fd/%d", open.Fd())}
 }
 
 // Inherit takes over, in a process that [Launch] started, the lock of the guest's directory,

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	case len(os.Args) == 3 && os.Args[1] == "ask-for-status":
-		d := Dir{filepath.Base(os.Args[2]), os.Args[2]}
+		d := Dir{Name: filepath.Base(os.Args[2]), Path: os.Args[2]}
 		s, err := d.Status(context.Background(), hostfs.Live())
 		fmt.Printf("%v %v\n", s.State, err)
 		os.Exit(0)

@@ -36,7 +36,7 @@ func TestTwoGuests(t *testing.T) {
 	released := map[string]string{}
 	var both sync.WaitGroup
 	for _, name := range []string{"work", "home"} {
-		dirs[name] = Dir{name, filepath.Join(top, name)}
+		dirs[name] = Dir{Name: name, Path: filepath.Join(top, name)}
 		released[name] = filepath.Join(t.TempDir(), "released")
 		disk := bootDisk(t, printText, "this is "+name+"\r\n")
 		q := testRequest{Dir: dirs[name], Disk: disk, Graphics: true, Ready: guest.Ready{Serial: "this is " + name}, Released: released[name]}
@@ -138,7 +138,7 @@ func TestTwoGuests(t *testing.T) {
 // is refused.
 func TestConsole(t *testing.T) {
 	needQEMU(t)
-	d := Dir{"echo", filepath.Join(root(t), "echo")}
+	d := Dir{Name: "echo", Path: filepath.Join(root(t), "echo")}
 	launch(t, testRequest{Dir: d, Disk: bootDisk(t, echo, "")}, runs)
 	if _, err := Launch(d, hostfs.Live(), testRequest{Dir: d}, detach(t, "")); !errors.Is(err, ErrRuns) || !strings.Contains(err.Error(), "guest echo") {
 		t.Errorf("a second start: %v", err)
@@ -185,7 +185,7 @@ func TestConsole(t *testing.T) {
 // A QEMU that is stopped by a signal is told of at once, and can be killed.
 func TestFault13StoppedQEMU(t *testing.T) {
 	needQEMU(t)
-	d := Dir{"still", filepath.Join(root(t), "still")}
+	d := Dir{Name: "still", Path: filepath.Join(root(t), "still")}
 	s := launch(t, testRequest{Dir: d, Disk: bootDisk(t, printText, "x")}, runs)
 	if err := syscall.Kill(s.QEMU, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestFault13StoppedQEMU(t *testing.T) {
 // A runner that stands still is told of, too.
 func TestFault13StoppedRunner(t *testing.T) {
 	needQEMU(t)
-	d := Dir{"still", filepath.Join(root(t), "still")}
+	d := Dir{Name: "still", Path: filepath.Join(root(t), "still")}
 	s := launch(t, testRequest{Dir: d, Disk: bootDisk(t, printText, "x")}, runs)
 	if err := syscall.Kill(s.PID, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestFault13StoppedRunner(t *testing.T) {
 // QEMU dies with its runner, and the guest can be started again.
 func TestFault16KilledRunner(t *testing.T) {
 	needQEMU(t)
-	d := Dir{"killed", filepath.Join(root(t), "killed")}
+	d := Dir{Name: "killed", Path: filepath.Join(root(t), "killed")}
 	q := testRequest{Dir: d, Disk: bootDisk(t, printText, "x")}
 	s := launch(t, q, runs)
 	until(t, "the state is saved", func() bool { kept, err := d.read(); return err == nil && kept.QEMU == s.QEMU })
@@ -259,7 +259,7 @@ func TestFault16KilledRunner(t *testing.T) {
 func TestCrashedRunner(t *testing.T) {
 	needQEMU(t)
 	const words = "this cannot happen"
-	d := Dir{"crashed", filepath.Join(root(t), "crashed")}
+	d := Dir{Name: "crashed", Path: filepath.Join(root(t), "crashed")}
 	launch(t, testRequest{Dir: d, Disk: bootDisk(t, printText, "x"), Crash: words}, runs)
 	if _, err := d.Stop(t.Context(), StopRequest{Force: true}); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "indy guest log crashed") {
 		t.Errorf("stopped: %v", err)
@@ -274,7 +274,7 @@ func TestCrashedRunner(t *testing.T) {
 // A QEMU that is killed is a failure with its cause, which is kept until the next start.
 func TestFault12KilledQEMU(t *testing.T) {
 	needQEMU(t)
-	d := Dir{"killed", filepath.Join(root(t), "killed")}
+	d := Dir{Name: "killed", Path: filepath.Join(root(t), "killed")}
 	q := testRequest{Dir: d, Disk: bootDisk(t, printText, "last words"), Ready: guest.Ready{Serial: "words"}, Released: filepath.Join(t.TempDir(), "released")}
 	s := launch(t, q, isReady)
 	if err := syscall.Kill(s.QEMU, syscall.SIGKILL); err != nil {
@@ -285,7 +285,7 @@ func TestFault12KilledQEMU(t *testing.T) {
 	if got.Failure == nil || !strings.Contains(got.Failure.Message, "signal: killed") || got.Failure.Exit != 1 {
 		t.Errorf("%+v", got.Failure)
 	}
-	until(t, "its runner is gone", func() bool { return !d.locked() })
+	until(t, "its runner is gone", func() bool { return !d.Locked() })
 	if _, err := os.Stat(q.Released); err != nil {
 		t.Error(err)
 	}
@@ -302,19 +302,19 @@ func TestFault12FailedStart(t *testing.T) {
 	needQEMU(t)
 	top := root(t)
 	failed := func(s Status) bool { return s.State == Failed }
-	d := Dir{"first", filepath.Join(top, "first")}
+	d := Dir{Name: "first", Path: filepath.Join(top, "first")}
 	if s := launch(t, testRequest{Dir: d, Refuse: "it is Monday"}, failed); s.Failure == nil || s.Failure.Message != "it is Monday" {
 		t.Errorf("%+v", s.Failure)
 	}
 	disk := bootDisk(t, printText, "x")
 	launch(t, testRequest{Dir: d, Disk: disk}, runs)
-	second := Dir{"second", filepath.Join(top, "second")}
+	second := Dir{Name: "second", Path: filepath.Join(top, "second")}
 	s := launch(t, testRequest{Dir: second, Disk: disk}, failed)
 	if s.Failure == nil || !strings.Contains(s.Failure.LastWords, `Failed to get "write" lock`) || strings.Contains(s.Failure.LastWords, "/dev/fdset") {
 		t.Errorf("%+v", s.Failure)
 	}
 	stopNow(t, d)
-	until(t, "its runner is gone", func() bool { return !second.locked() })
+	until(t, "its runner is gone", func() bool { return !second.Locked() })
 	if err := second.Forget(); err != nil {
 		t.Error(err)
 	}
@@ -326,7 +326,7 @@ func TestFault12FailedStart(t *testing.T) {
 // Whatever is written to the socket, who asks in earnest has an answer.
 func TestGarbage(t *testing.T) {
 	needQEMU(t)
-	d := Dir{"loud", filepath.Join(root(t), "loud")}
+	d := Dir{Name: "loud", Path: filepath.Join(root(t), "loud")}
 	launch(t, testRequest{Dir: d, Disk: bootDisk(t, printText, "x")}, runs)
 	defer stopNow(t, d)
 	say := func(text string) net.Conn {
@@ -370,7 +370,7 @@ func TestAnotherUser(t *testing.T) {
 	}
 	needQEMU(t)
 	top := root(t)
-	d := Dir{"mine", filepath.Join(top, "mine")}
+	d := Dir{Name: "mine", Path: filepath.Join(top, "mine")}
 	launch(t, testRequest{Dir: d, Disk: bootDisk(t, printText, "x")}, runs)
 	defer stopNow(t, d)
 	self := filepath.Join(top, "self")
@@ -398,7 +398,7 @@ func TestAnotherUser(t *testing.T) {
 // Of many who start a guest at once one does, and all others are told so.
 func TestManyStarts(t *testing.T) {
 	needQEMU(t)
-	d := Dir{"many", filepath.Join(root(t), "many")}
+	d := Dir{Name: "many", Path: filepath.Join(root(t), "many")}
 	q := testRequest{Dir: d, Disk: bootDisk(t, printText, "x"), Released: filepath.Join(t.TempDir(), "released")}
 	start := detach(t, "")
 	var all sync.WaitGroup
@@ -445,7 +445,7 @@ func TestFault44DiskFull(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	d := Dir{"full", filepath.Join(small, "full")}
+	d := Dir{Name: "full", Path: filepath.Join(small, "full")}
 	launch(t, testRequest{Dir: d, Disk: bootDisk(t, echo, "")}, runs)
 	f, err := os.Create(filepath.Join(small, "filler"))
 	if err != nil {

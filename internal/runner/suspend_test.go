@@ -19,7 +19,7 @@ import (
 func sleeper(t *testing.T, program, text string) (Dir, testRequest) {
 	t.Helper()
 	needQEMU(t)
-	d := Dir{"nap", filepath.Join(root(t), "nap")}
+	d := Dir{Name: "nap", Path: filepath.Join(root(t), "nap")}
 	q := testRequest{Dir: d, Disk: bootDisk(t, program, text), Ready: guest.Ready{Serial: text}, Lost: filepath.Join(t.TempDir(), "lost")}
 	launch(t, q, isReady)
 	return d, q

@@ -288,15 +288,15 @@ func TestLock(t *testing.T) {
 	if _, err := DirOf(top, "../work"); err == nil {
 		t.Error("a name that leads elsewhere")
 	}
-	if d.locked() || d.Forget() != nil {
+	if d.Locked() || d.Forget() != nil {
 		t.Error("locked before it is there")
 	}
 	lock, err := d.Lock()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Lock(); !errors.Is(err, ErrRuns) || !d.locked() || !errors.Is(d.Forget(), ErrRuns) {
-		t.Errorf("%v, locked %v", err, d.locked())
+	if _, err := d.Lock(); !errors.Is(err, ErrRuns) || !d.Locked() || !errors.Is(d.Forget(), ErrRuns) {
+		t.Errorf("%v, locked %v", err, d.Locked())
 	}
 	if info, err := os.Stat(d.Path); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info.Mode(), err)
@@ -314,13 +314,13 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !d.locked() {
+	if !d.Locked() {
 		t.Error("not locked")
 	}
 	if err := errors.Join(lock.Close(), next.Close()); err != nil {
 		t.Error(err)
 	}
-	if d.locked() {
+	if d.Locked() {
 		t.Error("locked by nobody")
 	}
 	if err := d.write(Status{Name: "work", State: Running, PID: 1}); err != nil {
@@ -341,7 +341,7 @@ func TestLock(t *testing.T) {
 	if _, err := os.Lstat(d.Path); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
-	far := Dir{"work", filepath.Join(top, strings.Repeat("x", 100), "work")}
+	far := Dir{Name: "work", Path: filepath.Join(top, strings.Repeat("x", 100), "work")}
 	if _, err := far.Lock(); err == nil || !strings.Contains(err.Error(), "more than 107") {
 		t.Error(err)
 	}
