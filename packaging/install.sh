@@ -28,7 +28,7 @@ uninstall() {
   while read -r kind name; do
     [ "$kind" != d ] || [ ! -d "$DESTDIR$name" ] || rmdir --ignore-fail-on-non-empty "$DESTDIR$name"
   done < <(sort -r <<<"$before")
-  [ -n "$DESTDIR" ] || echo "$verb: /var/lib/indy, with the guests, and the groups indy-* are left"
+  [ -n "$DESTDIR" ] || echo "$verb: /var/lib/indy, with the guests, and the user and the groups indy-* are left"
 }
 
 # folder makes a directory and those above it, and notes those that were not there.
@@ -101,7 +101,7 @@ install() {
 	    systemd-sysusers
 	    systemd-tmpfiles --create
 	    modprobe vfio-pci
-	    systemctl enable --now indy-daemon.socket indy-daemon.service indy-guests.service
+	    systemctl enable --now indy-broker.socket indy-daemon.socket indy-daemon.service indy-guests.service
 	    usermod -aG indy-users NAME    # from the next login on, see docs/roles.md
 	END
 }

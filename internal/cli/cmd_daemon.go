@@ -275,7 +275,7 @@ func (e *Env) launchAlone(name string, key []byte, told *slog.Logger) (*runner.L
 	return runner.Launch(dir, e.Host, runnerRequest{
 		Guests: e.GuestDir, Leases: e.LeaseDir, State: e.StateDir, Run: e.RunDir, Accelerator: "auto", Key: key,
 	}, func(files []*os.File) error {
-		return e.DetachInScope(name, func(err error) { told.Warn("a guest is counted to the daemon", "err", err) }, files, "guest", runnerCommand, name)
+		return e.DetachInScope(name, func(err error) { told.Warn("a guest is counted to this process", "err", err) }, files, "guest", runnerCommand, name)
 	})
 }
 

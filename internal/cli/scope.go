@@ -20,7 +20,7 @@ const scopeLimit = 10 * time.Second
 // A deviceRule is what a unit may open, as DeviceAllow= of systemd.resource-control(5) has it.
 type deviceRule struct{ Node, Access string }
 
-// guestDevices is what processes of guests may open, as in indy-daemon.service, which says why
+// guestDevices is what processes of guests may open, as in indy-broker.service, which says why
 // some go by their numbers.
 func guestDevices() []deviceRule {
 	var rules []deviceRule

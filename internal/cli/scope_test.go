@@ -19,7 +19,7 @@ import (
 // TestGuestDevices holds that a guest may open the same in a scope of its own as in the
 // daemon's unit, from which its process comes.
 func TestGuestDevices(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(hosttest.Root(t), "packaging", "systemd", "indy-daemon.service"))
+	text, err := os.ReadFile(filepath.Join(hosttest.Root(t), "packaging", "systemd", "indy-broker.service"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestGuestDevices(t *testing.T) {
 		unit = append(unit, deviceRule{string(m[1]), string(m[2])})
 	}
 	if d := cmp.Diff(unit, guestDevices()); d != "" {
-		t.Errorf("indy-daemon.service, and scopes of guests:\n%s", d)
+		t.Errorf("indy-broker.service, and scopes of guests:\n%s", d)
 	}
 }
 

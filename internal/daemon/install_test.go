@@ -113,7 +113,7 @@ func TestInstall(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			for _, next := range []string{"systemd-sysusers\n", "systemd-tmpfiles --create\n", "modprobe vfio-pci\n", "systemctl enable --now indy-daemon.socket "} {
+			for _, next := range []string{"systemd-sysusers\n", "systemd-tmpfiles --create\n", "modprobe vfio-pci\n", "systemctl enable --now indy-broker.socket "} {
 				if !strings.Contains(out, next) {
 					t.Errorf("it does not say to run %q:\n%s", next, out)
 				}
@@ -137,7 +137,7 @@ func TestInstall(t *testing.T) {
 					t.Errorf("%s is %.40q, want %q", name, first[name], want)
 				}
 			}
-			for unit, want := range map[string]string{"daemon": "\nExecStart=" + prefix + "/bin/indy daemon\n", "guests": "\nExecStop=" + prefix + "/bin/indy daemon stop-guests\n"} {
+			for unit, want := range map[string]string{"broker": "\nExecStart=" + prefix + "/bin/indy broker\n", "daemon": "\nExecStart=" + prefix + "/bin/indy daemon --broker /run/indy/broker.sock\n", "guests": "\nExecStop=" + prefix + "/bin/indy daemon stop-guests\n"} {
 				if text := first[where.system+"/systemd/system/indy-"+unit+".service"]; !strings.Contains(text, want) {
 					t.Errorf("indy-%s.service has no %q", unit, want)
 				}

@@ -73,7 +73,7 @@ WantedBy=multi-user.target
 `
 	lastService = `[Unit]
 Description=What there is when guests and daemon have been stopped
-Before=indy-daemon.service indy-guests.service lab.service
+Before=indy-broker.service indy-daemon.service indy-guests.service lab.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
@@ -172,7 +172,7 @@ devices: [{want: storage, class: "0108", how: assign}]
 			t.Fatal(err)
 		}
 	}
-	enable := exec.CommandContext(t.Context(), "systemctl", "--root="+over, "enable", "indy-daemon.socket", "indy-daemon.service", "indy-guests.service", "lab.service", "lab-last.service")
+	enable := exec.CommandContext(t.Context(), "systemctl", "--root="+over, "enable", "indy-broker.socket", "indy-daemon.socket", "indy-daemon.service", "indy-guests.service", "lab.service", "lab-last.service")
 	if out, err := enable.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -273,7 +273,7 @@ func TestSystemdInside(t *testing.T) {
 	if net, work := at(t, before["net"], runner.PhaseReady), at(t, before["work"], runner.PhaseRunner); net > work {
 		t.Errorf("work was started %.3f s after the kernel, and net, which it needs, was ready at %.3f s", work, net)
 	}
-	run("systemctl", "status", "--no-pager", "--full", "--lines=0", "indy-daemon.socket", "indy-daemon.service", "indy-guests.service")
+	run("systemctl", "status", "--no-pager", "--full", "--lines=0", "indy-broker.socket", "indy-broker.service", "indy-daemon.socket", "indy-daemon.service", "indy-guests.service")
 	for name, s := range before {
 		insideScope(t, name, s)
 	}
@@ -299,7 +299,8 @@ func TestSystemdInside(t *testing.T) {
 	}
 
 	// The daemon is restarted, killed, and stopped and asked again.
-	pid := mainPID(t)
+	pid := mainPID(t, "daemon")
+	insideDaemon(t, pid)
 	for _, how := range [][]string{
 		{"systemctl", "restart", "indy-daemon.service"},
 		{"systemctl", "kill", "--kill-who=main", "--signal=KILL", "indy-daemon.service"},
@@ -310,7 +311,7 @@ func TestSystemdInside(t *testing.T) {
 			t.Errorf("after %q: %+v; before: %+v", how, now, before)
 		}
 		b := ask() // waits for the next one, which the socket starts if nothing else has
-		if now := mainPID(t); now == pid || now == "0" {
+		if now := mainPID(t, "daemon"); now == pid || now == "0" {
 			t.Errorf("after %q the daemon is process %s, as before", how, now)
 		} else {
 			pid = now
@@ -319,7 +320,42 @@ func TestSystemdInside(t *testing.T) {
 			t.Errorf("after %q it finds %+v", how, b)
 		}
 	}
+	// So is the broker, which the daemon then asks again.
+	broker := mainPID(t, "broker")
+	for _, how := range [][]string{
+		{"systemctl", "restart", "indy-broker.service"},
+		{"systemctl", "kill", "--kill-who=main", "--signal=KILL", "indy-broker.service"},
+	} {
+		run(how...)
+		if b := ask(); len(b.Guests) != 2 || b.Guests[0].State != runner.Running || b.Guests[1].State != runner.Running {
+			t.Errorf("after %q the daemon finds %+v", how, b)
+		}
+		if now := guests(); now["net"].PID != before["net"].PID || now["work"].QEMU != before["work"].QEMU {
+			t.Errorf("after %q: %+v; before: %+v", how, now, before)
+		}
+		if now := mainPID(t, "broker"); now == broker || now == "0" {
+			t.Errorf("after %q the broker is process %s, as before", how, now)
+		} else {
+			broker = now
+		}
+	}
+	run("indy", "daemon", "power")
 	run("indy", "leases")
+}
+
+// insideDaemon looks at what the daemon may.
+func insideDaemon(t *testing.T, pid string) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the daemon:\n%s", text)
+	for _, want := range []string{`Uid:\t([1-9][0-9]*)\t\d+\t\d+\t\d+`, `CapPrm:\t0+`, `CapEff:\t0+`, `CapBnd:\t0+`, `NoNewPrivs:\t1`, `Seccomp:\t2`} {
+		if !regexp.MustCompile("(?m)^" + want + "$").Match(text) {
+			t.Errorf("the daemon has not %s", want)
+		}
+	}
 }
 
 func at(t *testing.T, s runner.Status, name runner.PhaseName) float64 {
@@ -331,9 +367,9 @@ func at(t *testing.T, s runner.Status, name runner.PhaseName) float64 {
 	return at
 }
 
-func mainPID(t *testing.T) string {
+func mainPID(t *testing.T, unit string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "systemctl", "show", "--value", "--property=MainPID", "indy-daemon.service").Output()
+	out, err := exec.CommandContext(t.Context(), "systemctl", "show", "--value", "--property=MainPID", "indy-"+unit+".service").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
